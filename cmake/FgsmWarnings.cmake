@@ -1,0 +1,21 @@
+# Warnings and sanitizers, as interface targets that every target of ours links.
+
+add_library(fgsm_warnings INTERFACE)
+target_compile_options(fgsm_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wvla
+  -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith $<$<BOOL:${FGSM_WERROR}>:-Werror>)
+# Older compilers warn of #pragma omp where OpenMP is off (the thread-sanitizer build).
+target_compile_options(fgsm_warnings INTERFACE -Wno-unknown-pragmas)
+
+add_library(fgsm_sanitizers INTERFACE)
+if(FGSM_SANITIZE STREQUAL "address")
+  set(flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+elseif(FGSM_SANITIZE STREQUAL "thread")
+  set(flags -fsanitize=thread -fno-omit-frame-pointer)
+elseif(FGSM_SANITIZE)
+  message(FATAL_ERROR "FGSM_SANITIZE is address or thread, not '${FGSM_SANITIZE}'")
+endif()
+target_compile_options(fgsm_sanitizers INTERFACE ${flags})
+target_link_options(fgsm_sanitizers INTERFACE ${flags})
+if(FGSM_SANITIZE)
+  target_compile_definitions(fgsm_sanitizers INTERFACE FG_SANITIZED)
+endif()

@@ -1,0 +1,78 @@
+/* The attack: objectives, step rules and schedules of steps as data; their graphs; their loop.
+ *
+ * An attack is a row of a table (spec.c). From the model it builds graphs (build.c): the attacked
+ * model is dequantize -> scale, mean, std -> ONNX -> logits -> loss; `gradient` adds the gradient
+ * with respect to x and the step; `evaluate` runs forward on what will be written. run.c loops:
+ * start, steps, restarts, and keeps the best of each sample. */
+#ifndef FG_ATTACK_H
+#define FG_ATTACK_H
+
+#include "graph.h"
+#include "onnx.h"
+#include "options.h"
+
+/* One attack, as data. Lengths are in units of eps, so that the table serves every budget. */
+struct fg_attack_spec {
+  const char *name;
+  const char *source; /* the paper */
+  enum fg_norm norm;
+  int steps;               /* 0: noise only, no gradient */
+  double alpha;            /* step length / eps          */
+  enum fg_start start;
+  double radius;           /* of the start / eps         */
+  bool project;            /* onto the eps ball after each step */
+  double decay;            /* momentum's mu; < 0: no momentum   */
+  int restarts;            /* at least 1 */
+};
+
+/* The i-th attack, NULL past the end; by name, NULL if unknown. */
+const struct fg_attack_spec *fg_attack_at(int i);
+const struct fg_attack_spec *fg_attack_find(const char *name);
+/* The table's row with what the user changed (norm, alpha, steps, ...). FGSM_USAGE if they clash. */
+fgsm_status fg_attack_resolve(const struct fgsm_options *options, struct fg_attack_spec *spec) FGSM_MUST_USE;
+
+/* What the data looks like, for the graph's front: U8 is divided by 255. */
+struct fg_sample_shape {
+  enum fg_type type; /* U8 or F32 */
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+};
+
+/* The attacked model's front: a value x (float, unit space, [batch, sample...]) -> logits [batch, K].
+ * Adds scale, mean and std, adapts the shape ([28,28] to [1,28,28], NHWC to NCHW where asked or
+ * plain), builds the model, strips a final softmax unless kept. `note` (256 bytes) says what was
+ * stripped or adapted, "" if nothing. */
+fgsm_status fg_attack_logits(struct fg_graph *g, const struct fg_onnx *onnx,
+                             const struct fgsm_options *options, const struct fg_sample_shape *shape,
+                             int64_t batch, fg_id x, fg_id *logits, char *note) FGSM_MUST_USE;
+
+struct fg_attacker; /* compiled for one batch size on one device */
+
+/* batch: as asked; *batch_used may be smaller (a model with a fixed batch is looped over). */
+fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                               const struct fg_sample_shape *shape, int64_t batch,
+                               struct fg_attacker **out) FGSM_MUST_USE;
+void fg_attacker_destroy(struct fg_attacker *attacker);
+
+struct fg_attacker_info {
+  int64_t batch;  /* samples per device pass                    */
+  int64_t classes;
+  int n_eps;
+  enum fg_type out_type; /* of x_adv: U8 or F32 */
+  const char *device, *precision;
+  struct fg_attack_spec spec;
+  struct fg_plan_info gradient, evaluate;
+  char notes[512];
+};
+const struct fg_attacker_info *fg_attacker_info(const struct fg_attacker *attacker);
+
+/* Attacks n <= capacity samples (any n: it loops over device batches and pads the last).
+ * x: n samples of the shape's type. labels: n classes, -1 for none (only with predicted labels);
+ * out of range is FGSM_DATA naming index[i]. targets: n classes or NULL. index: n.
+ * x_adv: n_eps pointers to n samples of out_type, each may be NULL (measured only).
+ * results: n_eps pointers to n results. Values of x outside the clip range are FGSM_DATA. */
+fgsm_status fg_attacker_run(struct fg_attacker *attacker, int64_t n, const void *x,
+                            const int64_t *labels, const int64_t *targets, const int64_t *index,
+                            void *const *x_adv, fgsm_result *const *results) FGSM_MUST_USE;
+
+#endif

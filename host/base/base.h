@@ -1,0 +1,66 @@
+/* Leaf code that everything above stands on: arena, growing arrays, logging, interruption.
+ * Failures are statuses (see fg_fail in kernel.h); nothing here knows what it is used for. */
+#ifndef FG_BASE_H
+#define FG_BASE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernel.h"
+
+/* Bump allocator: freed as a whole. Zero-filled, 64-byte aligned when `bytes` >= 64, else 16. */
+struct fg_arena {
+  struct fg_arena_block *last;
+  size_t total_bytes; /* handed out so far    */
+  size_t limit_bytes; /* 0: none; else alloc fails beyond */
+};
+/* NULL when memory (or the limit) is exhausted, with the error recorded as FGSM_MEMORY. */
+void *fg_arena_alloc(struct fg_arena *arena, size_t bytes);
+char *fg_arena_text(struct fg_arena *arena, const char *text);
+void fg_arena_free(struct fg_arena *arena);
+
+/* Grows *array (of `size`-byte items, room for *capacity) to hold at least n items. */
+fgsm_status fg_grow(void *array, int64_t *capacity, int64_t n, size_t size) FGSM_MUST_USE;
+
+/* A text that grows; `failed` sticks when memory ran out. */
+struct fg_text {
+  char *data; /* NULL or zero-terminated */
+  size_t length, capacity;
+  bool failed;
+};
+void fg_text_add(struct fg_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void fg_text_free(struct fg_text *text);
+
+void fg_log(fgsm_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+bool fg_interrupted(void);
+/* FGSM_INTERRUPTED with the message, if fgsm_interrupt was called. */
+fgsm_status fg_check_interrupt(void) FGSM_MUST_USE;
+
+/* The message of fgsm_last_error, to be carried to another thread. */
+void fg_error_copy(char *to, size_t size);
+fgsm_status fg_error_restore(fgsm_status status, const char *message) FGSM_MUST_USE;
+
+/* a * b and a + b, false on overflow or a negative operand. */
+bool fg_mul_ok(int64_t a, int64_t b, int64_t *out);
+bool fg_add_ok(int64_t a, int64_t b, int64_t *out);
+
+/* Seconds of a monotonic clock. */
+double fg_now(void);
+
+/* CPUs this process may use: affinity, then the cgroup's quota. At least 1. */
+int fg_cpu_count(void);
+
+/* float16 / bfloat16 to float32 and back (round to nearest even). */
+float fg_half_to_float(uint16_t h);
+float fg_bfloat_to_float(uint16_t b);
+uint16_t fg_float_to_half(float f);
+uint16_t fg_float_to_bfloat(float f);
+
+/* SHA-256 of a file, or of a buffer, as 64 lower-case hex digits. */
+fgsm_status fg_sha256_file(const char *path, char hex[65]) FGSM_MUST_USE;
+fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) FGSM_MUST_USE;
+
+#endif

@@ -1,0 +1,64 @@
+/* The options that a user can set, parsed. options.c holds the one table that names, documents and
+ * parses them; the command line, its help, the manual page, shell completions and config files all
+ * come from it. */
+#ifndef FG_OPTIONS_H
+#define FG_OPTIONS_H
+
+#include "base.h"
+
+/* A number as the user wrote it. 8/255 stays exact: bytes are perturbed by floor(255 num / den). */
+struct fg_ratio {
+  double value;
+  int64_t num, den; /* den 0: written as a decimal that no small fraction equals */
+  char text[32];
+};
+
+#define FG_MAX_EPS 64
+#define FG_MAX_CHANNELS 16
+
+struct fgsm_options {
+  /* attack */
+  char attack[24]; /* a name of the attack table */
+  char loss[16];   /* ce | margin | dlr          */
+  char norm[8];    /* "" : the attack's own       */
+  struct fg_ratio eps[FG_MAX_EPS];
+  int n_eps;
+  char *eps_map; /* path of an .npy with one eps per feature, or NULL */
+  char *mask;    /* path of an .npy; 0 keeps a feature */
+  struct fg_ratio alpha; /* value < 0: the attack's own */
+  int steps;             /* 0: the attack's own */
+  int restarts;          /* 0: the attack's own */
+  double decay;          /* < 0: the attack's own */
+  char *target;          /* NULL: untargeted; a class, "least-likely", or a file of labels */
+  char loss_parity[8];   /* "" or "torch" */
+  bool keep_softmax;
+  uint64_t seed;
+  /* data */
+  char *labels; /* file, "predicted", or NULL: from the data */
+  double mean[FG_MAX_CHANNELS], std[FG_MAX_CHANNELS];
+  int n_mean, n_std;
+  struct fg_ratio scale;
+  bool clip_none;
+  double clip_lo, clip_hi;
+  char data_layout[8]; /* auto | nchw | nhwc */
+  int64_t limit;       /* samples; 0: all */
+  int64_t start;       /* first sample */
+  /* output */
+  char *out;
+  char out_type[8]; /* "" : the data's own; u8 | f32 */
+  double fail_under; /* adversarial accuracy; < 0: no check */
+  /* device */
+  char device[24]; /* auto | cpu | ref | cuda[:i] */
+  char precision[8];
+  int64_t batch;
+  int threads; /* 0: all that this process may use */
+  /* the command's own, read by it through fgsm_options */
+  bool json, quiet;
+};
+
+/* "8/255", "0.1", "2" -> ratio; FGSM_USAGE otherwise. Negative values and den 0 are refused. */
+fgsm_status fg_ratio_parse(const char *text, struct fg_ratio *out) FGSM_MUST_USE;
+/* floor(255 * ratio), exactly where the ratio is rational. */
+int64_t fg_ratio_levels(const struct fg_ratio *ratio);
+
+#endif

@@ -1,0 +1,58 @@
+/* ONNX files: bytes -> graph, graph -> bytes. Hostile input is assumed: nesting, counts and sizes are
+ * checked on the raw bytes before protobuf-c sees them. */
+#ifndef FG_ONNX_H
+#define FG_ONNX_H
+
+#include "graph.h"
+
+struct fg_onnx; /* a parsed file; immutable */
+
+fgsm_status fg_onnx_open(const char *path, struct fg_onnx **out) FGSM_MUST_USE;
+fgsm_status fg_onnx_parse(const void *bytes, size_t n, const char *name,
+                          struct fg_onnx **out) FGSM_MUST_USE;
+void fg_onnx_close(struct fg_onnx *onnx);
+
+/* An input that is not an initializer. A dim is -1 where the file leaves it open. */
+struct fg_onnx_port {
+  const char *name;
+  enum fg_type type;
+  int rank; /* -1: unknown */
+  int64_t dim[FG_MAX_RANK];
+};
+int fg_onnx_n_inputs(const struct fg_onnx *onnx);
+const struct fg_onnx_port *fg_onnx_input(const struct fg_onnx *onnx, int i);
+int fg_onnx_n_outputs(const struct fg_onnx *onnx);
+const struct fg_onnx_port *fg_onnx_output(const struct fg_onnx *onnx, int i);
+const char *fg_onnx_sha256(const struct fg_onnx *onnx); /* of the file's bytes, hex */
+int64_t fg_onnx_opset(const struct fg_onnx *onnx);
+const char *fg_onnx_producer(const struct fg_onnx *onnx); /* "pytorch 2.9.0", "" if unsaid */
+
+/* What an importer could not take, one per node: fgsm inspect shows them all. */
+struct fg_onnx_problem {
+  char text[512]; /* "Conv 'c1' (opset 13): reason; what to do" */
+};
+struct fg_onnx_problems {
+  struct fg_onnx_problem *items; /* free() */
+  int64_t n, capacity;
+};
+
+/* Appends the model to `g`. An open batch dimension (the first of each input) becomes `batch`; other
+ * open dimensions must be given by `dims` (n_in shapes, rank -1 for "as in the file"; may be NULL).
+ * `in` (n_in values of g that stand for the model's inputs, or NULL: inputs are created) and `out`
+ * receive n_inputs and n_outputs ids. `trainable`: float initializers become parameters.
+ * With `problems` not NULL it goes on after an unsupported node where it can (values behind it stay
+ * absent), lists all of them, and returns FGSM_UNSUPPORTED at the end. */
+fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
+                          bool trainable, const fg_id *in, fg_id *inputs, fg_id *outputs,
+                          struct fg_onnx_problems *problems) FGSM_MUST_USE;
+
+/* Writes the file back: the graph as it was read; initializers named in `names` get `data` (in
+ * their stored type's count of float32). Atomic. */
+fgsm_status fg_onnx_write(const struct fg_onnx *onnx, const char *path, int n, const char *const *names,
+                          const float *const *data) FGSM_MUST_USE;
+
+/* A TensorProto file (the node tests' input_0.pb); freed with free(). */
+fgsm_status fg_onnx_read_tensor(const char *path, enum fg_type *type, int *rank,
+                                int64_t dim[FG_MAX_RANK], void **data) FGSM_MUST_USE;
+
+#endif

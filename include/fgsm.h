@@ -1,0 +1,185 @@
+/* fgsm - attack neural networks with the fast gradient sign method and its kin.
+ *
+ * The whole public interface. A model is loaded once (fgsm_model_load); every choice a user can
+ * make is a named option (fgsm_options_set: the same names as on the command line); a dataset file
+ * is attacked with fgsm_attack_dataset, arrays in memory with fgsm_attack_create / _run.
+ *
+ * Rules. Every call that can fail returns a status, which must be looked at; fgsm_last_error() then
+ * says, for the calling thread, what failed, where, and what to do. Every create has a destroy that
+ * accepts NULL and cannot fail. What a caller passes in stays the caller's. Text handed out by the
+ * library as `char **` is freed with fgsm_free. The library never prints and never exits: messages
+ * go to the callback set with fgsm_set_log. */
+#ifndef FGSM_H
+#define FGSM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FGSM_VERSION_MAJOR 0
+#define FGSM_VERSION_MINOR 1
+#define FGSM_VERSION_PATCH 0
+#define FGSM_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define FGSM_API __attribute__((visibility("default")))
+#define FGSM_MUST_USE __attribute__((warn_unused_result))
+#else
+#define FGSM_API
+#define FGSM_MUST_USE
+#endif
+
+/* Every status: name, the command's exit code, meaning. */
+#define FGSM_STATUS_MAP(X)                                                                         \
+  X(OK, 0, "success")                                                                              \
+  X(CHECK, 1, "a check that was asked for failed")                                                 \
+  X(USAGE, 2, "invalid argument or option")                                                        \
+  X(UNSUPPORTED, 3, "operator, attribute or shape not supported")                                  \
+  X(MODEL, 3, "invalid model file")                                                                \
+  X(DATA, 4, "invalid or unreadable data")                                                         \
+  X(IO, 4, "a file could not be read or written")                                                  \
+  X(DEVICE, 5, "a device or its library failed")                                                   \
+  X(MEMORY, 6, "out of memory")                                                                    \
+  X(INTERNAL, 6, "a fault in fgsm itself")                                                         \
+  X(INTERRUPTED, 130, "interrupted")
+
+typedef enum fgsm_status {
+#define X(name, code, text) FGSM_##name,
+  FGSM_STATUS_MAP(X)
+#undef X
+} fgsm_status;
+
+FGSM_API const char *fgsm_version(void);
+FGSM_API const char *fgsm_status_name(fgsm_status status);
+FGSM_API const char *fgsm_status_text(fgsm_status status);
+FGSM_API int fgsm_status_exit_code(fgsm_status status);
+
+/* The calling thread's last error, in words; never NULL, "" if nothing failed yet. */
+FGSM_API const char *fgsm_last_error(void);
+
+/* Frees text that the library handed out. Accepts NULL. */
+FGSM_API void fgsm_free(void *text);
+
+typedef enum fgsm_log_level {
+  FGSM_LOG_ERROR,
+  FGSM_LOG_WARNING,
+  FGSM_LOG_INFO,
+  FGSM_LOG_DEBUG
+} fgsm_log_level;
+typedef void (*fgsm_log_fn)(void *user, fgsm_log_level level, const char *message);
+
+/* Sends messages up to `level` to `fn` (NULL: to nobody). `fn` may be called from any thread. */
+FGSM_API void fgsm_set_log(fgsm_log_fn fn, void *user, fgsm_log_level level);
+
+/* Asks running calls to stop soon with FGSM_INTERRUPTED. Safe in a signal handler. */
+FGSM_API void fgsm_interrupt(void);
+FGSM_API void fgsm_interrupt_clear(void);
+
+/* ---- Options: one table serves the command line, its help and manual, config files, bindings. */
+
+typedef struct fgsm_options fgsm_options;
+
+typedef struct fgsm_option_info {
+  const char *name;     /* "eps": on the command line --eps                                   */
+  const char *argument; /* "LIST" or NULL for a switch                                        */
+  const char *initial;  /* the default, in words; NULL if there is none                       */
+  const char *choices;  /* "ce|margin" or NULL                                                */
+  const char *help;     /* one sentence                                                       */
+  const char *group;    /* "attack", "data", "device", "output"                               */
+  const char *commands; /* the commands that take it, space-separated: "attack bench"         */
+} fgsm_option_info;
+
+/* The i-th option of the table, or NULL past its end. */
+FGSM_API const fgsm_option_info *fgsm_option_at(size_t i);
+
+FGSM_API fgsm_status fgsm_options_create(fgsm_options **out) FGSM_MUST_USE;
+FGSM_API void fgsm_options_destroy(fgsm_options *options);
+
+/* Sets one option from text. A switch takes NULL, "", "true" or "false". FGSM_USAGE with the reason
+ * if the name is unknown or the value does not parse; the option then keeps its old value. */
+FGSM_API fgsm_status fgsm_options_set(fgsm_options *options, const char *name,
+                                      const char *value) FGSM_MUST_USE;
+
+/* Sets options from a file of lines `name = value`; `#` begins a comment. */
+FGSM_API fgsm_status fgsm_options_read(fgsm_options *options, const char *path) FGSM_MUST_USE;
+
+/* ---- Models */
+
+typedef struct fgsm_model fgsm_model;
+
+/* Reads an ONNX file. FGSM_MODEL, FGSM_UNSUPPORTED or FGSM_IO with the node and the reason. */
+FGSM_API fgsm_status fgsm_model_load(const char *path, fgsm_model **out) FGSM_MUST_USE;
+FGSM_API void fgsm_model_destroy(fgsm_model *model);
+
+/* Describes operators, shapes, FLOPs forward and backward, memory plan, and everything that is
+ * unsupported with the reason; as a table, or as one JSON object if `json` is not 0. Works for
+ * models that cannot be attacked too. The text is the caller's: fgsm_free. */
+FGSM_API fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *options,
+                                         int json, char **text) FGSM_MUST_USE;
+
+/* Writes the model back as ONNX (graph unchanged, weights as they are now). */
+FGSM_API fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) FGSM_MUST_USE;
+
+/* ---- Attacking a dataset file */
+
+typedef struct fgsm_progress {
+  int64_t done, total;        /* samples; total is -1 while unknown */
+  double seconds;             /* since the first batch              */
+  int64_t clean_correct, adversarial_correct;
+} fgsm_progress;
+typedef void (*fgsm_progress_fn)(void *user, const fgsm_progress *progress);
+
+/* Attacks every sample of the dataset at `data` and, where option "out" is set, writes the
+ * adversarial dataset, OUT.json and OUT.records.csv; without it, only measures. `progress` may be
+ * NULL; it is called from a thread of the library. On success *json holds the result as one JSON
+ * object (the caller's: fgsm_free); `json` may be NULL. Files appear under their final names only
+ * when complete. */
+FGSM_API fgsm_status fgsm_attack_dataset(const fgsm_model *model, const char *data,
+                                         const fgsm_options *options, fgsm_progress_fn progress,
+                                         void *user, char **json) FGSM_MUST_USE;
+
+/* Copies a dataset into another format (chosen by OUT's suffix). */
+FGSM_API fgsm_status fgsm_convert_dataset(const char *data, const char *out,
+                                          const fgsm_options *options, int64_t *n) FGSM_MUST_USE;
+
+/* ---- Attacking arrays in memory */
+
+typedef struct fgsm_attack fgsm_attack;
+
+/* What happened to one sample. */
+typedef struct fgsm_result {
+  int64_t label;               /* the label attacked (the target, if targeted)                */
+  int32_t clean_prediction, adversarial_prediction;
+  float clean_loss, adversarial_loss;
+  float gradient_l1;           /* sum |dL/dx| at the clean sample                             */
+  float zero_gradient_share;   /* share of components with an exactly zero gradient, 0..1     */
+  float linf, l2;              /* of x' - x, in the units of x (bytes: fractions of 255)      */
+  uint32_t flags;              /* FGSM_FLAG_...                                               */
+} fgsm_result;
+
+#define FGSM_FLAG_ZERO_GRADIENT 1u /* every component of the gradient was exactly zero        */
+#define FGSM_FLAG_NONFINITE 2u     /* a NaN or Inf gradient: the sample was left unperturbed  */
+#define FGSM_FLAG_OFF_LATTICE 4u   /* no byte lies within eps of some value: nearest written  */
+
+/* Prepares the attack that `options` describe, for batches of up to `batch` samples. */
+FGSM_API fgsm_status fgsm_attack_create(const fgsm_model *model, const fgsm_options *options,
+                                        int64_t batch, fgsm_attack **out) FGSM_MUST_USE;
+FGSM_API void fgsm_attack_destroy(fgsm_attack *attack);
+
+/* Attacks n samples. x and x_adv: n x (the model's input shape without the batch), float32, rows
+ * dense; they may be the same array. labels: n class indices. index: each sample's number in its
+ * dataset, which keys its random numbers; NULL means 0..n-1. results: n, or NULL. */
+FGSM_API fgsm_status fgsm_attack_run(fgsm_attack *attack, int64_t n, const float *x,
+                                     const int64_t *labels, const int64_t *index, float *x_adv,
+                                     fgsm_result *results) FGSM_MUST_USE;
+
+/* The backends that can be opened here, as a table or JSON (fgsm_free). */
+FGSM_API fgsm_status fgsm_devices_describe(int json, char **text) FGSM_MUST_USE;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

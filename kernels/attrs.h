@@ -1,0 +1,286 @@
+/* What each operator means: its inputs, outputs, attributes and formula. This page is the contract
+ * between host/ops (which builds calls) and the backends (which compute them).
+ *
+ * Shapes are row-major, N C H W; a tensor's `layout` may say that a 4-D value lies in channel
+ * blocks instead, its dims stay N C H W. `?` marks an optional input (absent: type FG_NONE). Float
+ * means F32, or F64 where a graph is built for the oracle; every float tensor of a call has the
+ * same type. Structs are plain data without padding games: they are hashed field by field, copied
+ * freely, and initialised to zero before being filled. */
+#ifndef FG_ATTRS_H
+#define FG_ATTRS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FG_MAX_RANK 8
+
+/* unary: x -> y = f(x). alpha and beta are the parameters named here.
+ *   name, gradient is a function of x ('x') or of y ('y'; then x need not be kept).
+ * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1 on
+ * its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh). */
+#define FG_UNARY_MAP(X)                                                                            \
+  X(identity, 'y')   /* x                                                                       */ \
+  X(relu, 'y')       /* max(x, 0); NaN stays NaN                                                */ \
+  X(leaky_relu, 'y') /* x > 0 ? x : alpha x            ('x' when alpha <= 0)                    */ \
+  X(relu6, 'y')      /* min(max(x, 0), 6)                                                       */ \
+  X(sigmoid, 'y')    /* 1 / (1 + exp(-x))                                                       */ \
+  X(tanh, 'y')       /* tanh(x)                                                                 */ \
+  X(exp, 'y')        /* exp(x)                                                                  */ \
+  X(sqrt, 'y')       /* sqrt(x)                                                                 */ \
+  X(clip, 'x')       /* min(max(x, alpha), beta)                                                */ \
+  X(gelu, 'x')       /* x Phi(x) with erf                                                       */ \
+  X(gelu_tanh, 'x')  /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))                         */ \
+  X(erf, 'x')        /* erf(x)                                                                  */ \
+  X(log, 'x')        /* log(x)                                                                  */ \
+  X(neg, 'x')        /* -x                                                                      */ \
+  X(abs, 'x')        /* |x|                                                                     */ \
+  X(power, 'x')      /* x^alpha, alpha constant                                                 */
+
+enum fg_unary_kind {
+#define X(name, from) FG_UNARY_##name,
+  FG_UNARY_MAP(X)
+#undef X
+      FG_UNARY_COUNT
+};
+
+/* unary:      x -> y.
+ * unary_grad: x?, y?, dy, dy2? -> dx = f'(x or y) * (dy + dy2). Only the one of x, y that the kind
+ *             names is present. */
+struct fg_unary_attrs {
+  enum fg_unary_kind kind;
+  double alpha, beta;
+};
+
+/* binary: a, b -> y, NumPy broadcasting. Float or I64/I32 arithmetic in the operands' type;
+ * comparisons give BOOL. max and min propagate NaN; integer division truncates. */
+#define FG_BINARY_MAP(X) X(add) X(sub) X(mul) X(div) X(pow) X(max) X(min) X(equal) X(greater) X(less)
+enum fg_binary_kind {
+#define X(name) FG_BINARY_##name,
+  FG_BINARY_MAP(X)
+#undef X
+      FG_BINARY_COUNT
+};
+struct fg_binary_attrs {
+  enum fg_binary_kind kind;
+};
+
+/* where: c (BOOL), a, b -> y = c ? a : b, broadcasting all three. No attributes. */
+
+/* affine: x, scale[C]?, shift[C]? -> y = act(x * scale[c] + shift[c]), c along `axis`. */
+struct fg_affine_attrs {
+  int axis;
+  struct fg_unary_attrs act; /* identity for none */
+};
+
+/* cast: x -> y in y's type. Float to integer truncates toward zero and saturates; to BOOL, x != 0.
+ * U8 to float divides by `divisor` (correctly rounded) when it is not 0. */
+struct fg_cast_attrs {
+  double divisor;
+};
+
+/* batch_norm: x, scale[C], bias[C], mean[C], var[C] -> y = (x - mean) / sqrt(var + eps) * scale +
+ * bias, c along axis 1; statistics are given (inference form). */
+struct fg_batch_norm_attrs {
+  double epsilon;
+};
+
+/* layer_norm: x, scale?, bias? -> y, mean, rstd. Normalises over the last axes from `axis` on;
+ *   scale and bias have those axes' shape; mean and rstd have x's shape with those axes 1.
+ * layer_norm_grad: dy, x, scale?, mean, rstd -> dx, dscale?, dbias? (an output that is absent is
+ *   not computed). */
+struct fg_layer_norm_attrs {
+  int axis;
+  double epsilon;
+};
+
+/* softmax: x -> y along `axis`; log: log-softmax.
+ * softmax_grad: y, dy -> dx. */
+struct fg_softmax_attrs {
+  int axis;
+  bool log;
+};
+
+/* matmul: a [..., M, K], b [..., K, N], bias? [N], residual? [..., M, N]
+ *   -> y = act(alpha * op(a) op(b) + bias + residual); leading axes broadcast; trans_a: a is
+ *   [..., K, M]; trans_b: b is [..., N, K]. Ranks of a and b are at least 2. */
+struct fg_matmul_attrs {
+  bool trans_a, trans_b;
+  double alpha;
+  struct fg_unary_attrs act;
+};
+
+/* conv: x [N, C, spatial...], w [K, C/group, window...], b? [K], residual? (as y)
+ *   -> y = act(conv(x, w) + b + residual), cross-correlation, zero padding.
+ * conv_grad_input: dy, w -> dx (its shape is the output value's).
+ * conv_grad_weight: x, dy -> dw (its shape is the output value's). */
+struct fg_conv_attrs {
+  int spatial; /* 2 now; 1 and 3 are room for later */
+  int group;
+  int stride[3], dilation[3], pad_lo[3], pad_hi[3];
+  struct fg_unary_attrs act;
+};
+
+/* max_pool: x -> y, index. index has y's shape and holds the position in the window (row * width +
+ *   column) of the first maximum, as U8 where the window has at most 255 places, else I32; NaN
+ *   counts as a maximum. The planner may leave index absent.
+ * max_pool_grad: dy, index -> dx.
+ * avg_pool: x -> y, the mean over the window; include_pad: padding counts in the divisor.
+ * avg_pool_grad: dy -> dx. */
+struct fg_pool_attrs {
+  int spatial;
+  int window[3], stride[3], dilation[3], pad_lo[3], pad_hi[3];
+  bool include_pad;
+};
+
+/* reduce: x -> y over the axes in the bit mask `axes`; y keeps them as 1 where `keep`. */
+#define FG_REDUCE_MAP(X) X(sum) X(mean) X(max) X(min)
+enum fg_reduce_kind {
+#define X(name) FG_REDUCE_##name,
+  FG_REDUCE_MAP(X)
+#undef X
+      FG_REDUCE_COUNT
+};
+struct fg_reduce_attrs {
+  enum fg_reduce_kind kind;
+  uint32_t axes;
+  bool keep;
+};
+
+/* reshape: x -> y, same elements in the same order, y's shape from `dim`.
+ * expand: x -> y broadcast to `dim` (x's rank may be lower). */
+struct fg_shape_attrs {
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+};
+
+/* transpose: y.dim[i] = x.dim[perm[i]]. */
+struct fg_transpose_attrs {
+  int perm[FG_MAX_RANK];
+};
+
+/* concat: 1..16 inputs -> y along `axis`.  gather: x, index (I64 or I32; negative counts from the
+ * end) -> y along `axis`.  gather_grad: dy, index -> dx (sums where an index repeats). */
+struct fg_axis_attrs {
+  int axis;
+};
+
+/* slice: x -> y[i] = x[start + i * step] on each axis (step may be negative; start is in range).
+ * slice_grad: dy -> dx, zero where the slice did not reach. y's (dx's) shape is `dim`. */
+struct fg_slice_attrs {
+  int64_t start[FG_MAX_RANK], step[FG_MAX_RANK], dim[FG_MAX_RANK];
+};
+
+/* pad: x -> y with lo/hi places added on each axis (negative: cut away), filled with `value`. */
+struct fg_pad_attrs {
+  int64_t lo[FG_MAX_RANK], hi[FG_MAX_RANK];
+  double value;
+};
+
+/* reorder: x -> y, the same values in y's layout. No attributes. */
+
+/* loss: logits [N, K], labels [N] (I32, in 0..K-1) -> dlogits [N, K], loss [N], prediction [N] I32.
+ * Per sample, never averaged. Any output may be absent. The reported loss is plain:
+ *   ce      log(sum_j exp z_j) - z_y.  d_j = exp(z_j - max_{i != y} z_i) for j != y and d_y =
+ *           -(sum of the others): the softmax gradient times a positive factor per sample, never
+ *           zero for finite logits; `parity` gives softmax - onehot, zeros included.
+ *   margin  max_{j != y} z_j - z_y     (Carlini & Wagner 2017, f_6 without the floor)
+ *   dlr     -(z_y - max_{j != y} z_j) / (z_(1) - z_(3) + 1e-12)    (Croce & Hein 2020)
+ * targeted: labels are targets; dlogits is negated (still ascended), loss is the plain loss at the
+ * target. Prediction is the first maximum; NaN logits give prediction -1. A label out of range
+ * (-1: none) gives zero gradient and NaN loss. */
+enum fg_loss_kind { FG_LOSS_ce, FG_LOSS_margin, FG_LOSS_dlr };
+struct fg_loss_attrs {
+  enum fg_loss_kind kind;
+  bool targeted, parity;
+};
+
+enum fg_norm { FG_NORM_linf, FG_NORM_l2, FG_NORM_l1 };
+
+/* Numbers that change from run to run lie in a tensor of doubles, so that a recorded plan can be
+ * replayed: params[FG_PARAM_...]. */
+enum fg_param {
+  FG_PARAM_eps,    /* the budget, in the units of x                                           */
+  FG_PARAM_alpha,  /* the step length, in the units of x                                      */
+  FG_PARAM_decay,  /* momentum's mu                                                           */
+  FG_PARAM_lo,     /* the data box; -inf and inf for none                                     */
+  FG_PARAM_hi,
+  FG_PARAM_radius, /* of the random start, in the units of x                                  */
+  FG_PARAM_seed,   /* seed, below 2^53                                                        */
+  FG_PARAM_stream, /* numbers the random start within a sample (restart), below 2^32          */
+  FG_PARAM_COUNT
+};
+
+/* perturb: x0 [N, ...], index [N] I64, eps_map? [...], mask? [...], params -> x, the random start.
+ *   Philox4x32-10 keyed by seed, counter (index low, index high, stream, element / 4); see philox.h.
+ *   uniform   x0 + U(-radius, radius), in L2: a Gaussian direction times radius times U(0, 1)
+ *   sign      x0 + radius * sign(N(0, 1))
+ *   then the data box where `box`. With eps_map the radius of feature i is radius / eps * eps_map[i];
+ *   mask 0 keeps the feature.
+ *
+ * step: x0, x, g, m? (momentum), eps_map?, mask?, params -> x', m'?, stats? [N, 3] float.
+ *   g is first masked; stats = sum |g|, share of exactly zero components (of those not masked),
+ *   count of components that are not finite. A sample with a non-finite component: x' = x0, m' = 0.
+ *   m? present: g <- m' = decay * m + g / mean |g| (the second term is 0 where g is all zero).
+ *   direction: linf sign(g) (0 stays 0), l2 g / |g|_2, l1 one-hot at the first largest |g|.
+ *   d = x + alpha * direction - x0, alpha of feature i scaled by eps_map[i] / eps as in perturb;
+ *   project: linf clamps d to +-eps (or eps_map); l2 and l1 scale d back onto the ball (l1: the
+ *   Euclidean projection of Duchi et al. 2008); then the box: x' in [lo, hi]. For linf, box and
+ *   ball are one clamp, and x' is rounded toward x0 so that |x' - x0| <= eps holds in real
+ *   arithmetic. Without `project` only the box holds.
+ *
+ * conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params -> x', gradient?, stats?: step
+ *   applied to conv_grad_input's dx, without momentum.  (attributes: conv and step) */
+enum fg_start { FG_START_none, FG_START_uniform, FG_START_sign };
+struct fg_perturb_attrs {
+  enum fg_start kind;
+  enum fg_norm norm;
+  bool box;
+};
+struct fg_step_attrs {
+  enum fg_norm norm;
+  bool project;
+};
+struct fg_conv_step_attrs {
+  struct fg_conv_attrs conv;
+  struct fg_step_attrs step;
+};
+
+/* quantize: x' (float), x0 (float), params -> q (U8), stats [N, 2] float: linf, l2 of q/255 - x0.
+ *   q is the byte nearest to 255 x' within [ceil(255 (x0 - eps)), floor(255 (x0 + eps))] and
+ *   [0, 255]; where that range is empty, the byte nearest to x0. With `project` false (or a norm
+ *   other than linf) only [0, 255] bounds it.  Bounds are found in double with a slack of 1e-9
+ *   levels, so that x0 and eps that are exact multiples of 1/255 up to rounding stay exact.
+ *   (attributes: step)
+ *
+ * keep_best: x, loss, prediction, labels, best_x, best_loss, best_success (U8), (targeted by
+ *   attribute) - writes into best_*: sample i is replaced where it is better: success first, then
+ *   the larger loss (targeted: the smaller). No outputs; in[4..6] are read and written. */
+struct fg_keep_best_attrs {
+  bool targeted;
+};
+
+union fg_attrs {
+  struct fg_unary_attrs unary;
+  struct fg_binary_attrs binary;
+  struct fg_affine_attrs affine;
+  struct fg_cast_attrs cast;
+  struct fg_batch_norm_attrs batch_norm;
+  struct fg_layer_norm_attrs layer_norm;
+  struct fg_softmax_attrs softmax;
+  struct fg_matmul_attrs matmul;
+  struct fg_conv_attrs conv;
+  struct fg_pool_attrs pool;
+  struct fg_reduce_attrs reduce;
+  struct fg_shape_attrs shape;
+  struct fg_transpose_attrs transpose;
+  struct fg_axis_attrs axis;
+  struct fg_slice_attrs slice;
+  struct fg_pad_attrs pad;
+  struct fg_loss_attrs loss;
+  struct fg_perturb_attrs perturb;
+  struct fg_step_attrs step;
+  struct fg_conv_step_attrs conv_step;
+  struct fg_keep_best_attrs keep_best;
+};
+
+#endif

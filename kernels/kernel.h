@@ -1,0 +1,203 @@
+/* The seam: what the host may ask of a backend. Knows tensors and calls; never graphs or files.
+ *
+ * A call is one operator on concrete shapes. `prepare` validates, picks an implementation, states
+ * its scratch and may decline with FGSM_UNSUPPORTED and a reason; `run` only computes: it never
+ * allocates and never waits, so that a plan can be recorded and replayed; `release` cannot fail.
+ * The planner, never a kernel, decides what follows when a kernel declines. */
+#ifndef FG_KERNEL_H
+#define FG_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attrs.h"
+#include "fgsm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum fg_op {
+#define OP(name, max_in, n_out, trait) FG_OP_##name,
+#include "ops.def"
+#undef OP
+  FG_OP_COUNT
+};
+
+#define FG_MAX_IN 16
+#define FG_MAX_OUT 3
+
+#define FG_TYPE_MAP(X)                                                                             \
+  X(F32, "float32", 4)                                                                             \
+  X(F64, "float64", 8)                                                                             \
+  X(F16, "float16", 2)                                                                             \
+  X(BF16, "bfloat16", 2)                                                                           \
+  X(I64, "int64", 8)                                                                               \
+  X(I32, "int32", 4)                                                                               \
+  X(I16, "int16", 2)                                                                               \
+  X(I8, "int8", 1)                                                                                 \
+  X(U8, "uint8", 1)                                                                                \
+  X(BOOL, "bool", 1)
+
+enum fg_type {
+  FG_NONE, /* an absent optional tensor */
+#define X(name, text, size) FG_##name,
+  FG_TYPE_MAP(X)
+#undef X
+      FG_TYPE_COUNT
+};
+
+/* How a 4-D value lies in memory. Dims are N C H W whatever the layout. BLOCKED groups channels by
+ * the backend's channel_block: [N, C/block, H, W, block]; only values whose C divides are so laid. */
+enum fg_layout { FG_PLAIN, FG_BLOCKED };
+
+struct fg_tensor {
+  void *data;
+  enum fg_type type; /* FG_NONE: absent */
+  enum fg_layout layout;
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+};
+
+/* One operator applied to concrete buffers. Buffers are 64-byte aligned. */
+struct fg_call {
+  enum fg_op op;
+  int n_in, n_out;
+  struct fg_tensor in[FG_MAX_IN], out[FG_MAX_OUT];
+  uint32_t constant; /* bit i: in[i]'s data is valid in prepare and never changes */
+  const union fg_attrs *attrs;
+  size_t scratch_bytes; /* set by prepare; run gets that much, 64-byte aligned */
+  void *state;          /* prepare's own; freed by release */
+};
+
+/* A backend, opened: its handles and limits. Each backend extends it with its own struct. */
+struct fg_device {
+  const struct fg_backend *backend;
+  int channel_block; /* channels per block of FG_BLOCKED; 0: plain only */
+  int threads;       /* that a kernel may use; a backend without threads ignores it */
+};
+
+struct fg_kernel {
+  fgsm_status (*prepare)(struct fg_call *call, struct fg_device *device); /* NULL: nothing to do */
+  fgsm_status (*run)(const struct fg_call *call, void *scratch, void *stream);
+  void (*release)(struct fg_call *call); /* NULL: nothing to do */
+};
+
+/* One table per backend. Memory is the device's; upload and download are ordered on the stream
+ * (NULL: the default one) and, like run, may return before they are done: sync waits. */
+struct fg_backend {
+  const char *name;
+  enum fg_type real; /* the float type that graphs for this backend are built in */
+  fgsm_status (*open)(int index, int threads, struct fg_device **out);
+  void (*close)(struct fg_device *device);
+  /* Makes the device current for the calling thread (its thread count, its card). The plan calls it
+   * before it prepares and before it runs. */
+  fgsm_status (*enter)(struct fg_device *device);
+  fgsm_status (*describe)(const struct fg_device *device, char *text, size_t size);
+  fgsm_status (*alloc)(struct fg_device *device, size_t bytes, void **out); /* 64-byte aligned */
+  void (*free)(struct fg_device *device, void *memory);
+  fgsm_status (*upload)(struct fg_device *device, void *to, const void *from, size_t bytes,
+                        void *stream);
+  fgsm_status (*download)(struct fg_device *device, void *to, const void *from, size_t bytes,
+                          void *stream);
+  fgsm_status (*sync)(struct fg_device *device, void *stream);
+  /* Whether a conv-like or elementwise call may use FG_BLOCKED for the tensors that are marked so
+   * in `call`; asked by the layout pass before prepare. NULL: never. */
+  bool (*takes_blocked)(const struct fg_device *device, const struct fg_call *call);
+  const struct fg_kernel *kernels[FG_OP_COUNT]; /* never NULL; run NULL: a deliberate gap */
+};
+
+extern const struct fg_backend fg_ref, fg_cpu;
+
+/* In a backend's table file: a line for each operator that it deliberately lacks. */
+#define FG_NO_KERNEL(backend, op) const struct fg_kernel fg_##backend##_##op = {NULL, NULL, NULL}
+
+/* Records the calling thread's error and returns `status`. */
+FGSM_MUST_USE fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *format,
+                                  ...) __attribute__((format(printf, 4, 5)));
+#define FG_FAIL(status, ...) fg_fail(FGSM_##status, __FILE__, __LINE__, __VA_ARGS__)
+
+/* Where nothing is held: pass a failure on. */
+#define FG_TRY(call)                                                                               \
+  do {                                                                                             \
+    fgsm_status fg_try_status_ = (call);                                                           \
+    if (fg_try_status_ != FGSM_OK)                                                                 \
+      return fg_try_status_;                                                                       \
+  } while (0)
+
+static inline size_t fg_type_size(enum fg_type type) {
+  static const unsigned char size[FG_TYPE_COUNT] = {0,
+#define X(name, text, bytes) bytes,
+                                                    FG_TYPE_MAP(X)
+#undef X
+  };
+  return size[type];
+}
+
+static inline const char *fg_type_name(enum fg_type type) {
+  static const char *const name[FG_TYPE_COUNT] = {"none",
+#define X(name, text, bytes) text,
+                                                  FG_TYPE_MAP(X)
+#undef X
+  };
+  return name[type];
+}
+
+static inline bool fg_type_is_real(enum fg_type type) {
+  return type == FG_F32 || type == FG_F64 || type == FG_F16 || type == FG_BF16;
+}
+
+/* Elements of a tensor; shapes were checked against overflow when the graph was built. */
+static inline int64_t fg_count(const struct fg_tensor *t) {
+  int64_t n = 1;
+  for (int i = 0; i < t->rank; i++)
+    n *= t->dim[i];
+  return n;
+}
+
+static inline size_t fg_bytes(const struct fg_tensor *t) {
+  return (size_t)fg_count(t) * fg_type_size(t->type);
+}
+
+static inline bool fg_same_shape(const struct fg_tensor *a, const struct fg_tensor *b) {
+  if (a->rank != b->rank)
+    return false;
+  for (int i = 0; i < a->rank; i++)
+    if (a->dim[i] != b->dim[i])
+      return false;
+  return true;
+}
+
+static inline const char *fg_op_name(enum fg_op op) {
+  static const char *const name[FG_OP_COUNT] = {
+#define OP(name, max_in, n_out, trait) #name,
+#include "ops.def"
+#undef OP
+  };
+  return op < FG_OP_COUNT ? name[op] : "none";
+}
+
+static inline const char *fg_unary_name(enum fg_unary_kind kind) {
+  static const char *const name[FG_UNARY_COUNT] = {
+#define X(name, from) #name,
+      FG_UNARY_MAP(X)
+#undef X
+  };
+  return name[kind];
+}
+
+/* Whether the kind's gradient is computed from its result (then its argument need not be kept). */
+static inline bool fg_unary_from_y(const struct fg_unary_attrs *a) {
+  static const char from[FG_UNARY_COUNT] = {
+#define X(name, from) from,
+      FG_UNARY_MAP(X)
+#undef X
+  };
+  return from[a->kind] == 'y' && !(a->kind == FG_UNARY_leaky_relu && a->alpha <= 0);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
