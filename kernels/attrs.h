@@ -75,6 +75,7 @@ struct fg_affine_attrs {
 /* cast: x -> y in y's type. Float to integer truncates toward zero and saturates; to BOOL, x != 0.
  * U8 to float divides by `divisor` (correctly rounded) when it is not 0. */
 struct fg_cast_attrs {
+  int type; /* enum fg_type of y */
   double divisor;
 };
 
