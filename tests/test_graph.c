@@ -158,8 +158,8 @@ static void expect_same(int passes, enum fg_type real, const struct fg_backend *
                         double tolerance) {
   fg_id x, y;
   int64_t n, m;
-  double *want = run(after(0, FG_F64, &fg_ref, &x), x, &fg_ref, &n, NULL);
-  double *got = run(after(passes, real, backend, &y), y, backend, &m, NULL);
+  struct fg_graph *plain = after(0, FG_F64, &fg_ref, &x), *changed = after(passes, real, backend, &y);
+  double *want = run(plain, x, &fg_ref, &n, NULL), *got = run(changed, y, backend, &m, NULL);
   cr_assert_eq(n, m);
   double worst = 0, top = 0;
   for (int64_t i = 0; i < n; i++) {
@@ -276,7 +276,8 @@ Test(plan, the_arena_shares_bytes_between_lives) {
   fg_id x;
   int64_t n;
   struct fg_plan_info info;
-  free(run(after(FOLD | FUSE | LAYOUT, FG_F32, &fg_cpu, &x), x, &fg_cpu, &n, &info));
+  struct fg_graph *g = after(FOLD | FUSE | LAYOUT, FG_F32, &fg_cpu, &x);
+  free(run(g, x, &fg_cpu, &n, &info));
   cr_expect(info.arena_bytes < info.unshared_bytes, "arena %zu, unshared %zu", info.arena_bytes,
             info.unshared_bytes);
   cr_expect(info.flops > 0 && info.n_calls > 0);
