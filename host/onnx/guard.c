@@ -3,7 +3,8 @@
  * protobuf-c recurses as deep as the message nests, merges repeated singular messages in quadratic
  * time, and lets a two-byte message grow to two hundred. So the bytes are walked here first, by
  * protobuf-c's own descriptors (which therefore cannot disagree with what it will do), and then
- * unpacked with an allocator that has a ceiling. Nothing here allocates before the walk has passed. */
+ * unpacked with an allocator that has a ceiling. Nothing here allocates before the walk has passed.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,8 +47,8 @@ static size_t character(const unsigned char *p, size_t n) {
     if ((p[i] & 0xc0) != 0x80)
       return 0;
   unsigned low = p[1];
-  bool bad = (*p == 0xe0 && low < 0xa0) || (*p == 0xed && low > 0x9f) || (*p == 0xf0 && low < 0x90) ||
-             (*p == 0xf4 && low > 0x8f) || (*p == 0xc2 && low < 0xa0);
+  bool bad = (*p == 0xe0 && low < 0xa0) || (*p == 0xed && low > 0x9f) ||
+             (*p == 0xf0 && low < 0x90) || (*p == 0xf4 && low > 0x8f) || (*p == 0xc2 && low < 0xa0);
   return bad ? 0 : length;
 }
 
@@ -57,8 +58,9 @@ static fgsm_status check_string(const struct walk *w, const ProtobufCFieldDescri
   const unsigned char *p = w->bytes + at;
   if (n && memchr(p, 0, n))
     return FG_FAIL(MODEL, "%s: the %s at byte %zu holds a zero byte", w->name, field->name, at);
-  static const char *const identifiers[] = {"name",   "input",     "output",        "op_type",
-                                            "domain", "dim_param", "producer_name", "producer_version"};
+  static const char *const identifiers[] = {"name",          "input",           "output",
+                                            "op_type",       "domain",          "dim_param",
+                                            "producer_name", "producer_version"};
   for (size_t k = 0; k < sizeof identifiers / sizeof *identifiers; k++)
     if (strcmp(field->name, identifiers[k]) == 0)
       for (size_t i = 0, step; i < n; i += step)
@@ -138,7 +140,8 @@ static fgsm_status walk_message(struct walk *w, const ProtobufCMessageDescriptor
       return FG_FAIL(MODEL, "%s holds more than %d fields", w->name, MAX_FIELDS);
     const ProtobufCFieldDescriptor *field =
         protobuf_c_message_descriptor_get_field(type, (unsigned)(key >> 3));
-    if (field && field->type == PROTOBUF_C_TYPE_MESSAGE && field->label != PROTOBUF_C_LABEL_REPEATED) {
+    if (field && field->type == PROTOBUF_C_TYPE_MESSAGE &&
+        field->label != PROTOBUF_C_LABEL_REPEATED) {
       uint64_t bit = UINT64_C(1) << (field - type->fields);
       if (seen & bit)
         return FG_FAIL(MODEL, "%s: '%s' occurs twice in one message at byte %zu", w->name,

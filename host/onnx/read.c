@@ -65,8 +65,8 @@ static void read_port(const Onnx__ValueInfoProto *info, struct fg_onnx_port *por
   port->rank = (int)tensor->shape->n_dim;
   for (int i = 0; i < port->rank; i++) {
     const Onnx__TensorShapeProto__Dimension *dim = tensor->shape->dim[i];
-    bool known =
-        dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && dim->dim_value >= 0;
+    bool known = dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+                 dim->dim_value >= 0;
     port->dim[i] = known ? dim->dim_value : -1;
   }
 }

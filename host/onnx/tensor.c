@@ -135,12 +135,13 @@ static fgsm_status read_typed(const Onnx__TensorProto *tensor, int64_t count,
 
 fgsm_status fg_onnx_tensor_read(const Onnx__TensorProto *tensor, struct fg_arena *arena,
                                 struct fg_onnx_tensor *out) {
-  int64_t count;
+  int64_t count = 0;
   *out = (struct fg_onnx_tensor){.type = fg_onnx_type(tensor->data_type)};
   if (out->type == FG_NONE)
     return FG_FAIL(UNSUPPORTED, "tensors of %s are not supported",
                    fg_onnx_type_name(tensor->data_type));
-  if (tensor->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL || tensor->n_external_data)
+  if (tensor->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL ||
+      tensor->n_external_data)
     return FG_FAIL(UNSUPPORTED, "it lies in another file; a later version reads external data: "
                                 "convert with onnx.save(..., save_as_external_data=False)");
   if (tensor->segment)
@@ -156,12 +157,12 @@ static int kind_of(const Onnx__AttributeProto *from) {
   if (from->has_type && from->type != ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__UNDEFINED)
     return (int)from->type;
   /* Before IR version 2 the field that is there says which it is. */
-  return from->has_f     ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT
-         : from->has_i   ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT
-         : from->has_s   ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING
-         : from->t       ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR
-         : from->n_ints  ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS
-         : from->n_floats ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS
+  return from->has_f       ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT
+         : from->has_i     ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT
+         : from->has_s     ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING
+         : from->t         ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR
+         : from->n_ints    ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS
+         : from->n_floats  ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS
          : from->n_strings ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS
                            : ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__UNDEFINED;
 }
