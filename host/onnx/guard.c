@@ -191,8 +191,9 @@ static void release(void *data, void *memory) {
 fgsm_status fg_onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n,
                            const char *name, struct fg_onnx_heap *heap, ProtobufCMessage **out) {
   FG_TRY(fg_onnx_guard(type, bytes, n, name));
-  /* Weights unpack to their own size; packed small integers to 8 times theirs. */
-  *heap = (struct fg_onnx_heap){.limit_bytes = 4 * n + ((size_t)256 << 20)};
+  /* Weights unpack to their own size, packed small integers to 8 times theirs, nodes to about as
+   * much; a model of nothing but nodes is small. */
+  *heap = (struct fg_onnx_heap){.limit_bytes = 8 * n + ((size_t)64 << 20)};
   heap->allocator = (ProtobufCAllocator){allocate, release, heap};
   *out = protobuf_c_message_unpack(type, &heap->allocator, n, bytes);
   if (!*out)
