@@ -1,5 +1,5 @@
-/* Whole nets against PyTorch in float64 (tests/golden, made by python/make_goldens.py): logits, loss
- * and input gradient, on the oracle in double and on the CPU in float32, fused and not. */
+/* Whole nets against PyTorch in float64 (tests/golden, made by python/make_goldens.py): logits,
+ * loss and input gradient, on the oracle in double and on the CPU in float32, fused and not. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -95,8 +95,8 @@ static void check(const char *name, const struct fg_backend *backend, struct net
   free(y);
 }
 
-static const char *const nets[] = {"conv",       "mlp",        "vit_opset17", "vit_opset13",
-                                   "vit_dynamo", "nhwc",       "two_inputs",  "arithmetic",
+static const char *const nets[] = {"conv",       "mlp",       "vit_opset17", "vit_opset13",
+                                   "vit_dynamo", "nhwc",      "two_inputs",  "arithmetic",
                                    "softmax",    "logsoftmax"};
 enum { N_NETS = sizeof nets / sizeof *nets };
 

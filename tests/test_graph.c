@@ -81,10 +81,8 @@ static struct fg_graph *residual_net(enum fg_type real, fg_id *x) {
   r = batch_norm(g, conv(g, r, 16, 16, 3, 1, 1, 20), 16, 21);
   cr_assert_eq(fg_binary(g, FG_BINARY_add, r, h, &h), FGSM_OK);
   h = unary(g, FG_UNARY_relu, h);
-  union fg_attrs pool = {.pool = {.spatial = 2,
-                                  .window = {2, 2},
-                                  .stride = {2, 2},
-                                  .dilation = {1, 1}}};
+  union fg_attrs pool = {
+      .pool = {.spatial = 2, .window = {2, 2}, .stride = {2, 2}, .dilation = {1, 1}}};
   h = add(g, FG_OP_max_pool, pool, 1, &h);
   h = conv(g, h, 32, 16, 3, 2, 1, 30);
   cr_assert_eq(fg_reshape(g, h, 2, (int64_t[]){2, 128}, &h), FGSM_OK);
@@ -129,7 +127,7 @@ static double *run(struct fg_graph *g, fg_id x, const struct fg_backend *backend
     for (int64_t k = 0; k < fg_value_count(g, g->outputs[i]); k++) {
       const void *y = fg_plan_data(plan, g->outputs[i]);
       out[(*n)++] = fg_value(g, g->outputs[i])->type == FG_F32 ? ((const float *)y)[k]
-                                                                : ((const double *)y)[k];
+                                                               : ((const double *)y)[k];
     }
   if (info)
     *info = *fg_plan_info(plan);
@@ -158,7 +156,8 @@ static void expect_same(int passes, enum fg_type real, const struct fg_backend *
                         double tolerance) {
   fg_id x, y;
   int64_t n, m;
-  struct fg_graph *plain = after(0, FG_F64, &fg_ref, &x), *changed = after(passes, real, backend, &y);
+  struct fg_graph *plain = after(0, FG_F64, &fg_ref, &x),
+                  *changed = after(passes, real, backend, &y);
   double *want = run(plain, x, &fg_ref, &n, NULL), *got = run(changed, y, backend, &m, NULL);
   cr_assert_eq(n, m);
   double worst = 0, top = 0;

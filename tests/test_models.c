@@ -43,15 +43,16 @@ static double field(const json_t *object, const char *name) {
 
 /* Accuracies in percent, within the 0.1 points that the contract allows. */
 static void expect_percent(double got, double want, const char *what) {
-  cr_expect(fabs(100 * got - want) <= 0.1 + 1e-9, "%s: %.2f %%, not %.2f %%", what, 100 * got, want);
+  cr_expect(fabs(100 * got - want) <= 0.1 + 1e-9, "%s: %.2f %%, not %.2f %%", what, 100 * got,
+            want);
 }
 
 Test(models, resnet20_on_cifar10) {
   const char *dir = test_data("ResNet-20 on CIFAR-10");
   if (!dir)
     return;
-  json_t *r = attack(dir, "models/cifar10_resnet20_input01.onnx", "cifar10/test_batch_first1000.bin",
-                     (const char *const[]){"eps=2/255", NULL});
+  json_t *r = attack(dir, "models/cifar10_resnet20_input01.onnx",
+                     "cifar10/test_batch_first1000.bin", (const char *const[]){"eps=2/255", NULL});
   cr_expect_eq(field(r, "samples"), 1000);
   expect_percent(field(r, "clean_accuracy"), 91.50, "clean");
   expect_percent(field(r, "adversarial_accuracy"), 29.50, "eps 2/255");
@@ -92,11 +93,11 @@ Test(models, a_saturated_softmax_is_reported_with_parity_and_attacked_without) {
     return;
   static const char model[] = "models/mnist_cntk_saturated.onnx";
   static const char data[] = "mnist/t10k-images-idx3-ubyte.gz";
-  json_t *torch = attack(dir, model, data,
-                         (const char *const[]){"eps=0.1", "scale=255", "limit=1000",
-                                               "loss-parity=torch", NULL});
-  json_t *ours = attack(dir, model, data,
-                        (const char *const[]){"eps=0.1", "scale=255", "limit=1000", NULL});
+  json_t *torch = attack(
+      dir, model, data,
+      (const char *const[]){"eps=0.1", "scale=255", "limit=1000", "loss-parity=torch", NULL});
+  json_t *ours =
+      attack(dir, model, data, (const char *const[]){"eps=0.1", "scale=255", "limit=1000", NULL});
   expect_percent(field(torch, "clean_accuracy"), 98.70, "clean");
   cr_expect(field(torch, "zero_gradient_samples") >= 980, "%g samples with zero gradient",
             field(torch, "zero_gradient_samples"));
