@@ -1,4 +1,5 @@
-/* A whole net with its input gradient, planned for one backend: what golden and model tests share. */
+/* A whole net with its input gradient, planned for one backend: what golden and model tests share.
+ */
 #ifndef TEST_NET_H
 #define TEST_NET_H
 
@@ -18,9 +19,9 @@ struct net {
 };
 
 struct net_options {
-  bool keep_softmax;  /* objective at the output as it is, not at the logits     */
-  bool never_zero;    /* the attack's cross-entropy slope rather than PyTorch's  */
-  bool no_fuse;       /* skip fuse and layout                                    */
+  bool keep_softmax; /* objective at the output as it is, not at the logits     */
+  bool never_zero;   /* the attack's cross-entropy slope rather than PyTorch's  */
+  bool no_fuse;      /* skip fuse and layout                                    */
 };
 
 /* Builds forward, cross-entropy and the gradient with respect to every input. */
@@ -33,8 +34,8 @@ fgsm_status net_run(struct net *net, const double *const *x, const int64_t *labe
 double *net_read(const struct net *net, fg_id value, int64_t *n);
 void net_close(struct net *net);
 
-/* The folder of real data and models (FGSM_TEST_DATA or ../shared/data beside the sources), or NULL,
- * after printing that `what` is skipped. */
+/* The folder of real data and models (FGSM_TEST_DATA or ../shared/data beside the sources), or
+ * NULL, after printing that `what` is skipped. */
 const char *test_data(const char *what);
 /* The folder tests/golden. */
 const char *golden_dir(void);
