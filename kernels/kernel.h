@@ -88,6 +88,7 @@ struct fg_kernel {
  * (NULL: the default one) and, like run, may return before they are done: sync waits. */
 struct fg_backend {
   const char *name;
+  bool host_memory; /* the device's memory is the host's: constants are used where they lie */
   enum fg_type real; /* the float type that graphs for this backend are built in */
   fgsm_status (*open)(int index, int threads, struct fg_device **out);
   void (*close)(struct fg_device *device);
