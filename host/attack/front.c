@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "front.h"
+#include "attacker.h"
 #include "op.h"
 
 enum { MAX_FIXED_BATCH = 1 << 16 };
