@@ -1,6 +1,6 @@
 /* Building: one door, fg_graph_add, through which every node enters. It infers shapes at once (a
- * graph is concrete from its first node on) and computes what is constant at once, so that the shape
- * arithmetic of exporters is gone before any pass runs. */
+ * graph is concrete from its first node on) and computes what is constant at once, so that the
+ * shape arithmetic of exporters is gone before any pass runs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +97,8 @@ fgsm_status fg_graph_add(struct fg_graph *g, enum fg_op op, const char *name,
   if (name && *name && !(node.name = fg_arena_text(&g->arena, name)))
     return FGSM_MEMORY;
   if (n_in > max_in[op])
-    return FG_FAIL(INTERNAL, "%s takes at most %d inputs, not %d", fg_op_name(op), max_in[op], n_in);
+    return FG_FAIL(INTERNAL, "%s takes at most %d inputs, not %d", fg_op_name(op), max_in[op],
+                   n_in);
   for (int i = 0; i < n_in; i++) {
     if (in[i] != FG_ABSENT && (in[i] < 0 || in[i] >= g->n_values))
       return FG_FAIL(INTERNAL, "%s: input %d is no value of the graph", fg_op_name(op), i);
@@ -119,7 +120,7 @@ fgsm_status fg_graph_add(struct fg_graph *g, enum fg_op op, const char *name,
     if (out)
       out[i] = node.out[i];
   }
-  if (node.n_out && worth_folding(g, &node, value)) {
+  if (node.n_out && op != FG_OP_reorder && worth_folding(g, &node, value)) {
     status = compute(g, &node);
     return status == FGSM_OK ? FGSM_OK : blame(&node, status);
   }
@@ -141,8 +142,8 @@ static fgsm_status add1(struct fg_graph *g, enum fg_op op, const union fg_attrs 
   return FGSM_OK;
 }
 
-fgsm_status fg_unary(struct fg_graph *g, enum fg_unary_kind kind, double alpha, double beta, fg_id x,
-                     fg_id *out) {
+fgsm_status fg_unary(struct fg_graph *g, enum fg_unary_kind kind, double alpha, double beta,
+                     fg_id x, fg_id *out) {
   union fg_attrs a = {.unary = {kind, alpha, beta}};
   return add1(g, FG_OP_unary, &a, 1, &x, out);
 }
@@ -175,14 +176,14 @@ fgsm_status fg_transpose(struct fg_graph *g, fg_id x, const int *perm, fg_id *ou
   return add1(g, FG_OP_transpose, &a, 1, &x, out);
 }
 
-fgsm_status fg_reduce(struct fg_graph *g, enum fg_reduce_kind kind, fg_id x, uint32_t axes, bool keep,
-                      fg_id *out) {
+fgsm_status fg_reduce(struct fg_graph *g, enum fg_reduce_kind kind, fg_id x, uint32_t axes,
+                      bool keep, fg_id *out) {
   union fg_attrs a = {.reduce = {kind, axes, keep}};
   return add1(g, FG_OP_reduce, &a, 1, &x, out);
 }
 
-fgsm_status fg_matmul(struct fg_graph *g, fg_id a, fg_id b, bool trans_a, bool trans_b, double alpha,
-                      fg_id *out) {
+fgsm_status fg_matmul(struct fg_graph *g, fg_id a, fg_id b, bool trans_a, bool trans_b,
+                      double alpha, fg_id *out) {
   union fg_attrs attrs = {.matmul = {.trans_a = trans_a, .trans_b = trans_b, .alpha = alpha}};
   return add1(g, FG_OP_matmul, &attrs, 2, (fg_id[]){a, b}, out);
 }

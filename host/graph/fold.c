@@ -1,5 +1,5 @@
-/* Folds what is constant per channel into its neighbours, in double, before the gradient is taken, so
- * that the gradient inherits the folded weights.
+/* Folds what is constant per channel into its neighbours, in double, before the gradient is taken,
+ * so that the gradient inherits the folded weights.
  *
  *   batch_norm with constant statistics            -> affine along axis 1
  *   x +- c, x * c, x / c, c - x, c per channel     -> affine along c's axis
@@ -7,8 +7,8 @@
  *   affine then flatten                            -> flatten then affine (one entry a feature)
  *   conv or matmul, then affine on its channels    -> conv or matmul, scaled weights and bias
  *   affine on channels, then conv or matmul        -> the same; where the conv pads, the shift must
- *       stay in front (the padding is zero after the shift, not before): x * s + t becomes x + t / s
- *       before a conv whose weights took s. Its gradient is the identity, so the attack pays nothing.
+ *       stay in front (the padding is zero after the shift, not before): x * s + t becomes x + t /
+ * s before a conv whose weights took s. Its gradient is the identity, so the attack pays nothing.
  *
  * Each rule rewrites one place; they run until none applies. */
 #include <math.h>
@@ -192,7 +192,7 @@ static fgsm_status fold_flatten(struct fg_graph *g, int64_t at, bool *changed) {
 /* Scales a convolution's or product's constant weights and bias. Weights are seen as
  * [outer, in, inner] with the output channel in `out_stride` units; see the callers. */
 struct weights {
-  fg_id w, bias; /* bias may be FG_ABSENT */
+  fg_id w, bias;                     /* bias may be FG_ABSENT */
   int64_t n_out, n_in, area, groups; /* conv: [n_out, n_in (per group), area]; matmul: area 1 */
   bool transposed;                   /* matmul with b [n_in, n_out] */
 };
@@ -201,12 +201,11 @@ static int64_t weight_index(const struct weights *w, int64_t o, int64_t i, int64
   return w->transposed ? i * w->n_out + o : (o * w->n_in + i) * w->area + k;
 }
 
-static bool find_weights(const struct fg_graph *g, const struct fg_node *node, struct weights *out) {
+static bool find_weights(const struct fg_graph *g, const struct fg_node *node,
+                         struct weights *out) {
   const struct fg_value *w = fg_value(g, node->in[1]);
-  *out = (struct weights){.w = node->in[1],
-                          .bias = node->n_in > 2 ? node->in[2] : FG_ABSENT,
-                          .area = 1,
-                          .groups = 1};
+  *out = (struct weights){
+      .w = node->in[1], .bias = node->n_in > 2 ? node->in[2] : FG_ABSENT, .area = 1, .groups = 1};
   if (!fg_value_is_constant(g, out->w) ||
       (out->bias != FG_ABSENT && !fg_value_is_constant(g, out->bias)) ||
       (node->n_in > 3 && node->in[3] != FG_ABSENT))

@@ -1,6 +1,7 @@
-/* The gradient as more graph. Walks the nodes backward; each node's rule (host/ops) appends the nodes
- * that turn the gradient of its outputs into the gradient of its inputs. Only what lies between the
- * objective and a wanted value is differentiated: an attack never computes a weight's gradient. */
+/* The gradient as more graph. Walks the nodes backward; each node's rule (host/ops) appends the
+ * nodes that turn the gradient of its outputs into the gradient of its inputs. Only what lies
+ * between the objective and a wanted value is differentiated: an attack never computes a weight's
+ * gradient. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -257,9 +257,10 @@ static void print_value(const struct fg_graph *g, fg_id id, struct fg_text *text
               fg_shape_text(v->rank, v->dim, shape, sizeof shape),
               v->layout == FG_BLOCKED ? "b" : "");
   if (v->role != FG_ROLE_TEMP)
-    fg_text_add(text, "(%s)", v->role == FG_ROLE_INPUT      ? "input"
-                              : v->role == FG_ROLE_CONSTANT ? "constant"
-                                                            : "parameter");
+    fg_text_add(text, "(%s)",
+                v->role == FG_ROLE_INPUT      ? "input"
+                : v->role == FG_ROLE_CONSTANT ? "constant"
+                                              : "parameter");
 }
 
 fgsm_status fg_graph_print(const struct fg_graph *g, struct fg_text *text) {
@@ -299,8 +300,8 @@ void fg_node_kill(struct fg_graph *g, struct fg_node *node) {
  * because graphs from strangers are as deep as they like. */
 struct walk {
   const struct fg_graph *g;
-  enum { NEW, OPEN, PLACED } *seen; /* per node */
-  int *next;                        /* per node: the input to look at next */
+  enum { NEW, OPEN, PLACED } * seen; /* per node */
+  int *next;                         /* per node: the input to look at next */
   int64_t *stack, *order;
   int64_t n_order;
 };
@@ -325,7 +326,8 @@ static fgsm_status visit(struct walk *w, int64_t root) {
     if (producer == FG_ABSENT || w->seen[producer] == PLACED)
       continue;
     if (w->seen[producer] == OPEN)
-      return FG_FAIL(INTERNAL, "the graph has a cycle at %s '%s'", fg_op_name(node->op), node->name);
+      return FG_FAIL(INTERNAL, "the graph has a cycle at %s '%s'", fg_op_name(node->op),
+                     node->name);
     w->seen[producer] = OPEN;
     w->stack[depth++] = producer;
   }
