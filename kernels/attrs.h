@@ -221,7 +221,7 @@ enum fg_param {
  *   uniform   x0 + U(-radius, radius), in L2: a Gaussian direction times radius times U(0, 1)
  *   sign      x0 + radius * sign(N(0, 1))
  *   then the data box where `box`. With eps_map the radius of feature i is radius / eps * eps_map[i];
- *   mask 0 keeps the feature.
+ *   mask 0 keeps the feature: it is x0, and no part of an L2 direction.
  *
  * step: x0, x, g, m? (momentum), eps_map?, mask?, params -> x', m'?, stats? [N, 3] float.
  *   g is first masked; stats = sum |g|, share of exactly zero components (of those not masked),
