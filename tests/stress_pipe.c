@@ -1,6 +1,7 @@
-/* Many short runs of the scheduler with random numbers of slots, delays, failures and interruptions,
- * for ThreadSanitizer and AddressSanitizer, which Criterion's process model does not suit. Has its own
- * main: stress-pipe [RUNS [SEED]]; 0 if every run kept order and answered as it had to. */
+/* Many short runs of the scheduler with random numbers of slots, delays, failures and
+ * interruptions, for ThreadSanitizer and AddressSanitizer, which Criterion's process model does not
+ * suit. Has its own main: stress-pipe [RUNS [SEED]]; 0 if every run kept order and answered as it
+ * had to. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>

@@ -12,12 +12,12 @@
 enum { SLOTS = 3 };
 
 struct trial {
-  int batches;               /* that read hands out          */
-  int fail_stage, fail_at;   /* stage < 0: none              */
-  int interrupt_at;          /* batch read; < 0: never       */
-  int nap_stage;             /* this stage sleeps 2 ms a batch */
-  int next[FG_STAGE_COUNT];  /* the batch that each stage expects */
-  int value[SLOTS];          /* what the slot carries        */
+  int batches;              /* that read hands out          */
+  int fail_stage, fail_at;  /* stage < 0: none              */
+  int interrupt_at;         /* batch read; < 0: never       */
+  int nap_stage;            /* this stage sleeps 2 ms a batch */
+  int next[FG_STAGE_COUNT]; /* the batch that each stage expects */
+  int value[SLOTS];         /* what the slot carries        */
   bool in_order;
   atomic_int under_way, most_under_way;
 };
@@ -123,8 +123,8 @@ Test(pipe, the_time_goes_to_the_stage_that_takes_it) {
 Test(pipe, the_first_failure_of_any_stage_is_what_the_run_returns) {
   for (int stage = 0; stage < FG_STAGE_COUNT; stage++)
     for (int at = 0; at < 20; at += 7) {
-      struct trial t = {.batches = 20, .fail_stage = stage, .fail_at = at, .interrupt_at = -1,
-                        .nap_stage = -1};
+      struct trial t = {
+          .batches = 20, .fail_stage = stage, .fail_at = at, .interrupt_at = -1, .nap_stage = -1};
       struct fg_stage_times times[FG_STAGE_COUNT];
       char want[64];
       snprintf(want, sizeof want, "stage %d broke at batch %d", stage, at);

@@ -1,232 +1,14 @@
-/* The one table of options. A row names an option, documents it and says how its text becomes a field
- * of struct fgsm_options; nothing else in the library or the command knows an option by name twice.
- * Setting is all or nothing: a value that does not parse leaves the old one. */
+/* The one table of options. A row names an option, documents it and says how its text becomes a
+ * field of struct fgsm_options; nothing else in the library or the command knows an option by name
+ * twice. Setting is all or nothing: a value that does not parse leaves the old one. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "options.h"
+#include "setters.h"
 
-enum { MAX_TEXT = 4096, MAX_BATCH = 65536, MAX_STEPS = 100000, MAX_THREADS = 1024 };
-
-typedef fgsm_status set_fn(struct fgsm_options *o, size_t field, size_t size, const char *value);
-
-/* ---- how a text becomes a field. The caller has checked the choices and the length. */
-
-static char *field_text(struct fgsm_options *o, size_t field) {
-  return (char *)o + field;
-}
-
-static fgsm_status set_word(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  if (strlen(value) >= size)
-    return FG_FAIL(USAGE, "'%.40s' is too long", value);
-  snprintf(field_text(o, field), size, "%s", value);
-  return FGSM_OK;
-}
-
-static fgsm_status set_path(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  (void)size;
-  if (!*value)
-    return FG_FAIL(USAGE, "it is empty");
-  char *copy = strdup(value);
-  if (!copy)
-    return FG_FAIL(MEMORY, "no memory for an option");
-  char **path = (char **)(void *)field_text(o, field);
-  free(*path);
-  *path = copy;
-  return FGSM_OK;
-}
-
-static fgsm_status set_switch(struct fgsm_options *o, size_t field, size_t size,
-                              const char *value) {
-  (void)size;
-  bool on = !*value || strcmp(value, "true") == 0;
-  if (!on && strcmp(value, "false") != 0)
-    return FG_FAIL(USAGE, "'%.40s' is neither true nor false", value);
-  memcpy(field_text(o, field), &on, sizeof on);
-  return FGSM_OK;
-}
-
-static fgsm_status set_ratio(struct fgsm_options *o, size_t field, size_t size,
-                             const char *value) {
-  struct fg_ratio ratio;
-  FG_TRY(fg_ratio_parse(value, &ratio));
-  if (ratio.value == 0)
-    return FG_FAIL(USAGE, "it must be above 0");
-  memcpy(field_text(o, field), &ratio, size);
-  return FGSM_OK;
-}
-
-static fgsm_status set_int(struct fgsm_options *o, size_t field, int64_t least, int64_t most,
-                           const char *value) {
-  int64_t number;
-  FG_TRY(fg_int_parse(value, least, most, &number));
-  int n = (int)number;
-  memcpy(field_text(o, field), &n, sizeof n);
-  return FGSM_OK;
-}
-
-static fgsm_status set_steps(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  (void)size;
-  return set_int(o, field, 1, MAX_STEPS, value);
-}
-
-static fgsm_status set_threads(struct fgsm_options *o, size_t field, size_t size,
-                               const char *value) {
-  (void)size;
-  return set_int(o, field, 0, MAX_THREADS, value);
-}
-
-static fgsm_status set_long(struct fgsm_options *o, size_t field, int64_t least, int64_t most,
-                            const char *value) {
-  int64_t number;
-  FG_TRY(fg_int_parse(value, least, most, &number));
-  memcpy(field_text(o, field), &number, sizeof number);
-  return FGSM_OK;
-}
-
-/* int64_t and uint64_t fields alike: the range is what both hold. */
-static fgsm_status set_count(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  (void)size;
-  return set_long(o, field, 0, INT64_MAX, value);
-}
-
-static fgsm_status set_batch(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  (void)size;
-  return set_long(o, field, 1, MAX_BATCH, value);
-}
-
-static fgsm_status set_decay(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  double number;
-  FG_TRY(fg_real_parse(value, &number));
-  if (number < 0 || number > 1e6)
-    return FG_FAIL(USAGE, "'%s' is not from 0 to 1e6", value);
-  memcpy(field_text(o, field), &number, size);
-  return FGSM_OK;
-}
-
-static fgsm_status set_share(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  double number;
-  FG_TRY(fg_real_parse(value, &number));
-  if (number < 0 || number > 1)
-    return FG_FAIL(USAGE, "'%s' is not a fraction from 0 to 1 (0.35 for 35 %%)", value);
-  memcpy(field_text(o, field), &number, size);
-  return FGSM_OK;
-}
-
-/* Copies the next comma-separated item to `item`; false at the end or when it does not fit (then
- * *list is NULL). */
-static bool next_item(const char **list, char *item, size_t size) {
-  if (!*list)
-    return false;
-  size_t n = strcspn(*list, ",");
-  if (n >= size) {
-    *list = NULL;
-    return false;
-  }
-  memcpy(item, *list, n);
-  item[n] = 0;
-  *list = (*list)[n] ? *list + n + 1 : NULL;
-  return true;
-}
-
-static fgsm_status parse_reals(const char *value, double *items, int most, int *n) {
-  char item[64];
-  int count = 0;
-  for (const char *list = value; list; count++) {
-    if (!next_item(&list, item, sizeof item))
-      return FG_FAIL(USAGE, "'%.40s' is not a list of numbers", value);
-    if (count == most)
-      return FG_FAIL(USAGE, "it has more than %d numbers", most);
-    FG_TRY(fg_real_parse(item, &items[count]));
-  }
-  *n = count;
-  return FGSM_OK;
-}
-
-static fgsm_status set_mean(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  double items[FG_MAX_CHANNELS] = {0};
-  int n;
-  FG_TRY(parse_reals(value, items, FG_MAX_CHANNELS, &n));
-  memcpy(field_text(o, field), items, size);
-  o->n_mean = n;
-  return FGSM_OK;
-}
-
-static fgsm_status set_std(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  double items[FG_MAX_CHANNELS] = {0};
-  int n;
-  FG_TRY(parse_reals(value, items, FG_MAX_CHANNELS, &n));
-  for (int i = 0; i < n; i++)
-    if (!(items[i] > 0))
-      return FG_FAIL(USAGE, "a standard deviation must be above 0");
-  memcpy(field_text(o, field), items, size);
-  o->n_std = n;
-  return FGSM_OK;
-}
-
-static fgsm_status set_clip(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  (void)field, (void)size;
-  double ends[2];
-  int n = 0;
-  bool none = strcmp(value, "none") == 0;
-  if (!none) {
-    FG_TRY(parse_reals(value, ends, 2, &n));
-    if (n != 2 || !(ends[0] < ends[1]))
-      return FG_FAIL(USAGE, "'%.40s' is neither LO,HI with LO < HI nor none", value);
-    o->clip_lo = ends[0];
-    o->clip_hi = ends[1];
-  }
-  o->clip_none = none;
-  return FGSM_OK;
-}
-
-static bool ends_with(const char *text, const char *end) {
-  size_t n = strlen(text), m = strlen(end);
-  return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-static fgsm_status set_eps(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  (void)field;
-  if (ends_with(value, ".npy") || strstr(value, ".npz")) {
-    FG_TRY(set_path(o, offsetof(struct fgsm_options, eps_map), 0, value));
-    FG_TRY(fg_ratio_parse("1", &o->eps[0]));
-    o->n_eps = 1;
-    return FGSM_OK;
-  }
-  struct fg_ratio items[FG_MAX_EPS];
-  char item[sizeof items[0].text];
-  int count = 0;
-  memset(items, 0, sizeof items);
-  for (const char *list = value; list; count++) {
-    if (count == FG_MAX_EPS)
-      return FG_FAIL(USAGE, "it has more than %d values", FG_MAX_EPS);
-    if (!next_item(&list, item, sizeof item))
-      return FG_FAIL(USAGE, "'%.60s' is not a list like 1/255,2/255,4/255", value);
-    FG_TRY(fg_ratio_parse(item, &items[count]));
-    for (int i = 0; i < count; i++)
-      if (items[i].value == items[count].value)
-        return FG_FAIL(USAGE, "%s is in the list twice", item);
-  }
-  memcpy(o->eps, items, size);
-  o->n_eps = count;
-  free(o->eps_map);
-  o->eps_map = NULL;
-  return FGSM_OK;
-}
-
-static fgsm_status set_device(struct fgsm_options *o, size_t field, size_t size,
-                              const char *value) {
-  int64_t index;
-  bool card = strncmp(value, "cuda:", 5) == 0;
-  if (card)
-    FG_TRY(fg_int_parse(value + 5, 0, 255, &index));
-  else if (strcmp(value, "auto") && strcmp(value, "cpu") && strcmp(value, "ref") &&
-           strcmp(value, "cuda"))
-    return FG_FAIL(USAGE, "'%.40s' is none of auto, cpu, ref, cuda, cuda:0 ...", value);
-  return set_word(o, field, size, value);
-}
+enum { MAX_TEXT = 4096 };
 
 /* A file may not name further files: no recursion, and a stranger's file reads nothing else. */
 static fgsm_status set_config(struct fgsm_options *o, size_t field, size_t size,
@@ -239,7 +21,7 @@ static fgsm_status set_config(struct fgsm_options *o, size_t field, size_t size,
 
 struct row {
   fgsm_option_info info;
-  set_fn *set;
+  fg_set_fn *set;
   size_t field, size;
 };
 
@@ -249,121 +31,123 @@ struct row {
 static const struct row table[] = {
     /* name, argument, default in words, choices, help, group, commands */
     {{"attack", "NAME", "fgsm", ATTACKS, "The attack.", "attack", "attack"},
-     set_word,
+     fg_set_word,
      FIELD(attack)},
     {{"eps", "LIST", NULL, NULL,
       "Budget in the space of the stored pixels: 8/255, 0.1, a list (1/255,2/255,4/255: one result "
-      "and output each), or an .npy file with one eps per feature. Bytes count as fractions of 255.",
+      "and output each), or an .npy file with one eps per feature. Bytes count as fractions of "
+      "255.",
       "attack", "attack"},
-     set_eps,
+     fg_set_eps,
      FIELD(eps)},
     {{"loss", "NAME", "ce", "ce|margin",
       "The objective: cross-entropy, or the largest other logit minus the label's.", "attack",
       "attack"},
-     set_word,
+     fg_set_word,
      FIELD(loss)},
     {{"norm", "NAME", "the attack's own", "linf|l2|l1", "The norm in which eps is measured.",
       "attack", "attack"},
-     set_word,
+     fg_set_word,
      FIELD(norm)},
     {{"alpha", "NUMBER", "the attack's own", NULL, "Length of one step, in the units of eps.",
       "attack", "attack"},
-     set_ratio,
+     fg_set_ratio,
      FIELD(alpha)},
     {{"steps", "N", "the attack's own", NULL, "Steps of an iterated attack.", "attack", "attack"},
-     set_steps,
+     fg_set_steps,
      FIELD(steps)},
     {{"restarts", "N", "the attack's own", NULL,
       "Random starts; the best result of each sample is kept.", "attack", "attack"},
-     set_steps,
+     fg_set_steps,
      FIELD(restarts)},
     {{"decay", "NUMBER", "the attack's own", NULL, "Momentum's decay factor (mi-fgsm).", "attack",
       "attack"},
-     set_decay,
+     fg_set_decay,
      FIELD(decay)},
     {{"target", "CLASS", "untargeted", NULL,
       "Attack towards a class: its number, least-likely, or a file with one class per sample.",
       "attack", "attack"},
-     set_path,
+     fg_set_path,
      FIELD(target)},
     {{"mask", "FILE", "every feature", NULL,
       "An .npy file of the sample's shape; features that are 0 in it stay as they are.", "attack",
       "attack"},
-     set_path,
+     fg_set_path,
      FIELD(mask)},
     {{"loss-parity", "NAME", "none", "torch",
       "torch: the cross-entropy gradient as PyTorch computes it, zeros of saturated samples "
       "included.",
       "attack", "attack"},
-     set_word,
+     fg_set_word,
      FIELD(loss_parity)},
     {{"keep-softmax", NULL, "false", NULL,
       "Attack a model that ends in a softmax at its probabilities, not at its logits.", "attack",
       "attack"},
-     set_switch,
+     fg_set_switch,
      FIELD(keep_softmax)},
     {{"seed", "N", "0", NULL, "Seed of all randomness.", "attack", "attack"},
-     set_count,
+     fg_set_count,
      FIELD(seed)},
     {{"fail-under", "SHARE", "no check", NULL,
       "Exit with 1 if the adversarial accuracy (a fraction) is lower at any eps.", "attack",
       "attack"},
-     set_share,
+     fg_set_share,
      FIELD(fail_under)},
 
     {{"labels", "FILE", "found in or beside the data", NULL,
       "A file with the labels (IDX, .npy, .npz, or text with one number a line), or predicted: the "
       "model's own predictions.",
       "data", "attack convert"},
-     set_path,
+     fg_set_path,
      FIELD(labels)},
     {{"mean", "LIST", "none", NULL,
       "Subtracted from the model's input after scale, one number or one per channel.", "data",
       "attack inspect"},
-     set_mean,
+     fg_set_mean,
      FIELD(mean)},
     {{"std", "LIST", "none", NULL, "Divides the model's input after mean.", "data",
       "attack inspect"},
-     set_std,
+     fg_set_std,
      FIELD(std)},
     {{"scale", "NUMBER", "1", NULL,
       "Multiplies values (bytes: 0..1) before mean and std; 255 for a model that takes 0..255.",
       "data", "attack inspect"},
-     set_ratio,
+     fg_set_ratio,
      FIELD(scale)},
     {{"clip", "LO,HI", "0,1", NULL,
       "The range that adversarial values keep to (bytes: as fractions of 255), or none.", "data",
       "attack"},
-     set_clip,
+     fg_set_clip,
      FIELD(clip_lo)},
     {{"data-layout", "NAME", "auto", "auto|nchw|nhwc", "How images lie in the data.", "data",
       "attack inspect"},
-     set_word,
+     fg_set_word,
      FIELD(data_layout)},
     {{"start", "N", "0", NULL, "The first sample to take.", "data", "attack convert"},
-     set_count,
+     fg_set_count,
      FIELD(start)},
     {{"limit", "N", "all", NULL, "Take at most so many samples.", "data", "attack convert"},
-     set_count,
+     fg_set_count,
      FIELD(limit)},
 
     {{"out", "FILE", "measure only", NULL,
-      "The adversarial dataset; the suffix chooses the format (.npy, .npz, .bin, idx...-ubyte[.gz])."
+      "The adversarial dataset; the suffix chooses the format (.npy, .npz, .bin, "
+      "idx...-ubyte[.gz])."
       " FILE.json and FILE.records.csv are written beside it.",
       "output", "attack"},
-     set_path,
+     fg_set_path,
      FIELD(out)},
     {{"out-type", "TYPE", "the data's own", "u8|f32", "The type of the written values.", "output",
       "attack convert"},
-     set_word,
+     fg_set_word,
      FIELD(out_type)},
     {{"json", NULL, "false", NULL, "Print one JSON object on standard output.", "output",
       "attack inspect convert devices version"},
-     set_switch,
+     fg_set_switch,
      FIELD(json)},
     {{"quiet", NULL, "false", NULL, "No progress bar and no notes.", "output",
       "attack inspect convert"},
-     set_switch,
+     fg_set_switch,
      FIELD(quiet)},
     {{"config", "FILE", NULL, NULL,
       "Read options from lines `name = value`; the command line has the last word.", "output",
@@ -374,18 +158,18 @@ static const struct row table[] = {
 
     {{"device", "NAME", "auto", "auto|cpu|ref|cuda|cuda:N",
       "Where to compute; ref is the slow double-precision oracle.", "device", "attack inspect"},
-     set_device,
+     fg_set_device,
      FIELD(device)},
     {{"precision", "NAME", "fp32", "fp32|tf32|bf16|fp16", "Arithmetic of the network.", "device",
       "attack inspect"},
-     set_word,
+     fg_set_word,
      FIELD(precision)},
     {{"batch", "N", "64", NULL, "Samples per pass.", "device", "attack inspect"},
-     set_batch,
+     fg_set_batch,
      FIELD(batch)},
     {{"threads", "N", "all that this process may use", NULL, "Processor threads (0: all).",
       "device", "attack inspect"},
-     set_threads,
+     fg_set_threads,
      FIELD(threads)},
 };
 
@@ -498,7 +282,7 @@ void fgsm_options_destroy(fgsm_options *options) {
 static fgsm_status set_row(struct fgsm_options *o, const struct row *row, const char *value) {
   if (strlen(value) > MAX_TEXT)
     return FG_FAIL(USAGE, "it is longer than %d characters", MAX_TEXT);
-  if (row->set == set_word && row->info.choices && !is_choice(row->info.choices, value))
+  if (row->set == fg_set_word && row->info.choices && !is_choice(row->info.choices, value))
     return FG_FAIL(USAGE, "'%.40s' is none of %s", value, row->info.choices);
   return row->set(o, row->field, row->size, value);
 }

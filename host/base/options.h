@@ -20,13 +20,13 @@ struct fg_ratio {
 struct fgsm_options {
   char *text[FG_MAX_OPTIONS]; /* each option as it was set, by its row in the table; or NULL */
   /* attack */
-  char attack[24]; /* a name of the attack table */
-  char loss[16];   /* ce | margin                */
-  char norm[8];    /* "" : the attack's own       */
+  char attack[24];                 /* a name of the attack table */
+  char loss[16];                   /* ce | margin                */
+  char norm[8];                    /* "" : the attack's own       */
   struct fg_ratio eps[FG_MAX_EPS]; /* no two of equal value */
   int n_eps;                       /* 0: not given */
-  char *eps_map; /* path of an .npy with one eps per feature, or NULL; then eps[0] is 1/1 */
-  char *mask;    /* path of an .npy; 0 keeps a feature */
+  char *eps_map;         /* path of an .npy with one eps per feature, or NULL; then eps[0] is 1/1 */
+  char *mask;            /* path of an .npy; 0 keeps a feature */
   struct fg_ratio alpha; /* value < 0: the attack's own */
   int steps;             /* 0: the attack's own */
   int restarts;          /* 0: the attack's own */
@@ -47,7 +47,7 @@ struct fgsm_options {
   int64_t start;       /* first sample */
   /* output */
   char *out;
-  char out_type[8]; /* "" : the data's own; u8 | f32 */
+  char out_type[8];  /* "" : the data's own; u8 | f32 */
   double fail_under; /* adversarial accuracy; < 0: no check */
   /* device */
   char device[24]; /* auto | cpu | ref | cuda[:i] */

@@ -1,6 +1,6 @@
-/* Numbers as users write them: 8/255, 0.1, 2, 1e-3. Read digit by digit, so that the process's locale
- * and strtod's extensions (hexadecimal, "inf") have no say; kept as a fraction wherever a small one is
- * exactly what was written, because bytes are perturbed by floor(255 num / den). */
+/* Numbers as users write them: 8/255, 0.1, 2, 1e-3. Read digit by digit, so that the process's
+ * locale and strtod's extensions (hexadecimal, "inf") have no say; kept as a fraction wherever a
+ * small one is exactly what was written, because bytes are perturbed by floor(255 num / den). */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

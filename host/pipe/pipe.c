@@ -1,7 +1,7 @@
 /* The scheduler. One lock, one ring of slot numbers per stage: ring s holds the slots that wait for
- * stage s, so the reader's ring is the free slots. Every ring has room for every slot, so only taking
- * ever waits; a stage that closes its successor's ring ends it once that is empty. The compute stage
- * runs in the caller's thread. */
+ * stage s, so the reader's ring is the free slots. Every ring has room for every slot, so only
+ * taking ever waits; a stage that closes its successor's ring ends it once that is empty. The
+ * compute stage runs in the caller's thread. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
