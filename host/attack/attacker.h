@@ -54,6 +54,7 @@ struct fg_recipe {
 struct fg_pass {
   struct fg_plan *plan; /* NULL: this attack has no use for it */
   fg_id wire[FG_WIRE_COUNT];
+  void *bound[FG_WIRE_COUNT]; /* what each was bound to last */
 };
 
 struct fg_attacker {
@@ -105,7 +106,7 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
                            const struct fgsm_options *options, const struct fg_recipe *recipe,
                            char *note, struct fg_pass *out) FGSM_MUST_USE;
 /* Runs it from iterate `x` to iterate `next` (NULL where it has none). */
-fgsm_status fg_pass_run(struct fg_attacker *a, const struct fg_pass *pass, void *x,
+fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x,
                         void *next) FGSM_MUST_USE;
 
 /* ---- between host and device (samples.c) */

@@ -228,12 +228,14 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
   return fg_plan_create(b.g, a->device, false, &out->plan);
 }
 
-fgsm_status fg_pass_run(struct fg_attacker *a, const struct fg_pass *pass, void *x, void *next) {
+fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x, void *next) {
   FG_TRY(fg_check_interrupt());
   for (int w = 0; w < FG_WIRE_COUNT; w++) {
     void *memory = w == FG_WIRE_x ? x : w == FG_WIRE_next ? next : a->wire[w];
-    if (pass->wire[w] != FG_ABSENT)
-      FG_TRY(fg_plan_bind(pass->plan, pass->wire[w], memory));
+    if (pass->wire[w] == FG_ABSENT || pass->bound[w] == memory)
+      continue;
+    FG_TRY(fg_plan_bind(pass->plan, pass->wire[w], memory));
+    pass->bound[w] = memory;
   }
   return fg_plan_run(pass->plan, NULL);
 }

@@ -154,6 +154,8 @@ void fg_samples_measure(const struct fg_attacker *a, const struct fg_batch *b, i
     squares += d * d;
   }
   result->linf = (float)linf;
+  if ((double)result->linf > linf) /* rounded down: what keeps to eps must not read as more */
+    result->linf = nextafterf(result->linf, 0);
   result->l2 = (float)sqrt(squares);
   if (bounded && linf > eps + LATTICE_TOLERANCE)
     result->flags |= FGSM_FLAG_OFF_LATTICE;
