@@ -189,10 +189,21 @@ static fgsm_status mark_needed(struct build *b) {
 
 /* ---- inputs */
 
+static fgsm_status check_type(const struct fg_onnx_port *port) {
+  if (port->type != FG_NONE)
+    return FGSM_OK;
+  return FG_FAIL(
+      UNSUPPORTED,
+      "the input '%.120s' is no tensor of a type that is supported (a sequence, text, or "
+      "an unsigned integer)",
+      port->name);
+}
+
 static fgsm_status check_given(const struct build *b, const struct fg_onnx_port *port, fg_id id) {
   const struct fg_value *v = fg_value(b->g, id);
   char given[128];
-  bool real = port->type == FG_NONE || fg_type_is_real(port->type);
+  FG_TRY(check_type(port));
+  bool real = fg_type_is_real(port->type);
   if (real ? !fg_type_is_real(v->type) : v->type != port->type)
     return FG_FAIL(USAGE, "the model's input '%.120s' is %s, not %s", port->name,
                    fg_type_name(port->type), fg_type_name(v->type));
@@ -212,11 +223,7 @@ static fgsm_status check_given(const struct build *b, const struct fg_onnx_port 
 static fgsm_status make_input(struct build *b, const struct fg_onnx_port *port, bool first,
                               bool open_batch, int64_t batch, fg_id *out) {
   int64_t dim[FG_MAX_RANK] = {0};
-  if (port->type == FG_NONE)
-    return FG_FAIL(UNSUPPORTED,
-                   "the input '%.120s' is no tensor of a type that is supported (a sequence, text, "
-                   "or an unsigned integer)",
-                   port->name);
+  FG_TRY(check_type(port));
   if (port->rank < 0)
     return FG_FAIL(UNSUPPORTED,
                    "the shape of the input '%.120s' is not in the file, or has more than %d "
