@@ -241,6 +241,12 @@ Test(onnx_hostile, refuses_what_it_cannot_read_with_words) {
   onnx_put(&g, 12, onnx_port("y", ONNX_FLOAT, 1, (int64_t[]){1}));
   struct onnx_bytes old = onnx_model(g, 6);
   expect(old, FGSM_UNSUPPORTED, "operator set 6");
+
+  g = (struct onnx_bytes){0};
+  onnx_put(&g, 1, onnx_node("Dropout", "drop", "x", "h mask"));
+  onnx_put(&g, 1, onnx_node("Where", "choose", "mask x h", "y"));
+  expect(graph_of(g), FGSM_UNSUPPORTED,
+         "Where 'choose' (opset 13): 'mask', which it uses, is a result of Dropout 'drop'");
 }
 
 /* One report for each node that is at fault, none for those behind it. */
