@@ -257,6 +257,7 @@ Test(onnx_hostile, lists_every_problem_once) {
   onnx_put(&g, 1, onnx_node("Relu", "behind", "a", "b"));
   onnx_put(&g, 1, onnx_node("Strange", "two", "x", "c"));
   onnx_put(&g, 1, onnx_node("Unneeded", "three", "x", "d"));
+  onnx_put(&g, 1, onnx_node("Relu", "nobody asks", "d", "e"));
   onnx_put(&g, 1, onnx_node("Add", "sum", "b c", "y"));
   fgsm_status status = load(graph_of(g), &problems);
   cr_expect(status == FGSM_UNSUPPORTED, "%s", fgsm_status_name(status));
@@ -264,6 +265,27 @@ Test(onnx_hostile, lists_every_problem_once) {
   cr_expect(strstr(problems.items[0].text, "Bogus 'one'"), "%s", problems.items[0].text);
   cr_expect(strstr(problems.items[1].text, "Strange 'two'"), "%s", problems.items[1].text);
   free(problems.items);
+}
+
+/* A list of problems ends; so does a chain of nodes. */
+Test(onnx_hostile, refuses_endless_lists) {
+  double start = fg_now();
+  for (int kind = 0; kind < 2; kind++) {
+    struct onnx_bytes g = {0};
+    struct fg_onnx_problems problems = {0};
+    char in[32] = "x", out[32];
+    int n = kind ? 40000 : 30000;
+    for (int i = 0; i < n; i++) {
+      snprintf(out, sizeof out, "%s%d", i == n - 1 ? "y" : "v", i);
+      onnx_put(&g, 1, onnx_node(kind ? "Relu" : "Bogus", "", in, i == n - 1 ? "y" : out));
+      memcpy(in, out, sizeof in);
+    }
+    fgsm_status status = load(graph_of(g), &problems);
+    cr_expect(status == FGSM_UNSUPPORTED, "%s", fgsm_status_name(status));
+    cr_expect(problems.n == (kind ? 1 : 1000), "%lld problems", (long long)problems.n);
+    free(problems.items);
+  }
+  check_bounds(start);
 }
 
 static uint64_t next_random(uint64_t *state) {

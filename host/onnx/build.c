@@ -9,7 +9,7 @@
 
 #include "build.h"
 
-enum { OLDEST_OPSET = 7, NEWEST_OPSET = 21, MOST_PROBLEMS = 1000 };
+enum { OLDEST_OPSET = 7, NEWEST_OPSET = 21, MOST_PROBLEMS = 1000, MOST_NODES = 1 << 15 };
 
 static bool default_domain(const char *domain) {
   return !*domain || strcmp(domain, "ai.onnx") == 0;
@@ -26,19 +26,18 @@ static int64_t opset_of(const struct fg_build *b, const char *domain) {
 }
 
 /* Takes the failure that was just recorded: lists it and goes on, or passes it on where nobody
- * asked for a list or going on makes no sense. */
+ * asked for a list, going on makes no sense, or the list is long enough. */
 static fgsm_status report(struct fg_build *b, fgsm_status status) {
-  if (!b->problems || (status != FGSM_UNSUPPORTED && status != FGSM_MODEL))
+  if (!b->problems || (status != FGSM_UNSUPPORTED && status != FGSM_MODEL) ||
+      b->n_problems == MOST_PROBLEMS)
     return status;
-  b->n_problems++;
-  if (b->worst == FGSM_OK || status == FGSM_MODEL)
-    b->worst = status;
-  if (b->problems->n >= MOST_PROBLEMS)
-    return FGSM_OK;
   FG_TRY(fg_grow(&b->problems->items, &b->problems->capacity, b->problems->n + 1,
                  sizeof *b->problems->items));
   struct fg_onnx_problem *problem = &b->problems->items[b->problems->n++];
   fg_error_copy(problem->text, sizeof problem->text);
+  b->n_problems++;
+  if (b->worst == FGSM_OK || status == FGSM_MODEL)
+    b->worst = status;
   return FGSM_OK;
 }
 
@@ -341,6 +340,9 @@ static fgsm_status run(struct fg_build *b, int64_t batch, const fg_id *in, fg_id
                        fg_id *outputs) {
   if (batch < 1)
     return FG_FAIL(USAGE, "a batch holds at least one sample, not %lld", (long long)batch);
+  if (b->graph->n_node > MOST_NODES)
+    return FG_FAIL(UNSUPPORTED, "the model has %zu nodes; at most %d are supported",
+                   b->graph->n_node, MOST_NODES);
   if (b->onnx->n_outputs == 0)
     return FG_FAIL(MODEL, "the model has no outputs");
   FG_TRY(check_opset(b));

@@ -25,7 +25,7 @@ struct fg_build {
   bool *needed;            /* per node: an output depends on it */
   struct fg_arena scratch; /* of one node */
   struct fg_onnx_problems *problems;
-  int64_t n_problems; /* found, listed or not */
+  int64_t n_problems; /* listed here */
   fgsm_status worst;
 };
 
