@@ -269,12 +269,11 @@ static fgsm_status start(struct runner *r, const struct sample *s, struct fg_gra
     status = fg_fuse(g, r->device);
   if (status == FGSM_OK)
     status = fg_layout(g, r->device);
-  if (status == FGSM_OK)
-    status = fg_plan_create(g, r->device, false, &r->plan);
   if (status != FGSM_OK) {
     fg_graph_destroy(g);
     return status;
   }
+  FG_TRY(fg_plan_create(g, r->device, false, &r->plan));
   FG_TRY(fg_plan_place(r->plan, NULL));
   for (int i = 0; i < s->n_in; i++) {
     if (!is_data(&s->in[i]))

@@ -40,9 +40,10 @@ static const struct row table[] = {
       "attack", "attack"},
      fg_set_eps,
      FIELD(eps)},
-    {{"loss", "NAME", "ce", "ce|margin",
-      "The objective: cross-entropy, or the largest other logit minus the label's.", "attack",
-      "attack"},
+    {{"loss", "NAME", "ce", "ce|margin|dlr",
+      "The objective: cross-entropy, the largest other logit minus the label's, or that over the "
+      "spread of the logits.",
+      "attack", "attack"},
      fg_set_word,
      FIELD(loss)},
     {{"norm", "NAME", "the attack's own", "linf|l2|l1", "The norm in which eps is measured.",

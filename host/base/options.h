@@ -21,7 +21,7 @@ struct fgsm_options {
   char *text[FG_MAX_OPTIONS]; /* each option as it was set, by its row in the table; or NULL */
   /* attack */
   char attack[24];                 /* a name of the attack table */
-  char loss[16];                   /* ce | margin                */
+  char loss[16];                   /* ce | margin | dlr          */
   char norm[8];                    /* "" : the attack's own       */
   struct fg_ratio eps[FG_MAX_EPS]; /* no two of equal value */
   int n_eps;                       /* 0: not given */

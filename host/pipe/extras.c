@@ -47,15 +47,10 @@ void fg_extras_free(struct fg_extras *extras) {
   *extras = (struct fg_extras){0};
 }
 
-enum fg_targeting fg_job_targeting(const struct fgsm_options *options, int64_t *class) {
-  if (!options->target)
-    return FG_UNTARGETED;
-  if (strcmp(options->target, "least-likely") == 0)
-    return FG_TARGET_LEAST_LIKELY;
-  bool number = strspn(options->target, "0123456789") == strlen(options->target);
-  if (number && fg_int_parse(options->target, 0, INT32_MAX, class) == FGSM_OK)
-    return FG_TARGET_CLASS;
-  return FG_TARGET_FILE;
+bool fg_job_target_file(const struct fgsm_options *options) {
+  const char *target = options->target;
+  return target && strcmp(target, "least-likely") != 0 &&
+         strspn(target, "0123456789") != strlen(target);
 }
 
 fgsm_status fg_job_range(const char *data, const struct fg_dataset_info *info,

@@ -38,8 +38,6 @@ struct job {
   void *user;
   struct fg_dataset *dataset, *target_dataset; /* the latter: the data with targets as labels */
   struct fg_dataset_info info;
-  enum fg_targeting targeting;
-  int64_t target_class;
   void *target_x; /* read and left aside */
   struct fg_attacker *attacker;
   int n_eps;
@@ -86,8 +84,6 @@ static fgsm_status read_stage(void *user, struct fg_slot *slot) {
   for (int64_t i = 0; i < slot->n; i++) {
     b->index[i] = slot->first + i;
     b->attacked[i] = predicted ? -1 : b->labels[i];
-    if (job->targeting == FG_TARGET_CLASS)
-      b->targets[i] = job->target_class;
   }
   job->read += slot->n;
   return FGSM_OK;
@@ -96,9 +92,8 @@ static fgsm_status read_stage(void *user, struct fg_slot *slot) {
 static fgsm_status compute_stage(void *user, struct fg_slot *slot) {
   struct job *job = user;
   struct batch *b = slot->user;
-  bool given = job->targeting == FG_TARGET_CLASS || job->targeting == FG_TARGET_FILE;
-  return fg_attacker_run(job->attacker, slot->n, b->x, b->attacked, given ? b->targets : NULL,
-                         b->index, b->x_adv, b->results);
+  return fg_attacker_run(job->attacker, slot->n, b->x, b->attacked,
+                         job->target_dataset ? b->targets : NULL, b->index, b->x_adv, b->results);
 }
 
 static fgsm_status write_output(struct job *job, int e, const struct fg_slot *slot) {
@@ -120,8 +115,7 @@ static fgsm_status write_stage(void *user, struct fg_slot *slot) {
   for (int e = 0; e < job->n_eps && status == FGSM_OK; e++) {
     if (job->outputs)
       status = write_output(job, e, slot);
-    fg_tally_add(&job->tally[e], job->targeting != FG_UNTARGETED, slot->n, b->labels,
-                 b->results[e]);
+    fg_tally_add(&job->tally[e], job->options->target != NULL, slot->n, b->labels, b->results[e]);
   }
   uselocale(before);
   if (status != FGSM_OK)
@@ -148,8 +142,7 @@ static fgsm_status open_data(struct job *job) {
                    "own predictions with labels = predicted",
                    job->data_path);
   FG_TRY(fg_dataset_seek(job->dataset, o->start));
-  job->targeting = fg_job_targeting(o, &job->target_class);
-  if (job->targeting == FG_TARGET_FILE) {
+  if (fg_job_target_file(o)) {
     FG_TRY(fg_dataset_open(job->data_path, o->target, &job->target_dataset));
     FG_TRY(fg_dataset_seek(job->target_dataset, o->start));
   }
@@ -250,9 +243,9 @@ static fgsm_status beside(const struct output *out, const char *suffix, char *pa
 
 static fgsm_status keep_apart(const struct job *job, const char *path) {
   const struct fgsm_options *o = job->options;
-  const char *const inputs[] = {
-      job->data_path, job->model_path, o->labels,
-      o->mask,        o->eps_map,      job->targeting == FG_TARGET_FILE ? o->target : NULL};
+  const char *const inputs[] = {job->data_path, job->model_path,
+                                o->labels,      o->mask,
+                                o->eps_map,     fg_job_target_file(o) ? o->target : NULL};
   for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
     if (inputs[i])
       FG_TRY(fg_job_keep_apart(path, inputs[i]));

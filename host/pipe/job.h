@@ -38,10 +38,9 @@ struct fg_extras {
 fgsm_status fg_extras_load(const struct fgsm_options *options, struct fg_extras *out) FGSM_MUST_USE;
 void fg_extras_free(struct fg_extras *extras);
 
-/* How option "target" names its classes. A number is handed to the attacker like a file's classes,
- * one for every sample; the least likely class only the attacker can know. */
-enum fg_targeting { FG_UNTARGETED, FG_TARGET_CLASS, FG_TARGET_LEAST_LIKELY, FG_TARGET_FILE };
-enum fg_targeting fg_job_targeting(const struct fgsm_options *options, int64_t *class);
+/* Whether option "target" names a file with a class per sample; a class, or the least likely one,
+ * is the attacker's to apply. */
+bool fg_job_target_file(const struct fgsm_options *options);
 
 /* ---- counts */
 
