@@ -166,7 +166,6 @@ void fgsm_attack_destroy(fgsm_attack *attack) {
   fg_attacker_destroy(attack->attacker);
   free(attack->results);
   free(attack->index);
-  free(attack->targets);
   free(attack->labels);
   free(attack->x_adv);
   free(attack);
