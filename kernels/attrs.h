@@ -72,9 +72,10 @@ struct fg_affine_attrs {
   struct fg_unary_attrs act; /* identity for none */
 };
 
-/* cast: x -> y in y's type. Float to integer truncates toward zero and saturates; to BOOL, x != 0.
+/* cast: x -> y in `type`. Float to integer truncates toward zero and saturates; to BOOL, x != 0.
  * U8 to float divides by `divisor` (correctly rounded) when it is not 0. */
 struct fg_cast_attrs {
+  int type; /* enum fg_type of y */
   double divisor;
 };
 
@@ -111,25 +112,27 @@ struct fg_matmul_attrs {
 
 /* conv: x [N, C, spatial...], w [K, C/group, window...], b? [K], residual? (as y)
  *   -> y = act(conv(x, w) + b + residual), cross-correlation, zero padding.
- * conv_grad_input: dy, w -> dx (its shape is the output value's).
- * conv_grad_weight: x, dy -> dw (its shape is the output value's). */
+ * conv_grad_input: dy, w -> dx, of shape `dim`.
+ * conv_grad_weight: x, dy -> dw, of shape `dim`. */
 struct fg_conv_attrs {
   int spatial; /* 2 now; 1 and 3 are room for later */
   int group;
   int stride[3], dilation[3], pad_lo[3], pad_hi[3];
   struct fg_unary_attrs act;
+  int64_t dim[FG_MAX_RANK]; /* of the gradient operators' result */
 };
 
 /* max_pool: x -> y, index. index has y's shape and holds the position in the window (row * width +
  *   column) of the first maximum, as U8 where the window has at most 255 places, else I32; NaN
  *   counts as a maximum. The planner may leave index absent.
- * max_pool_grad: dy, index -> dx.
+ * max_pool_grad: dy, index -> dx, of shape `dim`.
  * avg_pool: x -> y, the mean over the window; include_pad: padding counts in the divisor.
- * avg_pool_grad: dy -> dx. */
+ * avg_pool_grad: dy -> dx, of shape `dim`. */
 struct fg_pool_attrs {
   int spatial;
   int window[3], stride[3], dilation[3], pad_lo[3], pad_hi[3];
   bool include_pad;
+  int64_t dim[FG_MAX_RANK]; /* of the gradient operators' result */
 };
 
 /* reduce: x -> y over the axes in the bit mask `axes`; y keeps them as 1 where `keep`. */
@@ -159,13 +162,16 @@ struct fg_transpose_attrs {
 };
 
 /* concat: 1..16 inputs -> y along `axis`.  gather: x, index (I64 or I32; negative counts from the
- * end) -> y along `axis`.  gather_grad: dy, index -> dx (sums where an index repeats). */
+ * end) -> y along `axis`.  gather_grad: dy, index -> dx, whose dim along
+ * `axis` is `size` (sums where an index repeats). */
 struct fg_axis_attrs {
   int axis;
+  int64_t size;
 };
 
 /* slice: x -> y[i] = x[start + i * step] on each axis (step may be negative; start is in range).
- * slice_grad: dy -> dx, zero where the slice did not reach. y's (dx's) shape is `dim`. */
+ * slice_grad: dy -> dx, zero where the slice did not reach. `dim` is the result's shape: y's, or
+ * dx's for slice_grad. */
 struct fg_slice_attrs {
   int64_t start[FG_MAX_RANK], step[FG_MAX_RANK], dim[FG_MAX_RANK];
 };
@@ -215,7 +221,7 @@ enum fg_param {
  *   uniform   x0 + U(-radius, radius), in L2: a Gaussian direction times radius times U(0, 1)
  *   sign      x0 + radius * sign(N(0, 1))
  *   then the data box where `box`. With eps_map the radius of feature i is radius / eps * eps_map[i];
- *   mask 0 keeps the feature.
+ *   mask 0 keeps the feature: it is x0, and no part of an L2 direction.
  *
  * step: x0, x, g, m? (momentum), eps_map?, mask?, params -> x', m'?, stats? [N, 3] float.
  *   g is first masked; stats = sum |g|, share of exactly zero components (of those not masked),
@@ -248,8 +254,9 @@ struct fg_conv_step_attrs {
 /* quantize: x' (float), x0 (float), params -> q (U8), stats [N, 2] float: linf, l2 of q/255 - x0.
  *   q is the byte nearest to 255 x' within [ceil(255 (x0 - eps)), floor(255 (x0 + eps))] and
  *   [0, 255]; where that range is empty, the byte nearest to x0. With `project` false (or a norm
- *   other than linf) only [0, 255] bounds it.  Bounds are found in double with a slack of 1e-9
- *   levels, so that x0 and eps that are exact multiples of 1/255 up to rounding stay exact.
+ *   other than linf) only [0, 255] bounds it.  Bounds are found in double with a slack of 2e-5
+ *   levels (one step of float32 below 1), so that an x0 that is a byte over 255, rounded to float,
+ *   stays exact.
  *   (attributes: step)
  *
  * keep_best: x, loss, prediction, labels, best_x, best_loss, best_success (U8), (targeted by

@@ -65,6 +65,8 @@ fgsm_status fg_graph_input(struct fg_graph *g, const char *name, enum fg_type ty
                            const int64_t *dim, fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_graph_param(struct fg_graph *g, const char *name, enum fg_type type, int rank,
                            const int64_t *dim, const void *data, fg_id *out) FGSM_MUST_USE;
+/* A value of the same shape and type as `like`, for a pass that wires it up itself. */
+fgsm_status fg_graph_value(struct fg_graph *g, const struct fg_value *like, fg_id *out) FGSM_MUST_USE;
 /* A constant; data (of that type) is copied; floats are converted to the graph's real type. */
 fgsm_status fg_graph_constant(struct fg_graph *g, const char *name, enum fg_type type, int rank,
                               const int64_t *dim, const void *data, fg_id *out) FGSM_MUST_USE;

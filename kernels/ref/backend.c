@@ -62,6 +62,7 @@ static fgsm_status sync(struct fg_device *device, void *stream) {
 
 const struct fg_backend fg_ref = {
     .name = "ref",
+    .host_memory = true,
     .real = FG_F64,
     .open = open_device,
     .close = close_device,

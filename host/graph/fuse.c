@@ -1,0 +1,177 @@
+/* Fuses neighbours into what the backend computes in one pass over memory.
+ *
+ *   conv or matmul [+ value] [then activation]  -> one node with residual and act
+ *   affine, then activation                     -> affine with act
+ *   matmul, then one common factor              -> alpha
+ *   a + b, then an activation's gradient        -> unary_grad with two gradients
+ *   conv_grad_input, then step                  -> conv_grad_input_step
+ *
+ * A fusion stands only if the backend's kernel prepares it: the trial is the question, and a
+ * decline leaves the graph as it was. An activation is swallowed only when nothing else needs its
+ * argument, which is so when its gradient is computed from its result. */
+#include <string.h>
+
+#include "op.h"
+#include "rewrite.h"
+
+/* Whether the device can run the node. */
+static bool accepts(const struct fg_graph *g, const struct fg_node *node,
+                    struct fg_device *device) {
+  const struct fg_kernel *kernel = device->backend->kernels[node->op];
+  struct fg_call call;
+  if (!kernel->run)
+    return false;
+  fg_node_call(g, node, &call);
+  fgsm_status status = kernel->prepare ? kernel->prepare(&call, device) : FGSM_OK;
+  if (kernel->release)
+    kernel->release(&call);
+  if (status != FGSM_OK)
+    fg_log(FGSM_LOG_DEBUG, "not fused: %s", fgsm_last_error());
+  return status == FGSM_OK;
+}
+
+/* `fused` replaces node `at` and its only user: it stands where the user stood, after everything
+ * that either needed, so that the nodes stay in order. */
+static void take(struct fg_graph *g, int64_t at, const struct fg_node *fused,
+                 struct fg_node *user) {
+  fg_id result = user->out[0];
+  fg_node_kill(g, &g->nodes[at]);
+  *user = *fused;
+  user->out[0] = result;
+}
+
+static bool same_shape(const struct fg_graph *g, fg_id a, fg_id b) {
+  struct fg_tensor x = fg_value_tensor(g, a), y = fg_value_tensor(g, b);
+  return fg_same_shape(&x, &y) && x.type == y.type;
+}
+
+/* conv or matmul whose only user adds something of the same shape. */
+static bool fuse_residual(struct fg_graph *g, int64_t at, struct fg_device *device) {
+  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(g, fused.out[0]);
+  struct fg_unary_attrs *act =
+      fused.op == FG_OP_conv ? &fused.attrs.conv.act : &fused.attrs.matmul.act;
+  if (!user || user->op != FG_OP_binary || user->attrs.binary.kind != FG_BINARY_add ||
+      act->kind != FG_UNARY_identity || (fused.n_in > 3 && fused.in[3] != FG_ABSENT))
+    return false;
+  fg_id other = user->in[user->in[0] == fused.out[0]];
+  if (other == fused.out[0] || !same_shape(g, other, fused.out[0]))
+    return false;
+  for (int k = fused.n_in; k < 3; k++)
+    fused.in[k] = FG_ABSENT;
+  fused.in[3] = other;
+  fused.n_in = 4;
+  if (!accepts(g, &fused, device))
+    return false;
+  take(g, at, &fused, user);
+  return true;
+}
+
+/* conv, matmul or affine whose only user is an activation. */
+static bool fuse_act(struct fg_graph *g, int64_t at, struct fg_device *device) {
+  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(g, fused.out[0]);
+  struct fg_unary_attrs *act = fused.op == FG_OP_conv     ? &fused.attrs.conv.act
+                               : fused.op == FG_OP_matmul ? &fused.attrs.matmul.act
+                                                          : &fused.attrs.affine.act;
+  if (!user || user->op != FG_OP_unary || act->kind != FG_UNARY_identity)
+    return false;
+  *act = user->attrs.unary;
+  if (!accepts(g, &fused, device))
+    return false;
+  take(g, at, &fused, user);
+  return true;
+}
+
+/* matmul whose only user multiplies everything by one number (attention's 1 / sqrt(d)). */
+static bool fuse_alpha(struct fg_graph *g, int64_t at, struct fg_device *device) {
+  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(g, fused.out[0]);
+  if (!user || user->op != FG_OP_affine || user->in[2] != FG_ABSENT ||
+      user->attrs.affine.act.kind != FG_UNARY_identity ||
+      fused.attrs.matmul.act.kind != FG_UNARY_identity || !fg_value_is_constant(g, user->in[1]))
+    return false;
+  for (int k = 2; k < fused.n_in; k++)
+    if (fused.in[k] != FG_ABSENT)
+      return false;
+  double factor = fg_constant_real(g, user->in[1], 0);
+  for (int64_t i = 1; i < fg_value_count(g, user->in[1]); i++)
+    if (fg_constant_real(g, user->in[1], i) != factor)
+      return false;
+  fused.attrs.matmul.alpha *= factor;
+  if (!accepts(g, &fused, device))
+    return false;
+  take(g, at, &fused, user);
+  return true;
+}
+
+/* unary_grad whose dy is a sum that nothing else uses. */
+static bool fuse_two_gradients(struct fg_graph *g, int64_t at, struct fg_device *device) {
+  struct fg_node fused = g->nodes[at];
+  if (fused.n_in > 3 && fused.in[3] != FG_ABSENT)
+    return false;
+  fg_id sum = fused.in[2], producer = fg_value(g, sum)->producer;
+  if (producer == FG_ABSENT || fg_rewrite_uses(g, sum) != 1)
+    return false;
+  struct fg_node *add = &g->nodes[producer];
+  if (add->op != FG_OP_binary || add->attrs.binary.kind != FG_BINARY_add ||
+      !same_shape(g, add->in[0], sum) || !same_shape(g, add->in[1], sum))
+    return false;
+  fused.in[2] = add->in[0];
+  fused.in[3] = add->in[1];
+  fused.n_in = 4;
+  if (!accepts(g, &fused, device))
+    return false;
+  fg_node_kill(g, add);
+  g->nodes[at] = fused;
+  return true;
+}
+
+/* conv_grad_input whose only user is a step without momentum. */
+static bool fuse_step(struct fg_graph *g, int64_t at, struct fg_device *device) {
+  struct fg_node conv = g->nodes[at], *step = fg_rewrite_only_user(g, conv.out[0]);
+  if (!step || step->op != FG_OP_step || step->in[2] != conv.out[0] || step->in[3] != FG_ABSENT)
+    return false;
+  struct fg_node fused = *step;
+  fused.op = FG_OP_conv_grad_input_step;
+  fused.n_in = 7;
+  memcpy(fused.in,
+         (fg_id[]){conv.in[0], conv.in[1], step->in[0], step->in[1], step->in[4], step->in[5],
+                   step->in[6]},
+         7 * sizeof(fg_id));
+  fused.attrs.conv_step = (struct fg_conv_step_attrs){conv.attrs.conv, step->attrs.step};
+  fused.out[1] = FG_ABSENT;
+  if (!accepts(g, &fused, device))
+    return false;
+  fg_node_kill(g, &g->nodes[at]);
+  *step = fused;
+  return true;
+}
+
+fgsm_status fg_fuse(struct fg_graph *g, struct fg_device *device) {
+  FG_TRY(fg_graph_compact(g));
+  FG_TRY(device->backend->enter(device));
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (int64_t i = 0; i < g->n_nodes; i++)
+      switch (g->nodes[i].op) {
+      case FG_OP_matmul:
+        changed |=
+            fuse_alpha(g, i, device) || fuse_residual(g, i, device) || fuse_act(g, i, device);
+        break;
+      case FG_OP_conv:
+        changed |= fuse_residual(g, i, device) || fuse_act(g, i, device);
+        break;
+      case FG_OP_affine:
+        changed |= fuse_act(g, i, device);
+        break;
+      case FG_OP_unary_grad:
+        changed |= fuse_two_gradients(g, i, device);
+        break;
+      case FG_OP_conv_grad_input:
+        changed |= fuse_step(g, i, device);
+        break;
+      default:
+        break;
+      }
+    FG_TRY(fg_graph_compact(g));
+  }
+  return FGSM_OK;
+}
