@@ -11,17 +11,7 @@
 #include <criterion/criterion.h>
 
 #include "io_files.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_LSAN
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define HAS_LSAN
-#endif
-#ifdef HAS_LSAN
-int __lsan_do_recoverable_leak_check(void);
-#endif
+#include "leaks.h"
 
 static char folder[64];
 
@@ -38,9 +28,7 @@ void files_end(void) {
   if (d)
     closedir(d);
   rmdir(folder);
-#ifdef HAS_LSAN
-  cr_expect(__lsan_do_recoverable_leak_check() == 0, "memory was leaked");
-#endif
+  expect_no_leaks();
 }
 
 const char *files_path(const char *format, ...) {

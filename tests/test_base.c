@@ -8,6 +8,9 @@
 #include <criterion/criterion.h>
 
 #include "base.h"
+#include "leaks.h"
+
+TestSuite(base, .fini = expect_no_leaks);
 
 Test(base, arena_hands_out_zeroed_aligned_memory_that_does_not_overlap) {
   struct fg_arena arena = {0};
