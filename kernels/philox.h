@@ -4,6 +4,7 @@
 #ifndef FG_PHILOX_H
 #define FG_PHILOX_H
 
+#include <math.h>
 #include <stdint.h>
 
 struct fg_philox {
@@ -48,5 +49,21 @@ FG_PHILOX_FN float fg_philox_unit(uint32_t word) {
 FG_PHILOX_FN float fg_philox_symmetric(uint32_t word) {
   return (float)((int32_t)word >> 8) * 0x1p-23f;
 }
+
+/* The sign of a normal: +1 or -1. */
+FG_PHILOX_FN float fg_philox_sign(uint32_t word) {
+  return word >> 31 ? -1.0f : 1.0f;
+}
+
+/* Two standard normals from two words (Box & Muller 1958): words 0, 1 of a block give elements 0, 1
+ * and words 2, 3 give elements 2, 3. */
+FG_PHILOX_FN void fg_philox_normal(uint32_t a, uint32_t b, double *first, double *second) {
+  double r = sqrt(-2 * log(((double)a + 0.5) * 0x1p-32)), t = 6.283185307179586 * 0x1p-32 * b;
+  *first = r * cos(t);
+  *second = r * sin(t);
+}
+
+/* The block that no element reaches: its word 0 draws the length of an L2 start. */
+#define FG_PHILOX_LENGTH_BLOCK 0xFFFFFFFFu
 
 #endif

@@ -1,0 +1,244 @@
+/* conv, conv_grad_input, conv_grad_weight, conv_grad_input_step: cross-correlation and what follows
+ * from it, in up to three spatial dims. One walk over (window place, row of y) serves all three;
+ * only what is done with a row differs. An image and the weights are loaded into doubles first. */
+#include "ref.h"
+
+struct geometry {
+  int64_t n, c, k;       /* batch, channels of x, channels of y */
+  int64_t group, cg, kg; /* channels of x and y in a group */
+  struct fg_ref_window w;
+};
+
+/* x is the wide side, y the narrow one, whichever of them is computed. */
+static fgsm_status measure(const struct fg_call *call, const struct fg_conv_attrs *a,
+                           const struct fg_tensor *x, const struct fg_tensor *w,
+                           const struct fg_tensor *y, struct geometry *out) {
+  struct fg_ref_window_attrs wa = {a->spatial, a->stride, a->dilation, a->pad_lo, a->pad_hi};
+  FG_REF_NEED(call, a->spatial >= 1 && a->spatial <= 3 && w->rank == a->spatial + 2,
+              "%d spatial dims, weights of rank %d", a->spatial, w->rank);
+  FG_REF_NEED(call, (unsigned)a->act.kind < FG_UNARY_COUNT, "unknown activation");
+  FG_TRY(fg_ref_window(call, &wa, w->dim + 2, x, y, &out->w));
+  out->n = x->dim[0], out->c = x->dim[1], out->k = w->dim[0], out->group = a->group;
+  FG_REF_NEED(call, a->group >= 1 && out->c % a->group == 0 && out->k % a->group == 0,
+              "%lld and %lld channels in %d groups", (long long)out->c, (long long)out->k,
+              a->group);
+  out->cg = out->c / a->group, out->kg = out->k / a->group;
+  FG_REF_NEED(call, w->dim[1] == out->cg, "weights for %lld channels a group, not %lld",
+              (long long)w->dim[1], (long long)out->cg);
+  FG_REF_NEED(call, y->dim[0] == out->n && y->dim[1] == out->k, "batch or channels differ");
+  return FGSM_OK;
+}
+
+enum role { FORWARD, INPUT, WEIGHT };
+
+/* Along one row: y += v x, x += v y, or the sum of x y. */
+static inline double along(enum role role, double *x, double *y, double v, int64_t n,
+                           int64_t stride) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) {
+    if (role == FORWARD)
+      y[i] += v * x[i * stride];
+    else if (role == INPUT)
+      x[i * stride] += v * y[i];
+    else
+      sum += x[i * stride] * y[i];
+  }
+  return sum;
+}
+
+/* One channel of x, one of y and the window between them. */
+static inline void correlate(enum role role, const struct fg_ref_window *w, double *x, double *y,
+                             double *v) {
+  int64_t first[3], last[3], at[3], tap[3], place = 0;
+  for (tap[0] = 0; tap[0] < w->size[0]; tap[0]++)
+    for (tap[1] = 0; tap[1] < w->size[1]; tap[1]++)
+      for (tap[2] = 0; tap[2] < w->size[2]; tap[2]++, place++) {
+        for (int d = 0; d < 3; d++)
+          fg_ref_tap(w, d, tap[d], &first[d], &last[d], &at[d]);
+        for (int64_t d = first[0]; d < last[0]; d++)
+          for (int64_t h = first[1]; h < last[1]; h++) {
+            int64_t xd = at[0] + (d - first[0]) * w->stride[0];
+            int64_t xh = at[1] + (h - first[1]) * w->stride[1];
+            double sum = along(role, x + (xd * w->x[1] + xh) * w->x[2] + at[2],
+                               y + (d * w->y[1] + h) * w->y[2] + first[2], v[place],
+                               last[2] - first[2], w->stride[2]);
+            if (role == WEIGHT)
+              v[place] += sum;
+          }
+      }
+}
+
+static void clear(double *to, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    to[i] = 0;
+}
+
+static size_t bytes_of(int64_t n) {
+  return (size_t)n * sizeof(double);
+}
+
+static fgsm_status prepare_forward(struct fg_call *call, struct fg_device *device) {
+  (void)device;
+  struct geometry g;
+  FG_TRY(fg_ref_check(call, 3, 1));
+  FG_TRY(fg_ref_check_real(call, 15, 1));
+  FG_TRY(measure(call, &call->attrs->conv, &call->in[0], &call->in[1], &call->out[0], &g));
+  const struct fg_tensor *bias = fg_ref_in(call, 2), *residual = fg_ref_in(call, 3);
+  FG_REF_NEED(call, !bias || (bias->rank == 1 && bias->dim[0] == g.k), "bias is not [%lld]",
+              (long long)g.k);
+  FG_REF_NEED(call, !residual || fg_same_shape(residual, &call->out[0]),
+              "residual and result differ in shape");
+  call->scratch_bytes = bytes_of(g.c * g.w.x_count + g.w.y_count + fg_count(&call->in[1]));
+  return FGSM_OK;
+}
+
+static fgsm_status run_forward(const struct fg_call *call, void *scratch, void *stream) {
+  (void)stream;
+  struct geometry g;
+  const struct fg_conv_attrs *a = &call->attrs->conv;
+  const struct fg_tensor *bias = fg_ref_in(call, 2), *residual = fg_ref_in(call, 3);
+  FG_TRY(measure(call, a, &call->in[0], &call->in[1], &call->out[0], &g));
+  int64_t x_count = g.w.x_count, y_count = g.w.y_count;
+  double *x = scratch, *y = x + g.c * x_count, *w = y + y_count;
+  fg_ref_load(&call->in[1], 0, fg_count(&call->in[1]), w);
+  for (int64_t n = 0; n < g.n; n++) {
+    fg_ref_load(&call->in[0], n * g.c * x_count, g.c * x_count, x);
+    for (int64_t k = 0; k < g.k; k++) {
+      clear(y, y_count);
+      for (int64_t c = 0; c < g.cg; c++)
+        correlate(FORWARD, &g.w, x + (k / g.kg * g.cg + c) * x_count, y,
+                  w + (k * g.cg + c) * g.w.places);
+      int64_t at = (n * g.k + k) * y_count;
+      for (int64_t i = 0; i < y_count; i++) {
+        double v = bias ? y[i] + fg_ref_get(bias, k) : y[i];
+        v = residual ? v + fg_ref_get(residual, at + i) : v;
+        fg_ref_put(&call->out[0], at + i, fg_ref_unary_value(&a->act, v));
+      }
+    }
+  }
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_ref_conv = {prepare_forward, run_forward, NULL};
+
+static fgsm_status prepare_input(struct fg_call *call, struct fg_device *device) {
+  (void)device;
+  struct geometry g;
+  FG_TRY(fg_ref_check(call, 3, 1));
+  FG_TRY(fg_ref_check_real(call, 3, 1));
+  FG_TRY(measure(call, &call->attrs->conv, &call->out[0], &call->in[1], &call->in[0], &g));
+  call->scratch_bytes = bytes_of(g.k * g.w.y_count + g.w.x_count + fg_count(&call->in[1]));
+  return FGSM_OK;
+}
+
+static fgsm_status run_input(const struct fg_call *call, void *scratch, void *stream) {
+  (void)stream;
+  struct geometry g;
+  FG_TRY(measure(call, &call->attrs->conv, &call->out[0], &call->in[1], &call->in[0], &g));
+  int64_t x_count = g.w.x_count, y_count = g.w.y_count;
+  double *dy = scratch, *dx = dy + g.k * y_count, *w = dx + x_count;
+  fg_ref_load(&call->in[1], 0, fg_count(&call->in[1]), w);
+  for (int64_t n = 0; n < g.n; n++) {
+    fg_ref_load(&call->in[0], n * g.k * y_count, g.k * y_count, dy);
+    for (int64_t c = 0; c < g.c; c++) {
+      clear(dx, x_count);
+      for (int64_t i = 0; i < g.kg; i++) {
+        int64_t k = c / g.cg * g.kg + i;
+        correlate(INPUT, &g.w, dx, dy + k * y_count, w + (k * g.cg + c % g.cg) * g.w.places);
+      }
+      fg_ref_store(&call->out[0], (n * g.c + c) * x_count, x_count, dx);
+    }
+  }
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_ref_conv_grad_input = {prepare_input, run_input, NULL};
+
+static fgsm_status prepare_weight(struct fg_call *call, struct fg_device *device) {
+  (void)device;
+  struct geometry g;
+  FG_TRY(fg_ref_check(call, 3, 1));
+  FG_TRY(fg_ref_check_real(call, 3, 1));
+  FG_TRY(measure(call, &call->attrs->conv, &call->in[0], &call->out[0], &call->in[1], &g));
+  call->scratch_bytes = bytes_of(g.c * g.w.x_count + g.k * g.w.y_count + fg_count(&call->out[0]));
+  return FGSM_OK;
+}
+
+static fgsm_status run_weight(const struct fg_call *call, void *scratch, void *stream) {
+  (void)stream;
+  struct geometry g;
+  FG_TRY(measure(call, &call->attrs->conv, &call->in[0], &call->out[0], &call->in[1], &g));
+  int64_t x_count = g.w.x_count, y_count = g.w.y_count, w_count = fg_count(&call->out[0]);
+  double *x = scratch, *dy = x + g.c * x_count, *dw = dy + g.k * y_count;
+  clear(dw, w_count);
+  for (int64_t n = 0; n < g.n; n++) {
+    fg_ref_load(&call->in[0], n * g.c * x_count, g.c * x_count, x);
+    fg_ref_load(&call->in[1], n * g.k * y_count, g.k * y_count, dy);
+    for (int64_t k = 0; k < g.k; k++)
+      for (int64_t c = 0; c < g.cg; c++)
+        correlate(WEIGHT, &g.w, x + (k / g.kg * g.cg + c) * x_count, dy + k * y_count,
+                  dw + (k * g.cg + c) * g.w.places);
+  }
+  fg_ref_store(&call->out[0], 0, w_count, dw);
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_ref_conv_grad_weight = {prepare_weight, run_weight, NULL};
+
+/* The two calls that conv_grad_input_step is made of. dx lies in output 1, or in scratch, of the
+ * type and shape of x, so that the gradient is rounded as between two separate calls. */
+struct parts {
+  struct fg_call grad, step;
+  union fg_attrs grad_attrs, step_attrs;
+  size_t dx_bytes;
+};
+
+static void split(const struct fg_call *call, struct parts *p) {
+  memset(p, 0, sizeof *p);
+  struct fg_tensor dx = call->in[3];
+  if (fg_ref_out(call, 1))
+    dx.data = call->out[1].data;
+  p->dx_bytes = (fg_bytes(&dx) + 63) / 64 * 64;
+  p->grad_attrs.conv = call->attrs->conv_step.conv;
+  p->step_attrs.step = call->attrs->conv_step.step;
+  p->grad = (struct fg_call){.op = FG_OP_conv_grad_input,
+                             .n_in = 2,
+                             .n_out = 1,
+                             .in = {call->in[0], call->in[1]},
+                             .out = {dx},
+                             .attrs = &p->grad_attrs};
+  p->step = (struct fg_call){
+      .op = FG_OP_step,
+      .n_in = 7,
+      .n_out = 3,
+      .in = {call->in[2], call->in[3], dx, {0}, call->in[4], call->in[5], call->in[6]},
+      .out = {call->out[0], {0}, call->out[2]},
+      .attrs = &p->step_attrs};
+}
+
+static fgsm_status prepare_step(struct fg_call *call, struct fg_device *device) {
+  struct parts p;
+  FG_TRY(fg_ref_check(call, 1 | 2 | 4 | 8 | 64, 1));
+  FG_TRY(fg_ref_check_real(call, 15, 7));
+  FG_REF_NEED(call, !fg_ref_out(call, 1) || fg_same_shape(&call->out[1], &call->in[3]),
+              "gradient and x differ in shape");
+  split(call, &p);
+  FG_TRY(fg_ref_conv_grad_input.prepare(&p.grad, device));
+  FG_TRY(fg_ref_step.prepare(&p.step, device));
+  size_t rest =
+      p.grad.scratch_bytes > p.step.scratch_bytes ? p.grad.scratch_bytes : p.step.scratch_bytes;
+  call->scratch_bytes = p.dx_bytes + rest;
+  return FGSM_OK;
+}
+
+static fgsm_status run_step(const struct fg_call *call, void *scratch, void *stream) {
+  struct parts p;
+  split(call, &p);
+  if (!fg_ref_out(call, 1))
+    p.grad.out[0].data = p.step.in[2].data = scratch;
+  char *rest = (char *)scratch + p.dx_bytes;
+  FG_TRY(fg_ref_conv_grad_input.run(&p.grad, rest, stream));
+  return fg_ref_step.run(&p.step, rest, stream);
+}
+
+const struct fg_kernel fg_ref_conv_grad_input_step = {prepare_step, run_step, NULL};

@@ -1,0 +1,32 @@
+# Finds the suites in test sources, so that none can be left out by hand: a source that opens a new
+# suite reruns CMake. Sets `suites` (names), and writes suites.c, which gives every suite that does not
+# declare itself with TestSuite the end that looks for leaks (LeakSanitizer alone only prints them).
+
+function(fgsm_find_suites)
+  set(found)
+  set(declared)
+  foreach(source ${ARGN})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+    file(STRINGS ${source} lines REGEX "^(Test|ParameterizedTest|Theory|TestSuite)\\(")
+    foreach(line IN LISTS lines)
+      if(line MATCHES "^Test\\(([a-z0-9_]+)" OR line MATCHES "^ParameterizedTest\\([^,]*, *([a-z0-9_]+)"
+         OR line MATCHES "^Theory\\(\\(.*\\), *([a-z0-9_]+), *[a-z0-9_]+")
+        list(APPEND found ${CMAKE_MATCH_1})
+      elseif(line MATCHES "^TestSuite\\(([a-z0-9_]+)")
+        list(APPEND declared ${CMAKE_MATCH_1})
+      else()
+        message(FATAL_ERROR "${source}: cannot tell the suite of '${line}'; write it on one line")
+      endif()
+    endforeach()
+  endforeach()
+  list(REMOVE_DUPLICATES found)
+  list(SORT found)
+  set(text "#include \"leaks.h\"\n\n")
+  foreach(suite ${found})
+    if(NOT suite IN_LIST declared)
+      string(APPEND text "TestSuite(${suite}, .fini = expect_no_leaks);\n")
+    endif()
+  endforeach()
+  file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/suites.c CONTENT "${text}" @ONLY)
+  set(suites ${found} PARENT_SCOPE)
+endfunction()
