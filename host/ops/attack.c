@@ -1,0 +1,161 @@
+/* The steps of an attack as operators: loss, perturb, step, quantize, keep_best. None has a
+ * gradient: the objective's derivative is what loss hands out, and nothing is differentiated
+ * through a step. */
+#include "rules.h"
+
+/* A vector of one element per sample. */
+static fgsm_status per_sample(const struct fg_value *v, int64_t n, enum fg_type type,
+                              const char *what) {
+  FG_TRY(fg_rule_vector(v, n, what));
+  if (v && v->type != type)
+    return FG_FAIL(MODEL, "%s is %s where %s is expected", what, fg_type_name(v->type),
+                   fg_type_name(type));
+  return FGSM_OK;
+}
+
+static fgsm_status check_samples(const struct fg_value *x) {
+  if (x->rank < 1)
+    return FG_FAIL(MODEL, "x has no batch axis");
+  return FGSM_OK;
+}
+
+static fgsm_status infer_loss(const struct fg_graph *g, struct fg_node *node,
+                              struct fg_value *out) {
+  enum fg_loss_kind kind = node->attrs.loss.kind;
+  FG_TRY(fg_rule_inputs(g, node, 2, 2));
+  FG_TRY(fg_rule_reals(g, node, 1));
+  const struct fg_value *z = fg_rule_input(g, node, 0), *labels = fg_rule_input(g, node, 1);
+  if (kind != FG_LOSS_ce && kind != FG_LOSS_margin && kind != FG_LOSS_dlr)
+    return FG_FAIL(INTERNAL, "there is no loss %d", (int)kind);
+  int64_t least = kind == FG_LOSS_dlr ? 3 : 2;
+  if (z->rank != 2 || z->dim[1] < least || z->dim[1] > INT32_MAX)
+    return FG_FAIL(UNSUPPORTED, "logits have shape %s: [N, K] with at least %lld classes is needed",
+                   FG_SHAPE(z), (long long)least);
+  FG_TRY(per_sample(labels, z->dim[0], FG_I32, "labels"));
+  FG_TRY(fg_rule_output(&out[0], z->type, 2, z->dim));
+  FG_TRY(fg_rule_output(&out[1], z->type, 1, z->dim));
+  return fg_rule_output(&out[2], FG_I32, 1, z->dim);
+}
+
+static double flops_loss(const struct fg_graph *g, const struct fg_node *node) {
+  return 4.0 * (double)fg_value_count(g, node->in[0]);
+}
+
+const struct fg_op_def fg_def_loss = {infer_loss, NULL, flops_loss};
+
+/* eps_map and mask have a sample's shape; params are FG_PARAM_COUNT doubles. */
+static fgsm_status check_maps(const struct fg_value *x, const struct fg_value *eps_map,
+                              const struct fg_value *mask, const struct fg_value *params) {
+  const struct fg_value *map[] = {eps_map, mask};
+  static const char *const what[] = {"eps_map", "the mask"};
+  struct fg_value sample = {.rank = x->rank - 1};
+  FG_TRY(check_samples(x));
+  for (int i = 1; i < x->rank; i++)
+    sample.dim[i - 1] = x->dim[i];
+  for (int i = 0; i < 2; i++)
+    if (map[i]) {
+      FG_TRY(fg_rule_same_shape(map[i], &sample, what[i]));
+      if (map[i]->type != x->type)
+        return FG_FAIL(MODEL, "%s is %s where %s is expected", what[i], fg_type_name(map[i]->type),
+                       fg_type_name(x->type));
+    }
+  if (!params)
+    return FG_FAIL(INTERNAL, "params are missing");
+  return per_sample(params, FG_PARAM_COUNT, FG_F64, "params");
+}
+
+static fgsm_status check_norm(enum fg_norm norm) {
+  if (norm != FG_NORM_linf && norm != FG_NORM_l2 && norm != FG_NORM_l1)
+    return FG_FAIL(INTERNAL, "there is no norm %d", (int)norm);
+  return FGSM_OK;
+}
+
+fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x0,
+                         const struct fg_value *eps_map, const struct fg_value *mask,
+                         const struct fg_value *params) {
+  FG_TRY(check_norm(a->norm));
+  return check_maps(x0, eps_map, mask, params);
+}
+
+static fgsm_status infer_perturb(const struct fg_graph *g, struct fg_node *node,
+                                 struct fg_value *out) {
+  enum fg_start kind = node->attrs.perturb.kind;
+  FG_TRY(fg_rule_inputs(g, node, 2, 5));
+  FG_TRY(fg_rule_reals(g, node, 1));
+  FG_TRY(check_norm(node->attrs.perturb.norm));
+  if (kind != FG_START_none && kind != FG_START_uniform && kind != FG_START_sign)
+    return FG_FAIL(INTERNAL, "there is no random start %d", (int)kind);
+  const struct fg_value *x0 = fg_rule_input(g, node, 0);
+  FG_TRY(check_maps(x0, fg_rule_input(g, node, 2), fg_rule_input(g, node, 3),
+                    fg_rule_input(g, node, 4)));
+  FG_TRY(per_sample(fg_rule_input(g, node, 1), x0->dim[0], FG_I64, "index"));
+  return fg_rule_output(out, x0->type, x0->rank, x0->dim);
+}
+
+static double flops_perturb(const struct fg_graph *g, const struct fg_node *node) {
+  return 20.0 * (double)fg_value_count(g, node->in[0]);
+}
+
+const struct fg_op_def fg_def_perturb = {infer_perturb, NULL, flops_perturb};
+
+static fgsm_status infer_step(const struct fg_graph *g, struct fg_node *node,
+                              struct fg_value *out) {
+  FG_TRY(fg_rule_inputs(g, node, 3, 7));
+  FG_TRY(fg_rule_reals(g, node, 15));
+  const struct fg_value *x0 = fg_rule_input(g, node, 0), *m = fg_rule_input(g, node, 3);
+  FG_TRY(fg_rule_step(&node->attrs.step, x0, fg_rule_input(g, node, 4), fg_rule_input(g, node, 5),
+                      fg_rule_input(g, node, 6)));
+  FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 1), x0, "x"));
+  FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 2), x0, "the gradient"));
+  FG_TRY(fg_rule_output(&out[0], x0->type, x0->rank, x0->dim));
+  if (m) {
+    FG_TRY(fg_rule_same_shape(m, x0, "the momentum"));
+    FG_TRY(fg_rule_output(&out[1], x0->type, x0->rank, x0->dim));
+  }
+  return fg_rule_output(&out[2], x0->type, 2, (int64_t[]){x0->dim[0], 3});
+}
+
+static double flops_step(const struct fg_graph *g, const struct fg_node *node) {
+  return 8.0 * (double)fg_value_count(g, node->in[0]);
+}
+
+const struct fg_op_def fg_def_step = {infer_step, NULL, flops_step};
+
+static fgsm_status infer_quantize(const struct fg_graph *g, struct fg_node *node,
+                                  struct fg_value *out) {
+  FG_TRY(fg_rule_inputs(g, node, 3, 3));
+  FG_TRY(fg_rule_reals(g, node, 3));
+  const struct fg_value *x = fg_rule_input(g, node, 0), *x0 = fg_rule_input(g, node, 1);
+  FG_TRY(fg_rule_same_shape(x, x0, "x'"));
+  FG_TRY(fg_rule_step(&node->attrs.step, x0, NULL, NULL, fg_rule_input(g, node, 2)));
+  FG_TRY(fg_rule_output(&out[0], FG_U8, x0->rank, x0->dim));
+  return fg_rule_output(&out[1], x0->type, 2, (int64_t[]){x0->dim[0], 2});
+}
+
+const struct fg_op_def fg_def_quantize = {infer_quantize, NULL, flops_step};
+
+/* x, loss, prediction, labels, best_x, best_loss, best_success: no results. */
+static fgsm_status infer_keep_best(const struct fg_graph *g, struct fg_node *node,
+                                   struct fg_value *out) {
+  static const char *const what[] = {"x",      "the loss",      "prediction",  "labels",
+                                     "best_x", "the best loss", "best_success"};
+  const struct fg_value *in[7];
+  (void)out;
+  FG_TRY(fg_rule_inputs(g, node, 7, 7));
+  FG_TRY(fg_rule_reals(g, node, 1u << 0 | 1u << 1 | 1u << 4 | 1u << 5));
+  for (int i = 0; i < 7; i++)
+    in[i] = fg_rule_input(g, node, i);
+  FG_TRY(check_samples(in[0]));
+  FG_TRY(fg_rule_same_shape(in[4], in[0], what[4]));
+  const enum fg_type type[] = {FG_NONE, in[0]->type, FG_I32, FG_I32, FG_NONE, in[0]->type, FG_U8};
+  for (int i = 0; i < 7; i++)
+    if (type[i] != FG_NONE)
+      FG_TRY(per_sample(in[i], in[0]->dim[0], type[i], what[i]));
+  return FGSM_OK;
+}
+
+static double flops_keep_best(const struct fg_graph *g, const struct fg_node *node) {
+  return (double)fg_value_count(g, node->in[0]);
+}
+
+const struct fg_op_def fg_def_keep_best = {infer_keep_best, NULL, flops_keep_best};

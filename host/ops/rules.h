@@ -1,0 +1,117 @@
+/* What the operators' rules and importers share beyond op.h and import.h: looking at a node's
+ * inputs, checking them, filling results, windows, and appending single nodes. A rule never trusts
+ * a node: its attributes and shapes may come from a stranger's model. */
+#ifndef FG_RULES_H
+#define FG_RULES_H
+
+#include "import.h"
+#include "op.h"
+
+#define OP(name, max_in, n_out, trait) extern const struct fg_op_def fg_def_##name;
+#include "ops.def"
+#undef OP
+
+#define ONNX(name) fgsm_status fg_import_##name(struct fg_import *im) FGSM_MUST_USE;
+#include "onnx_ops.def"
+#undef ONNX
+
+/* ---- infer rules */
+
+/* The value that is input i, NULL if the node leaves it out. */
+const struct fg_value *fg_rule_input(const struct fg_graph *g, const struct fg_node *node, int i);
+
+/* Inputs 0 .. least-1 are there, and there are no more than `most`. */
+fgsm_status fg_rule_inputs(const struct fg_graph *g, const struct fg_node *node, int least,
+                           int most) FGSM_MUST_USE;
+
+/* The inputs in the bit mask, where present, are of one float type, which is input 0's unless that
+ * is not in the mask. */
+fgsm_status fg_rule_reals(const struct fg_graph *g, const struct fg_node *node,
+                          uint32_t mask) FGSM_MUST_USE;
+
+/* Fills a result. Refuses ranks, dims and counts that cannot be held, and float values without
+ * elements (integers may be empty: exporters compute with empty shapes). */
+fgsm_status fg_rule_output(struct fg_value *out, enum fg_type type, int rank,
+                           const int64_t *dim) FGSM_MUST_USE;
+
+/* v, where not NULL, is a vector of n elements. `what` names it. */
+fgsm_status fg_rule_vector(const struct fg_value *v, int64_t n, const char *what) FGSM_MUST_USE;
+
+/* a and b, neither NULL, have the same shape. */
+fgsm_status fg_rule_same_shape(const struct fg_value *a, const struct fg_value *b,
+                               const char *what) FGSM_MUST_USE;
+
+fgsm_status fg_rule_unary(const struct fg_unary_attrs *a) FGSM_MUST_USE;
+
+/* What step and its fusions share: attributes; eps_map and mask (NULL: absent) have a sample's
+ * shape; params are there. */
+fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x0,
+                         const struct fg_value *eps_map, const struct fg_value *mask,
+                         const struct fg_value *params) FGSM_MUST_USE;
+
+/* fg_shape_text with a buffer of its own, for the length of the full expression. */
+#define FG_SHAPE(v) fg_shape_text((v)->rank, (v)->dim, (char[160]){0}, 160)
+
+/* ---- gradient rules */
+
+/* Appends a node and hands out its first result. */
+fgsm_status fg_rule_append(struct fg_graph *g, enum fg_op op, const union fg_attrs *attrs, int n_in,
+                           const fg_id *in, fg_id *out) FGSM_MUST_USE;
+
+/* FGSM_UNSUPPORTED where a fused activation or a residual would have to be differentiated:
+ * gradients are taken before fusion. */
+fgsm_status fg_rule_plain(const struct fg_unary_attrs *act) FGSM_MUST_USE;
+
+/* ---- windows of convolutions and pools (spatial axis i of 0 .. 2) */
+
+/* Whether window, stride and dilation are at least 1, padding at least 0, and none absurd. */
+fgsm_status fg_window_check(int64_t window, int64_t stride, int64_t dilation, int64_t lo,
+                            int64_t hi) FGSM_MUST_USE;
+
+/* How many places the window takes along an axis; refuses a window that does not fit. */
+fgsm_status fg_window_places(int64_t in, int64_t window, int64_t stride, int64_t dilation,
+                             int64_t lo, int64_t hi, int64_t *places) FGSM_MUST_USE;
+
+/* ---- importers */
+
+/* Appends a node under the model's name for it and hands out its first result. */
+fgsm_status fg_import_append(struct fg_import *im, enum fg_op op, const union fg_attrs *attrs,
+                             int n_in, const fg_id *in, fg_id *out) FGSM_MUST_USE;
+
+/* Outputs from `from` on are not computed here; the reader refuses whoever uses them. */
+void fg_import_omit(struct fg_import *im, int from);
+
+/* Input i as an id, FG_ABSENT where the model leaves it out. */
+fg_id fg_import_optional(const struct fg_import *im, int i);
+
+/* The axes of a reduction, Squeeze, ...: from input `slot` if that is there, else from attribute
+ * "axes"; normalised against rank, repeated ones refused. *n is -1 where neither is there. */
+fgsm_status fg_import_axes(const struct fg_import *im, int slot, int rank, int *axes,
+                           int *n) FGSM_MUST_USE;
+
+/* An I64 vector as a constant. */
+fgsm_status fg_import_ints(struct fg_graph *g, int n, const int64_t *data,
+                           fg_id *out) FGSM_MUST_USE;
+
+/* A scalar of the given type. */
+fgsm_status fg_import_scalar(struct fg_graph *g, enum fg_type type, double value,
+                             fg_id *out) FGSM_MUST_USE;
+
+/* The type that ONNX's TensorProto.DataType number becomes: floats become the graph's. */
+fgsm_status fg_import_type(const struct fg_graph *g, int64_t number,
+                           enum fg_type *out) FGSM_MUST_USE;
+
+/* kernel_shape, strides, dilations, pads and auto_pad of a convolution or pool over `spatial` axes
+ * of sizes `in`. `window` is the weight's, or NULL where kernel_shape must say it. With ceil_mode,
+ * hi grows until the last, partial window fits; `extra` is by how much. */
+struct fg_window {
+  int64_t window[3], stride[3], dilation[3], lo[3], hi[3], extra[3];
+};
+fgsm_status fg_import_window(const struct fg_import *im, int spatial, const int64_t *window,
+                             const int64_t *in, struct fg_window *out) FGSM_MUST_USE;
+
+/* [N, C, L] -> [N, C, 1, L] and back, for operators that are 2-D here. */
+fgsm_status fg_import_to_2d(struct fg_graph *g, fg_id x, fg_id *out) FGSM_MUST_USE;
+fgsm_status fg_import_to_1d(struct fg_graph *g, fg_id x, fg_id *out) FGSM_MUST_USE;
+
+#endif
