@@ -1,0 +1,91 @@
+/* What a job counts: every rate over its own denominator, and records that read back. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+#include "job.h"
+
+/* label attacked, clean and adversarial prediction, losses, gradient, zero share, linf, l2, flags
+ */
+static const fgsm_result results[] = {
+    {1, 1, 2, 0.1f, 2.0f, 1, 0, 0.10f, 1, 0},
+    {1, 1, 1, 0.1f, 0.2f, 1, 0, 0.10f, 1, FGSM_FLAG_ZERO_GRADIENT},
+    {3, 4, 5, 1.0f, 2.0f, 1, 0, 0.20f, 1, 0}, /* wrong before: no success */
+    {2, 2, 2, NAN, 0.5f, 1, 0, 0.00f, 0, FGSM_FLAG_NONFINITE | FGSM_FLAG_OFF_LATTICE},
+};
+static const int64_t labels[] = {1, 1, 3, 2};
+
+Test(tally, untargeted_success_is_over_the_clean_correct) {
+  struct fg_tally t = {0};
+  fg_tally_add(&t, false, 4, labels, results);
+  cr_expect_eq(t.samples, 4);
+  cr_expect_eq(t.clean_correct, 3);
+  cr_expect_eq(t.adversarial_correct, 2);
+  cr_expect_eq(t.candidates, 3);
+  cr_expect_eq(t.successes, 1);
+  cr_expect_eq(t.changed, 2);
+  cr_expect_eq(t.zero_gradient, 1);
+  cr_expect_eq(t.nonfinite, 1);
+  cr_expect_eq(t.off_lattice, 1);
+  cr_expect_eq(t.finite_losses, 3);
+  cr_expect_float_eq(t.clean_loss_sum, 1.2, 1e-6);
+  cr_expect_float_eq(t.linf_max, 0.2, 1e-6);
+}
+
+Test(tally, targeted_success_is_reaching_the_target) {
+  static const fgsm_result towards[] = {
+      {7, 1, 7, 0, 0, 0, 0, 0, 0, 0}, /* reached */
+      {7, 1, 2, 0, 0, 0, 0, 0, 0, 0}, /* wrong now, but not the target */
+      {7, 7, 7, 0, 0, 0, 0, 0, 0, 0}, /* was the target: no candidate */
+  };
+  static const int64_t truth[] = {1, 1, 7};
+  struct fg_tally t = {0};
+  fg_tally_add(&t, true, 3, truth, towards);
+  cr_expect_eq(t.clean_correct, 3);
+  cr_expect_eq(t.candidates, 2);
+  cr_expect_eq(t.successes, 1);
+  cr_expect_eq(t.adversarial_correct, 1);
+}
+
+Test(tally, without_labels_the_clean_prediction_stands_for_one) {
+  static const int64_t none[] = {-1, -1, -1, -1};
+  struct fg_tally t = {0};
+  fg_tally_add(&t, false, 4, none, results);
+  cr_expect_eq(t.clean_correct, 4);
+  cr_expect_eq(t.adversarial_correct, 2);
+}
+
+Test(tally, a_rate_over_nothing_is_null) {
+  struct fg_tally t = {.samples = 2};
+  json_t *object = json_object();
+  cr_assert(fg_tally_report(&t, object));
+  cr_expect(json_is_null(json_object_get(object, "success_rate")));
+  cr_expect(json_is_null(json_object_get(object, "mean_loss_clean")));
+  cr_expect_eq(json_real_value(json_object_get(object, "clean_accuracy")), 0);
+  json_t *denominators = fg_tally_denominators(), *count;
+  const char *rate;
+  json_object_foreach(denominators, rate, count) {
+    cr_expect(json_object_get(object, rate), "no rate %s", rate);
+    cr_expect(json_is_integer(json_object_get(object, json_string_value(count))), "no count for %s",
+              rate);
+  }
+  json_decref(denominators);
+  json_decref(object);
+}
+
+Test(tally, records_read_back_exactly) {
+  static const int64_t index[] = {10, 11, 12, 13};
+  struct fg_text text = {0};
+  fg_records_head(&text);
+  fg_records_add(&text, 4, index, labels, results);
+  cr_assert(!text.failed);
+  const char *line = strchr(text.data, '\n') + 1;
+  cr_expect(strncmp(line, "10,1,1,2,", 9) == 0, "%s", line);
+  float loss = strtof(line + 9, NULL);
+  cr_expect_eq(loss, results[0].clean_loss);
+  cr_expect(strstr(text.data, ",zero-gradient\n"));
+  cr_expect(strstr(text.data, "nonfinite|off-lattice\n"));
+  fg_text_free(&text);
+}
