@@ -103,7 +103,11 @@ FGSM_API void fgsm_options_destroy(fgsm_options *options);
 FGSM_API fgsm_status fgsm_options_set(fgsm_options *options, const char *name,
                                       const char *value) FGSM_MUST_USE;
 
-/* Sets options from a file of lines `name = value`; `#` begins a comment. */
+/* The option as it was set, or its default in words; NULL if the name is unknown or it has neither.
+ * Valid until the option is set again. */
+FGSM_API const char *fgsm_options_get(const fgsm_options *options, const char *name);
+
+/* Sets options from a file of lines `name = value`; `#` begins a comment. Errors name the line. */
 FGSM_API fgsm_status fgsm_options_read(fgsm_options *options, const char *path) FGSM_MUST_USE;
 
 /* ---- Models */
@@ -135,8 +139,9 @@ typedef void (*fgsm_progress_fn)(void *user, const fgsm_progress *progress);
 /* Attacks every sample of the dataset at `data` and, where option "out" is set, writes the
  * adversarial dataset, OUT.json and OUT.records.csv; without it, only measures. `progress` may be
  * NULL; it is called from a thread of the library. On success *json holds the result as one JSON
- * object (the caller's: fgsm_free); `json` may be NULL. Files appear under their final names only
- * when complete. */
+ * object (the caller's: fgsm_free); `json` may be NULL. Where option "fail-under" is set and the
+ * adversarial accuracy at some eps lies below it, everything is done and written as otherwise, *json
+ * included, and the status is FGSM_CHECK. Files appear under their final names only when complete. */
 FGSM_API fgsm_status fgsm_attack_dataset(const fgsm_model *model, const char *data,
                                          const fgsm_options *options, fgsm_progress_fn progress,
                                          void *user, char **json) FGSM_MUST_USE;

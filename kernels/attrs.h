@@ -254,8 +254,9 @@ struct fg_conv_step_attrs {
 /* quantize: x' (float), x0 (float), params -> q (U8), stats [N, 2] float: linf, l2 of q/255 - x0.
  *   q is the byte nearest to 255 x' within [ceil(255 (x0 - eps)), floor(255 (x0 + eps))] and
  *   [0, 255]; where that range is empty, the byte nearest to x0. With `project` false (or a norm
- *   other than linf) only [0, 255] bounds it.  Bounds are found in double with a slack of 1e-9
- *   levels, so that x0 and eps that are exact multiples of 1/255 up to rounding stay exact.
+ *   other than linf) only [0, 255] bounds it.  Bounds are found in double with a slack of 2e-5
+ *   levels (one step of float32 below 1), so that an x0 that is a byte over 255, rounded to float,
+ *   stays exact.
  *   (attributes: step)
  *
  * keep_best: x, loss, prediction, labels, best_x, best_loss, best_success (U8), (targeted by

@@ -114,10 +114,12 @@ extern const struct fg_backend fg_ref, fg_cpu;
 /* In a backend's table file: a line for each operator that it deliberately lacks. */
 #define FG_NO_KERNEL(backend, op) const struct fg_kernel fg_##backend##_##op = {NULL, NULL, NULL}
 
-/* Records the calling thread's error and returns `status`. */
-FGSM_MUST_USE fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *format,
-                                  ...) __attribute__((format(printf, 4, 5)));
-#define FG_FAIL(status, ...) fg_fail(FGSM_##status, __FILE__, __LINE__, __VA_ARGS__)
+/* Records the calling thread's error and returns `status`. FG_FAIL's value is a constant, so that the
+ * compiler sees that a failed call did not succeed. */
+fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+#define FG_FAIL(status, ...)                                                                       \
+  ((void)fg_fail(FGSM_##status, __FILE__, __LINE__, __VA_ARGS__), FGSM_##status)
 
 /* Where nothing is held: pass a failure on. */
 #define FG_TRY(call)                                                                               \

@@ -16,20 +16,23 @@ struct fg_attack_spec {
   const char *name;
   const char *source; /* the paper */
   enum fg_norm norm;
-  int steps;               /* 0: noise only, no gradient */
-  double alpha;            /* step length / eps          */
+  int steps;    /* 0: noise only, no gradient */
+  double alpha; /* step length / eps          */
+  double step;  /* step length in the units of x; < 0: alpha times eps */
   enum fg_start start;
-  double radius;           /* of the start / eps         */
-  bool project;            /* onto the eps ball after each step */
-  double decay;            /* momentum's mu; < 0: no momentum   */
-  int restarts;            /* at least 1 */
+  double radius; /* of the start / eps         */
+  bool project;  /* onto the eps ball after each step */
+  double decay;  /* momentum's mu; < 0: no momentum   */
+  int restarts;  /* at least 1 */
 };
 
 /* The i-th attack, NULL past the end; by name, NULL if unknown. */
 const struct fg_attack_spec *fg_attack_at(int i);
 const struct fg_attack_spec *fg_attack_find(const char *name);
-/* The table's row with what the user changed (norm, alpha, steps, ...). FGSM_USAGE if they clash. */
-fgsm_status fg_attack_resolve(const struct fgsm_options *options, struct fg_attack_spec *spec) FGSM_MUST_USE;
+/* The table's row with what the user changed (norm, alpha, steps, ...). FGSM_USAGE if they clash.
+ */
+fgsm_status fg_attack_resolve(const struct fgsm_options *options,
+                              struct fg_attack_spec *spec) FGSM_MUST_USE;
 
 /* What the data looks like, for the graph's front: U8 is divided by 255. */
 struct fg_sample_shape {
@@ -38,27 +41,42 @@ struct fg_sample_shape {
   int64_t dim[FG_MAX_RANK];
 };
 
-/* The attacked model's front: a value x (float, unit space, [batch, sample...]) -> logits [batch, K].
- * Adds scale, mean and std, adapts the shape ([28,28] to [1,28,28], NHWC to NCHW where asked or
+/* The attacked model's front: a value x (float, unit space, [batch, sample...]) -> logits [batch,
+ * K]. Adds scale, mean and std, adapts the shape ([28,28] to [1,28,28], NHWC to NCHW where asked or
  * plain), builds the model, strips a final softmax unless kept. `note` (256 bytes) says what was
  * stripped or adapted, "" if nothing. */
 fgsm_status fg_attack_logits(struct fg_graph *g, const struct fg_onnx *onnx,
-                             const struct fgsm_options *options, const struct fg_sample_shape *shape,
-                             int64_t batch, fg_id x, fg_id *logits, char *note) FGSM_MUST_USE;
+                             const struct fgsm_options *options,
+                             const struct fg_sample_shape *shape, int64_t batch, fg_id x,
+                             fg_id *logits, char *note) FGSM_MUST_USE;
+
+/* The batch that the model works on: `batch`, or the file's where its first dimension is fixed. */
+fgsm_status fg_attack_batch(const struct fg_onnx *onnx, const struct fg_sample_shape *shape,
+                            int64_t batch, int64_t *out) FGSM_MUST_USE;
+
+/* What options name by path, loaded: one value per feature of a sample, in its order. Copied. */
+struct fg_attack_arrays {
+  const float *eps_map; /* each feature's eps, in the units of x; NULL: one eps for all */
+  const float *mask;    /* 0 keeps a feature as it is; NULL: none is kept               */
+  int64_t n_eps_map, n_mask;
+};
 
 struct fg_attacker; /* compiled for one batch size on one device */
 
-/* batch: as asked; *batch_used may be smaller (a model with a fixed batch is looped over). */
+/* batch: as asked; info's batch is the model's own where that is fixed (it is looped over).
+ * arrays: NULL for none. With an eps_map there is one eps, the map's largest. */
 fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                               const struct fg_sample_shape *shape, int64_t batch,
+                               const struct fg_sample_shape *shape,
+                               const struct fg_attack_arrays *arrays, int64_t batch,
                                struct fg_attacker **out) FGSM_MUST_USE;
 void fg_attacker_destroy(struct fg_attacker *attacker);
 
 struct fg_attacker_info {
-  int64_t batch;  /* samples per device pass                    */
+  int64_t batch; /* samples per device pass                    */
   int64_t classes;
   int n_eps;
-  enum fg_type out_type; /* of x_adv: U8 or F32 */
+  double eps[FG_MAX_EPS]; /* as applied: for bytes in linf, floor(255 eps) / 255 */
+  enum fg_type out_type;  /* of x_adv: U8 or F32 */
   const char *device, *precision;
   struct fg_attack_spec spec;
   struct fg_plan_info gradient, evaluate;

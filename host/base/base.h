@@ -59,8 +59,9 @@ float fg_bfloat_to_float(uint16_t b);
 uint16_t fg_float_to_half(float f);
 uint16_t fg_float_to_bfloat(float f);
 
-/* SHA-256 of a file, or of a buffer, as 64 lower-case hex digits. */
+/* SHA-256 of a file, of n files as if they were one, or of a buffer, as 64 lower-case hex digits. */
 fgsm_status fg_sha256_file(const char *path, char hex[65]) FGSM_MUST_USE;
+fgsm_status fg_sha256_files(const char *const *paths, int64_t n, char hex[65]) FGSM_MUST_USE;
 fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) FGSM_MUST_USE;
 
 #endif

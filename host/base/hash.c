@@ -29,31 +29,34 @@ fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) {
   return status;
 }
 
-fgsm_status fg_sha256_file(const char *path, char hex[65]) {
+static fgsm_status add_file(EVP_MD_CTX *ctx, const char *path) {
   unsigned char buffer[1 << 15];
   fgsm_status status = FGSM_OK;
-  EVP_MD_CTX *ctx = EVP_MD_CTX_new();
   FILE *f = fopen(path, "rbe");
-  if (!f) {
-    status = FG_FAIL(IO, "%s: %s", path, strerror(errno));
-    goto done;
-  }
-  if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1) {
-    status = FG_FAIL(INTERNAL, "SHA-256 failed in libcrypto");
-    goto done;
-  }
-  for (size_t n; (n = fread(buffer, 1, sizeof buffer, f)) > 0;)
-    if (EVP_DigestUpdate(ctx, buffer, n) != 1) {
+  if (!f)
+    return FG_FAIL(IO, "%s: %s", path, strerror(errno));
+  for (size_t n; status == FGSM_OK && (n = fread(buffer, 1, sizeof buffer, f)) > 0;)
+    if (EVP_DigestUpdate(ctx, buffer, n) != 1)
       status = FG_FAIL(INTERNAL, "SHA-256 failed in libcrypto");
-      goto done;
-    }
-  if (ferror(f))
+  if (status == FGSM_OK && ferror(f))
     status = FG_FAIL(IO, "%s: %s", path, strerror(errno));
-  else
+  fclose(f);
+  return status;
+}
+
+fgsm_status fg_sha256_files(const char *const *paths, int64_t n, char hex[65]) {
+  fgsm_status status = FGSM_OK;
+  EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+  if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1)
+    status = FG_FAIL(INTERNAL, "SHA-256 failed in libcrypto");
+  for (int64_t i = 0; i < n && status == FGSM_OK; i++)
+    status = add_file(ctx, paths[i]);
+  if (status == FGSM_OK)
     status = finish(ctx, hex);
-done:
-  if (f)
-    fclose(f);
   EVP_MD_CTX_free(ctx);
   return status;
+}
+
+fgsm_status fg_sha256_file(const char *path, char hex[65]) {
+  return fg_sha256_files(&path, 1, hex);
 }

@@ -15,16 +15,18 @@ struct fg_ratio {
 
 #define FG_MAX_EPS 64
 #define FG_MAX_CHANNELS 16
+#define FG_MAX_OPTIONS 64 /* rows of the table */
 
 struct fgsm_options {
+  char *text[FG_MAX_OPTIONS]; /* each option as it was set, by its row in the table; or NULL */
   /* attack */
-  char attack[24]; /* a name of the attack table */
-  char loss[16];   /* ce | margin | dlr          */
-  char norm[8];    /* "" : the attack's own       */
-  struct fg_ratio eps[FG_MAX_EPS];
-  int n_eps;
-  char *eps_map; /* path of an .npy with one eps per feature, or NULL */
-  char *mask;    /* path of an .npy; 0 keeps a feature */
+  char attack[24];                 /* a name of the attack table */
+  char loss[16];                   /* ce | margin | dlr          */
+  char norm[8];                    /* "" : the attack's own       */
+  struct fg_ratio eps[FG_MAX_EPS]; /* no two of equal value */
+  int n_eps;                       /* 0: not given */
+  char *eps_map;         /* path of an .npy with one eps per feature, or NULL; then eps[0] is 1/1 */
+  char *mask;            /* path of an .npy; 0 keeps a feature */
   struct fg_ratio alpha; /* value < 0: the attack's own */
   int steps;             /* 0: the attack's own */
   int restarts;          /* 0: the attack's own */
@@ -35,7 +37,7 @@ struct fgsm_options {
   uint64_t seed;
   /* data */
   char *labels; /* file, "predicted", or NULL: from the data */
-  double mean[FG_MAX_CHANNELS], std[FG_MAX_CHANNELS];
+  double mean[FG_MAX_CHANNELS], std[FG_MAX_CHANNELS]; /* n 0: none given */
   int n_mean, n_std;
   struct fg_ratio scale;
   bool clip_none;
@@ -45,7 +47,7 @@ struct fgsm_options {
   int64_t start;       /* first sample */
   /* output */
   char *out;
-  char out_type[8]; /* "" : the data's own; u8 | f32 */
+  char out_type[8];  /* "" : the data's own; u8 | f32 */
   double fail_under; /* adversarial accuracy; < 0: no check */
   /* device */
   char device[24]; /* auto | cpu | ref | cuda[:i] */
@@ -60,5 +62,8 @@ struct fgsm_options {
 fgsm_status fg_ratio_parse(const char *text, struct fg_ratio *out) FGSM_MUST_USE;
 /* floor(255 * ratio), exactly where the ratio is rational. */
 int64_t fg_ratio_levels(const struct fg_ratio *ratio);
+/* A decimal with an optional minus; a whole number in [least, most], 0 <= least. FGSM_USAGE. */
+fgsm_status fg_real_parse(const char *text, double *out) FGSM_MUST_USE;
+fgsm_status fg_int_parse(const char *text, int64_t least, int64_t most, int64_t *out) FGSM_MUST_USE;
 
 #endif

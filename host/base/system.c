@@ -1,6 +1,5 @@
 /* What the process owes its surroundings: log callback, interruption, clock, processors. */
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +14,7 @@ static struct {
   fgsm_log_level level;
 } logger;
 
-static volatile sig_atomic_t interrupted;
+static atomic_int interrupted; /* lock-free, so a signal handler may set it; read by every thread */
 
 void fgsm_set_log(fgsm_log_fn fn, void *user, fgsm_log_level level) {
   logger.fn = fn;

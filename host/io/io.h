@@ -37,6 +37,8 @@ fgsm_status fg_dataset_seek(struct fg_dataset *dataset, int64_t index) FGSM_MUST
 void fg_dataset_close(struct fg_dataset *dataset);
 /* SHA-256 over the bytes of the dataset's file(s), as 64 hex digits. */
 fgsm_status fg_dataset_sha256(const struct fg_dataset *dataset, char hex[65]) FGSM_MUST_USE;
+/* Whether `path` is one of the files, data or labels, that the dataset reads. */
+bool fg_dataset_reads(const struct fg_dataset *dataset, const char *path);
 
 struct fg_sink;
 
@@ -46,6 +48,9 @@ struct fg_sink;
  * format cannot hold is FGSM_USAGE and says which formats can. */
 fgsm_status fg_sink_open(const char *path, const struct fg_dataset_info *info,
                          struct fg_sink **out) FGSM_MUST_USE;
+/* FGSM_USAGE if a file that the sink will write is one that `input` reads. */
+fgsm_status fg_sink_check_apart(const struct fg_sink *sink,
+                                const struct fg_dataset *input) FGSM_MUST_USE;
 fgsm_status fg_sink_write(struct fg_sink *sink, int64_t n, const void *x, const int64_t *labels,
                           const uint8_t *extra) FGSM_MUST_USE;
 /* Completes the files and gives them their final names. The sink stays to be closed. */
@@ -67,6 +72,9 @@ fgsm_status fg_file_patch(struct fg_file *file, int64_t offset, const void *data
                           size_t bytes) FGSM_MUST_USE;
 fgsm_status fg_file_commit(struct fg_file *file) FGSM_MUST_USE;
 void fg_file_close(struct fg_file *file); /* without a commit: removes it */
+
+/* Whether two names are one existing file. */
+bool fg_path_same(const char *a, const char *b);
 
 /* "adv.npy" with "-eps1_255" -> "adv-eps1_255.npy"; keeps ".idx3-ubyte.gz"-like double suffixes. */
 fgsm_status fg_path_insert(const char *path, const char *infix, char *out, size_t size) FGSM_MUST_USE;

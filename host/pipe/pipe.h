@@ -29,7 +29,8 @@ struct fg_pipe {
   fgsm_status (*stage[FG_STAGE_COUNT])(void *user, struct fg_slot *slot);
 };
 
-/* Runs until read answers n = 0 and everything is written; `times` receives FG_STAGE_COUNT items. */
+/* Runs until read answers n = 0 and everything is written; `times` receives FG_STAGE_COUNT items.
+ */
 fgsm_status fg_pipe_run(const struct fg_pipe *pipe, struct fg_stage_times *times) FGSM_MUST_USE;
 
 #endif

@@ -7,6 +7,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   FG_TRY(fg_ref_check(call, 1, 1));
   const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
   FG_REF_NEED(call, fg_same_shape(x, y), "shapes differ");
+  FG_REF_NEED(call, y->type == (enum fg_type)call->attrs->cast.type, "the result is %s",
+              fg_type_name(y->type));
   FG_REF_NEED(call,
               (fg_ref_is_real(x->type) || fg_ref_is_int(x->type)) &&
                   (fg_ref_is_real(y->type) || fg_ref_is_int(y->type)),

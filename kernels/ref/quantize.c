@@ -27,11 +27,14 @@ static double nearest(double v, double lo, double hi) {
   return v >= hi ? hi : v > lo ? v : lo;
 }
 
+/* Levels by which x0, a byte over 255 rounded to float32, may lie off the lattice. */
+static const double SLACK = 2e-5;
+
 static double byte_of(double x, double x0, double eps, bool project) {
   double lo = 0, hi = 255;
   if (project) {
-    lo = fmax(lo, ceil(255 * (x0 - eps) - 1e-9));
-    hi = fmin(hi, floor(255 * (x0 + eps) + 1e-9));
+    lo = fmax(lo, ceil(255 * (x0 - eps) - SLACK));
+    hi = fmin(hi, floor(255 * (x0 + eps) + SLACK));
   }
   return lo <= hi && !isnan(x) ? nearest(255 * x, lo, hi) : nearest(255 * x0, 0, 255);
 }

@@ -1,0 +1,421 @@
+/* Making an attacker: what the options and the data allow is decided here, once, and everything
+ * that a run will need - passes, buffers, staging - is made here, so that running can only compute.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attacker.h"
+
+/* Levels of a byte within which a float that was meant as a fraction of 255 may lie off it. */
+static const double LEVEL_SLACK = 1e-4;
+
+static void note(struct fg_attacker *a, const char *text) {
+  fg_note_add(a->info.notes, sizeof a->info.notes, "%s", text);
+}
+
+/* ---- deciding */
+
+static fgsm_status open_device(const struct fgsm_options *options, struct fg_attacker *a) {
+  const char *name = options->device;
+  const struct fg_backend *backend = NULL;
+  if (!*name || strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0)
+    backend = &fg_cpu;
+  else if (strcmp(name, "ref") == 0)
+    backend = &fg_ref;
+  else if (strncmp(name, "cuda", 4) == 0)
+    return FG_FAIL(DEVICE, "this build has no CUDA backend yet; use --device cpu");
+  else
+    return FG_FAIL(USAGE, "--device %s: there is auto, cpu, ref and cuda", name);
+  if (*options->precision && strcmp(options->precision, "fp32") != 0)
+    return FG_FAIL(USAGE, "--precision %s is not to be had on %s; use fp32", options->precision,
+                   backend->name);
+  FG_TRY(backend->open(0, options->threads > 0 ? options->threads : fg_cpu_count(), &a->device));
+  a->real = backend->real;
+  a->info.device = backend->name;
+  a->info.precision = backend->real == FG_F64 ? "fp64" : "fp32";
+  return FGSM_OK;
+}
+
+static fgsm_status decide_types(const struct fgsm_options *options,
+                                const struct fg_sample_shape *shape, struct fg_attacker *a) {
+  a->shape = *shape;
+  a->count = 1;
+  for (int i = 0; i < shape->rank; i++)
+    if (!fg_mul_ok(a->count, shape->dim[i], &a->count))
+      return FG_FAIL(USAGE, "a sample's shape is too large");
+  if (a->count < 1 || shape->rank < 1 || shape->rank >= FG_MAX_RANK)
+    return FG_FAIL(USAGE, "a sample has no elements, or more than %d axes", FG_MAX_RANK - 1);
+  if (shape->type != FG_U8 && shape->type != FG_F32)
+    return FG_FAIL(INTERNAL, "samples of type %s", fg_type_name(shape->type));
+  if (!*options->out_type)
+    a->info.out_type = shape->type;
+  else if (strcmp(options->out_type, "u8") == 0)
+    a->info.out_type = FG_U8;
+  else if (strcmp(options->out_type, "f32") == 0)
+    a->info.out_type = FG_F32;
+  else
+    return FG_FAIL(USAGE, "--out-type %s: there is u8 and f32", options->out_type);
+  return FGSM_OK;
+}
+
+/* The data box. Its ends are moved inward to values that the output can hold. */
+static fgsm_status decide_box(const struct fgsm_options *options, struct fg_attacker *a) {
+  bool from_bytes = a->shape.type == FG_U8, to_bytes = a->info.out_type == FG_U8;
+  double lo = options->clip_none ? -INFINITY : options->clip_lo;
+  double hi = options->clip_none ? INFINITY : options->clip_hi;
+  if (!(lo < hi))
+    return FG_FAIL(USAGE, "--clip %g,%g: the lower end comes first", lo, hi);
+  if (from_bytes && !options->clip_none && (lo < 0 || hi > 1))
+    return FG_FAIL(USAGE, "--clip %g,%g: bytes are attacked as fractions of 255, within 0,1", lo,
+                   hi);
+  if (!from_bytes && to_bytes && (lo < 0 || hi > 1))
+    return FG_FAIL(USAGE, "--out-type u8 holds values from 0 to 1; give --clip 0,1 and data that "
+                          "keep to it, or write f32");
+  a->clip_lo = from_bytes ? fmax(lo, 0) : lo;
+  a->clip_hi = from_bytes ? fmin(hi, 1) : hi;
+  if (to_bytes) {
+    a->lo = ceil(255 * fmax(lo, 0) - LEVEL_SLACK) / 255;
+    a->hi = floor(255 * fmin(hi, 1) + LEVEL_SLACK) / 255;
+  } else {
+    float inner_lo = (float)lo, inner_hi = (float)hi;
+    a->lo = (double)inner_lo < lo ? nextafterf(inner_lo, INFINITY) : inner_lo;
+    a->hi = (double)inner_hi > hi ? nextafterf(inner_hi, -INFINITY) : inner_hi;
+  }
+  if (!(a->lo <= a->hi))
+    return FG_FAIL(USAGE, "--clip %g,%g holds no value that can be written", lo, hi);
+  return FGSM_OK;
+}
+
+/* The budgets as they are applied. */
+static fgsm_status decide_eps(const struct fgsm_options *options, struct fg_attacker *a) {
+  bool linf = a->info.spec.norm == FG_NORM_linf, bytes = a->shape.type == FG_U8;
+  bool lattice = linf && bytes && a->info.out_type == FG_U8;
+  if (options->n_eps < 1 || options->n_eps > FG_MAX_EPS)
+    return FG_FAIL(USAGE, "--eps is missing: give a budget such as 8/255");
+  a->info.n_eps = options->n_eps;
+  for (int k = 0; k < options->n_eps; k++) {
+    const struct fg_ratio *eps = &options->eps[k];
+    if (!(eps->value >= 0) || !isfinite(eps->value))
+      return FG_FAIL(USAGE, "--eps %s: a finite number from 0 on is needed", eps->text);
+    if (linf && bytes && eps->value > 1)
+      return FG_FAIL(USAGE, "--eps %s: for bytes write %s/255", eps->text, eps->text);
+    a->info.eps[k] = lattice ? (double)fg_ratio_levels(eps) / 255 : eps->value;
+    if (lattice && eps->value > 0 && a->info.eps[k] == 0)
+      fg_note_add(a->info.notes, sizeof a->info.notes,
+                  "eps %s is less than one level of a byte: nothing changes", eps->text);
+  }
+  if (!linf && a->info.out_type == FG_U8)
+    note(a, "rounding to bytes may exceed eps a little in this norm; linf and l2 are as written");
+  return FGSM_OK;
+}
+
+static fgsm_status check_array(const char *option, const float *values, int64_t n,
+                               const struct fg_attacker *a) {
+  if (n != a->count)
+    return FG_FAIL(USAGE, "%s holds %lld values, and a sample has %lld", option, (long long)n,
+                   (long long)a->count);
+  for (int64_t i = 0; i < n; i++)
+    if (!isfinite(values[i]) || values[i] < 0)
+      return FG_FAIL(USAGE, "%s: value %lld is %g, and must be finite and not negative", option,
+                     (long long)i, values[i]);
+  return FGSM_OK;
+}
+
+/* With a map the one eps is its largest; for bytes each feature gets whole levels. */
+static fgsm_status decide_map(const struct fg_attack_arrays *arrays,
+                              const struct fgsm_options *options, struct fg_attacker *a) {
+  bool bytes = a->shape.type == FG_U8;
+  FG_TRY(check_array("--eps (one per feature)", arrays->eps_map, arrays->n_eps_map, a));
+  if (options->n_eps > 1)
+    return FG_FAIL(USAGE, "an eps per feature and a list of eps exclude each other");
+  if (a->info.spec.norm != FG_NORM_linf)
+    return FG_FAIL(USAGE, "an eps per feature bounds each feature by itself: it needs --norm linf");
+  if (!bytes && a->info.out_type == FG_U8)
+    return FG_FAIL(USAGE, "an eps per feature for floats that are written as bytes is not "
+                          "supported; write f32");
+  double largest = 0;
+  for (int64_t i = 0; i < a->count; i++)
+    largest = fmax(largest, arrays->eps_map[i]);
+  if (bytes && largest > 1)
+    return FG_FAIL(USAGE, "an eps of %g for bytes, whose range is 0 to 1: divide the map by 255",
+                   largest);
+  a->info.n_eps = 1;
+  a->info.eps[0] =
+      bytes && a->info.out_type == FG_U8 ? floor(255 * largest + LEVEL_SLACK) / 255 : largest;
+  return FGSM_OK;
+}
+
+static bool all_digits(const char *text) {
+  return *text && strspn(text, "0123456789") == strlen(text);
+}
+
+static fgsm_status decide_loss(const struct fgsm_options *options, struct fg_attacker *a) {
+  static const char *const names[] = {
+      [FG_LOSS_ce] = "ce", [FG_LOSS_margin] = "margin", [FG_LOSS_dlr] = "dlr"};
+  int kind = 0;
+  while (kind < 3 && strcmp(names[kind], options->loss) != 0)
+    kind++;
+  if (kind == 3)
+    return FG_FAIL(USAGE, "--loss %s: there is ce, margin and dlr", options->loss);
+  if (*options->loss_parity && strcmp(options->loss_parity, "torch") != 0)
+    return FG_FAIL(USAGE, "--loss-parity %s: there is torch", options->loss_parity);
+  a->loss = (struct fg_loss_attrs){.kind = (enum fg_loss_kind)kind,
+                                   .targeted = options->target != NULL,
+                                   .parity = *options->loss_parity != 0};
+  a->labels_predicted = options->labels && strcmp(options->labels, "predicted") == 0;
+  a->target = -1;
+  if (!options->target)
+    return FGSM_OK;
+  if (a->labels_predicted)
+    return FG_FAIL(USAGE, "--labels predicted with --target: the target is the label attacked");
+  a->least_likely = strcmp(options->target, "least-likely") == 0;
+  if (all_digits(options->target)) {
+    errno = 0;
+    a->target = strtoll(options->target, NULL, 10);
+    if (errno)
+      return FG_FAIL(USAGE, "--target %.40s: no such class", options->target);
+  }
+  a->targets_given = !a->least_likely && a->target < 0;
+  return FGSM_OK;
+}
+
+/* What can only be checked once the model is built. */
+static fgsm_status check_classes(const struct fg_attacker *a) {
+  if (a->target >= a->info.classes)
+    return FG_FAIL(USAGE, "--target %lld: the model has %lld classes, counted from 0",
+                   (long long)a->target, (long long)a->info.classes);
+  if (a->loss.kind == FG_LOSS_dlr && a->info.classes < 3)
+    return FG_FAIL(USAGE, "--loss dlr needs 3 classes, the model has %lld; use margin",
+                   (long long)a->info.classes);
+  return FGSM_OK;
+}
+
+static fgsm_status decide(const struct fgsm_options *options, const struct fg_sample_shape *shape,
+                          const struct fg_attack_arrays *arrays, struct fg_attacker *a) {
+  FG_TRY(fg_attack_resolve(options, &a->info.spec));
+  FG_TRY(decide_types(options, shape, a));
+  FG_TRY(decide_box(options, a));
+  if (arrays->eps_map)
+    FG_TRY(decide_map(arrays, options, a));
+  else
+    FG_TRY(decide_eps(options, a));
+  if (arrays->mask)
+    FG_TRY(check_array("--mask", arrays->mask, arrays->n_mask, a));
+  a->has_map = arrays->eps_map != NULL;
+  a->has_mask = arrays->mask != NULL;
+  FG_TRY(decide_loss(options, a));
+  if (options->seed >= (uint64_t)1 << 53)
+    return FG_FAIL(USAGE, "--seed must be below 2^53");
+  a->seed = (double)options->seed;
+  return FGSM_OK;
+}
+
+/* ---- the passes and their memory */
+
+static bool has_start(const struct fg_attacker *a) {
+  return a->info.spec.start != FG_START_none;
+}
+
+static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx,
+                               const struct fgsm_options *options) {
+  const struct fg_attack_spec *spec = &a->info.spec;
+  bool bytes = a->shape.type == FG_U8 || a->info.out_type == FG_U8;
+  bool split = spec->steps == 1 && !has_start(a) && a->info.n_eps > 1;
+  char model_note[FG_NOTE_SIZE] = "", again[FG_NOTE_SIZE];
+  const struct {
+    bool wanted;
+    struct fg_recipe recipe;
+    struct fg_pass *pass;
+  } list[] = {
+      {true, {.model = true}, &a->evaluate},
+      {spec->steps > 0, {.model = true, .gradient = true, .step = !split}, &a->gradient},
+      {split, {.step = true}, &a->step},
+      {has_start(a), {.start = true}, &a->start},
+      {spec->steps == 0, {.settle = true}, &a->settle},
+      {bytes, {.dequantize = true}, &a->dequantize},
+      {a->info.out_type == FG_U8, {.quantize = true}, &a->quantize},
+      {spec->restarts > 1, {.keep = true}, &a->keep},
+  };
+  for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+    if (list[i].wanted) {
+      FG_TRY(fg_check_interrupt());
+      FG_TRY(fg_pass_create(a, onnx, options, &list[i].recipe, i == 0 ? model_note : again,
+                            list[i].pass));
+      if (i == 0)
+        FG_TRY(check_classes(a));
+    }
+  if (*model_note)
+    note(a, model_note);
+  a->info.evaluate = *fg_plan_info(a->evaluate.plan);
+  if (spec->steps > 0)
+    a->info.gradient = *fg_plan_info(a->gradient.plan);
+  return FGSM_OK;
+}
+
+enum { N_PASSES = 8 };
+
+static void list_passes(struct fg_attacker *a, struct fg_pass *list[N_PASSES]) {
+  struct fg_pass *all[N_PASSES] = {&a->dequantize, &a->start,    &a->gradient, &a->step,
+                                   &a->settle,     &a->evaluate, &a->quantize, &a->keep};
+  memcpy(list, all, sizeof all);
+}
+
+static fgsm_status allocate(struct fg_attacker *a, size_t bytes, void **out) {
+  return a->device->backend->alloc(a->device, bytes ? bytes : 1, out);
+}
+
+/* One arena for all plans, one buffer for each wire that some plan has. */
+static fgsm_status make_memory(struct fg_attacker *a) {
+  struct fg_pass *passes[N_PASSES];
+  size_t arena_bytes = 0, bytes[FG_WIRE_COUNT] = {0};
+  list_passes(a, passes);
+  for (int i = 0; i < N_PASSES; i++) {
+    if (!passes[i]->plan)
+      continue;
+    size_t need = fg_plan_info(passes[i]->plan)->arena_bytes;
+    arena_bytes = need > arena_bytes ? need : arena_bytes;
+    for (int w = 0; w < FG_WIRE_COUNT; w++)
+      if (passes[i]->wire[w] != FG_ABSENT)
+        bytes[w] = fg_value_bytes(fg_plan_graph(passes[i]->plan), passes[i]->wire[w]);
+  }
+  size_t iterate = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
+  bytes[FG_WIRE_x0] = iterate;
+  bytes[FG_WIRE_params] = FG_PARAM_COUNT * sizeof(double);
+  FG_TRY(allocate(a, arena_bytes, &a->arena));
+  for (int i = 0; i < 2; i++)
+    FG_TRY(allocate(a, iterate, &a->ring[i]));
+  for (int w = 0; w < FG_WIRE_COUNT; w++)
+    if (bytes[w] && w != FG_WIRE_x && w != FG_WIRE_next)
+      FG_TRY(allocate(a, bytes[w], &a->wire[w]));
+  for (int i = 0; i < N_PASSES; i++)
+    if (passes[i]->plan)
+      FG_TRY(fg_plan_place(passes[i]->plan, a->arena));
+  return FGSM_OK;
+}
+
+static fgsm_status make_staging(struct fg_attacker *a) {
+  size_t batch = (size_t)a->info.batch;
+  size_t row = a->info.classes > 3 ? (size_t)a->info.classes : 3;
+  a->stage = malloc(batch * (size_t)a->count * sizeof(double));
+  a->written = malloc(batch * (size_t)a->count * fg_type_size(a->info.out_type));
+  a->labels = malloc(batch * sizeof *a->labels);
+  a->predictions = malloc(batch * sizeof *a->predictions);
+  a->index = malloc(batch * sizeof *a->index);
+  a->reals = malloc(batch * row * sizeof *a->reals);
+  a->clean = calloc(batch, sizeof *a->clean);
+  a->flags = calloc(batch, sizeof *a->flags);
+  if (!a->stage || !a->written || !a->labels || !a->predictions || !a->index || !a->reals ||
+      !a->clean || !a->flags)
+    return FG_FAIL(MEMORY, "no memory for a batch of %zu samples; --batch less may help", batch);
+  return FGSM_OK;
+}
+
+/* ---- arrays */
+
+/* `to` is NULL where this attack has no use for the array. */
+static fgsm_status upload_features(struct fg_attacker *a, const double *values, void *to) {
+  float *floats = a->stage;
+  if (!to)
+    return FGSM_OK;
+  if (a->real == FG_F64)
+    return fg_upload(a, to, values, (size_t)a->count * sizeof *values);
+  for (int64_t i = 0; i < a->count; i++)
+    floats[i] = (float)values[i];
+  return fg_upload(a, to, floats, (size_t)a->count * sizeof *floats);
+}
+
+static fgsm_status upload_arrays(const struct fg_attack_arrays *arrays, struct fg_attacker *a) {
+  bool lattice = a->shape.type == FG_U8 && a->info.out_type == FG_U8;
+  double *values = malloc((size_t)a->count * sizeof *values);
+  fgsm_status status = values ? FGSM_OK : FG_FAIL(MEMORY, "no memory for an eps per feature");
+  if (status == FGSM_OK && a->has_map) {
+    for (int64_t i = 0; i < a->count; i++)
+      values[i] = lattice ? floor(255 * (double)arrays->eps_map[i] + LEVEL_SLACK) / 255
+                          : arrays->eps_map[i];
+    status = upload_features(a, values, a->wire[FG_WIRE_eps_map]);
+  }
+  if (status == FGSM_OK && a->has_mask) {
+    for (int64_t i = 0; i < a->count; i++)
+      values[i] = arrays->mask[i] != 0;
+    status = upload_features(a, values, a->wire[FG_WIRE_mask]);
+  }
+  free(values);
+  return status;
+}
+
+/* ---- */
+
+static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
+                          const struct fgsm_options *options, const struct fg_sample_shape *shape,
+                          const struct fg_attack_arrays *arrays, int64_t batch) {
+  static const struct fg_attack_arrays no_arrays;
+  int64_t elements;
+  arrays = arrays ? arrays : &no_arrays;
+  FG_TRY(decide(options, shape, arrays, a));
+  FG_TRY(fg_attack_batch(onnx, shape, batch, &a->info.batch));
+  if (!fg_mul_ok(a->count, a->info.batch, &elements) || elements > INT64_MAX / 64)
+    return FG_FAIL(USAGE, "a batch of %lld samples is too large", (long long)a->info.batch);
+  if (a->info.batch != batch)
+    fg_note_add(a->info.notes, sizeof a->info.notes, "the model fixes its batch at %lld",
+                (long long)a->info.batch);
+  FG_TRY(open_device(options, a));
+  FG_TRY(a->device->backend->enter(a->device));
+  FG_TRY(make_passes(a, onnx, options));
+  FG_TRY(make_memory(a));
+  FG_TRY(make_staging(a));
+  return a->has_map || a->has_mask ? upload_arrays(arrays, a) : FGSM_OK;
+}
+
+fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                               const struct fg_sample_shape *shape,
+                               const struct fg_attack_arrays *arrays, int64_t batch,
+                               struct fg_attacker **out) {
+  struct fg_attacker *a = calloc(1, sizeof *a);
+  if (!a)
+    return FG_FAIL(MEMORY, "no memory for an attack");
+  fgsm_status status = create(a, onnx, options, shape, arrays, batch);
+  if (status != FGSM_OK) {
+    fg_attacker_destroy(a);
+    return status;
+  }
+  *out = a;
+  return FGSM_OK;
+}
+
+static void release(struct fg_attacker *a, void *memory) {
+  if (memory)
+    a->device->backend->free(a->device, memory);
+}
+
+void fg_attacker_destroy(struct fg_attacker *a) {
+  if (!a)
+    return;
+  struct fg_pass *passes[N_PASSES];
+  list_passes(a, passes);
+  for (int i = 0; i < N_PASSES; i++)
+    fg_plan_destroy(passes[i]->plan);
+  if (a->device) {
+    for (int w = 0; w < FG_WIRE_COUNT; w++)
+      release(a, a->wire[w]);
+    release(a, a->ring[0]);
+    release(a, a->ring[1]);
+    release(a, a->arena);
+    a->device->backend->close(a->device);
+  }
+  free(a->stage);
+  free(a->written);
+  free(a->labels);
+  free(a->predictions);
+  free(a->index);
+  free(a->reals);
+  free(a->clean);
+  free(a->flags);
+  free(a);
+}
+
+const struct fg_attacker_info *fg_attacker_info(const struct fg_attacker *a) {
+  return &a->info;
+}

@@ -1,0 +1,138 @@
+/* An attacker from inside: device buffers ("wires") and the passes that read and write them.
+ *
+ * A pass is one plan with, for each wire, the value of its graph that the wire binds. All passes
+ * share one arena and one set of wires, all made once, so that running allocates nothing. Which
+ * buffer stands for the iterate before and after a pass (x and next) is said at each run; every
+ * other wire is always the same buffer. */
+#ifndef FG_ATTACKER_H
+#define FG_ATTACKER_H
+
+#include "attack.h"
+
+enum { FG_NOTE_SIZE = 256 };
+
+/* Appends a sentence to `note` (of `size` bytes), "; " between; cut where it does not fit. */
+void fg_note_add(char *note, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+enum fg_wire {
+  FG_WIRE_x,     /* the iterate that a pass reads ...                       */
+  FG_WIRE_next,  /* ... and the one that it writes: given at each run       */
+  FG_WIRE_x0,    /* the clean samples, real                                 */
+  FG_WIRE_bytes, /* U8: the samples as read, later as written              */
+  FG_WIRE_gradient,
+  FG_WIRE_m, /* momentum before and after a step                           */
+  FG_WIRE_m_next,
+  FG_WIRE_eps_map,
+  FG_WIRE_mask,
+  FG_WIRE_params,
+  FG_WIRE_labels, /* I32: the classes attacked (targets, if targeted)      */
+  FG_WIRE_index,
+  FG_WIRE_stats,
+  FG_WIRE_logits,
+  FG_WIRE_loss,
+  FG_WIRE_prediction,
+  FG_WIRE_best_x,
+  FG_WIRE_best_loss,
+  FG_WIRE_best_success,
+  FG_WIRE_COUNT
+};
+
+/* What a pass is made of, in this order; each is optional. */
+struct fg_recipe {
+  const char *name;
+  bool dequantize; /* bytes -> next                                             */
+  bool start;      /* x0 -> next, the random start                              */
+  bool model;      /* x -> logits, loss, prediction                             */
+  bool gradient;   /* and its gradient, an output unless a step follows         */
+  bool step;       /* x0, x, gradient -> next (and stats, m_next)               */
+  bool settle;     /* a step of length 0: x into the ball around x0 and the box */
+  bool quantize;   /* x, x0 -> bytes                                            */
+  bool keep;       /* x, loss, prediction, labels -> best_...                   */
+};
+
+struct fg_pass {
+  struct fg_plan *plan; /* NULL: this attack has no use for it */
+  fg_id wire[FG_WIRE_COUNT];
+  void *bound[FG_WIRE_COUNT]; /* what each was bound to last */
+};
+
+struct fg_attacker {
+  struct fg_attacker_info info;
+  struct fg_sample_shape shape;
+  int64_t count; /* elements of a sample */
+  struct fg_device *device;
+  enum fg_type real;
+  struct fg_loss_attrs loss;
+  struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
+  void *arena, *wire[FG_WIRE_COUNT];
+  void *ring[2]; /* two iterates: a pass reads one and writes the other */
+
+  /* what the options say, resolved */
+  double clip_lo, clip_hi; /* what x may be ...                                     */
+  double lo, hi;           /* ... and x': ends that the output can hold             */
+  double seed;
+  bool has_map, has_mask, labels_predicted, least_likely, targets_given;
+  int64_t target; /* one class for all, or -1 */
+
+  /* host staging for one batch */
+  void *stage;     /* samples as the device holds them, to it and back */
+  void *written;   /* samples of out_type */
+  int32_t *labels; /* the classes attacked */
+  int64_t *index;
+  double *reals; /* batch x max(classes, 3) */
+  int32_t *predictions;
+  struct fg_clean *clean;
+  uint32_t *flags;
+};
+
+/* What is known of a clean sample. */
+struct fg_clean {
+  int32_t prediction;
+  double loss;
+  double stats[3]; /* of the first gradient: as the step operator gives them */
+  double factor;   /* by which the loss operator's gradient falls short of the loss's own */
+};
+
+/* Some samples of a caller, at most a batch. */
+struct fg_batch {
+  int64_t n;
+  const void *x;
+  const int64_t *labels, *targets, *index;
+};
+
+/* Builds a pass: graph, passes over the graph, plan. `note` as in fg_attack_logits. */
+fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
+                           const struct fgsm_options *options, const struct fg_recipe *recipe,
+                           char *note, struct fg_pass *out) FGSM_MUST_USE;
+/* Runs it from iterate `x` to iterate `next` (NULL where it has none). */
+fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x,
+                        void *next) FGSM_MUST_USE;
+
+/* ---- between host and device (samples.c) */
+
+/* Checks the samples against the clip range and brings them into wire x0, the last one repeated to
+ * fill the batch. */
+fgsm_status fg_samples_load(struct fg_attacker *a, const struct fg_batch *b) FGSM_MUST_USE;
+/* Sets the flagged samples of `x` back to what they were. */
+fgsm_status fg_samples_restore(struct fg_attacker *a, const struct fg_batch *b,
+                               void *x) FGSM_MUST_USE;
+/* For a device that computes in double: `to` becomes what floats can hold of `x`, rounded toward
+ * the clean samples; the floats themselves go to a->written. */
+fgsm_status fg_samples_round(struct fg_attacker *a, const struct fg_batch *b, const void *x,
+                             void *to) FGSM_MUST_USE;
+/* Brings what is written (wire bytes, or `x`) into a->written. */
+fgsm_status fg_samples_fetch(struct fg_attacker *a, const void *x) FGSM_MUST_USE;
+/* linf, l2 and the flag of sample i of a->written against the caller's. */
+void fg_samples_measure(const struct fg_attacker *a, const struct fg_batch *b, int64_t i,
+                        double eps, fgsm_result *result);
+
+fgsm_status fg_upload(struct fg_attacker *a, void *to, const void *from,
+                      size_t bytes) FGSM_MUST_USE;
+/* n numbers of the device's float type. */
+fgsm_status fg_download_reals(struct fg_attacker *a, const void *from, int64_t n,
+                              double *to) FGSM_MUST_USE;
+fgsm_status fg_download(struct fg_attacker *a, const void *from, size_t bytes,
+                        void *to) FGSM_MUST_USE;
+
+#endif

@@ -1,0 +1,243 @@
+/* From a recipe to a pass: the graph with its inputs and outputs, the passes over it, the plan. A
+ * recipe's parts are chained through the graph's values where they meet (the model's gradient feeds
+ * the step), and through wires where they do not, so that what one plan can fuse is in one plan. */
+#include <string.h>
+
+#include "attacker.h"
+
+struct builder {
+  struct fg_attacker *a;
+  struct fg_graph *g;
+  fg_id value[FG_WIRE_COUNT]; /* each wire's value: an input, or what an operator made */
+  int slot[FG_WIRE_COUNT];    /* of an output, -1 otherwise                            */
+};
+
+static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_type *type, int *rank,
+                     int64_t *dim) {
+  int64_t batch = a->info.batch;
+  *type = a->real;
+  *rank = a->shape.rank + 1;
+  dim[0] = batch;
+  memcpy(dim + 1, a->shape.dim, (size_t)a->shape.rank * sizeof *dim);
+  switch (wire) {
+  case FG_WIRE_bytes:
+    *type = FG_U8;
+    break;
+  case FG_WIRE_eps_map:
+  case FG_WIRE_mask:
+    *rank = a->shape.rank;
+    memcpy(dim, a->shape.dim, (size_t)a->shape.rank * sizeof *dim);
+    break;
+  case FG_WIRE_params:
+    *type = FG_F64;
+    *rank = 1;
+    dim[0] = FG_PARAM_COUNT;
+    break;
+  case FG_WIRE_index:
+    *type = FG_I64;
+    *rank = 1;
+    break;
+  case FG_WIRE_labels:
+  case FG_WIRE_prediction:
+    *type = FG_I32;
+    *rank = 1;
+    break;
+  case FG_WIRE_best_success:
+    *type = FG_U8;
+    *rank = 1;
+    break;
+  case FG_WIRE_loss:
+  case FG_WIRE_best_loss:
+    *rank = 1;
+    break;
+  default:
+    break;
+  }
+}
+
+/* The wire's value; an input of the graph unless an operator made it. */
+static fgsm_status take(struct builder *b, enum fg_wire wire, fg_id *out) {
+  static const char *const names[FG_WIRE_COUNT] = {
+      "x",       "next",       "x0",     "bytes",     "gradient",    "m",     "m_next",
+      "eps_map", "mask",       "params", "labels",    "index",       "stats", "logits",
+      "loss",    "prediction", "best_x", "best_loss", "best_success"};
+  if (b->value[wire] == FG_ABSENT) {
+    enum fg_type type;
+    int rank;
+    int64_t dim[FG_MAX_RANK];
+    shape_of(b->a, wire, &type, &rank, dim);
+    FG_TRY(fg_graph_input(b->g, names[wire], type, rank, dim, &b->value[wire]));
+  }
+  *out = b->value[wire];
+  return FGSM_OK;
+}
+
+static fgsm_status give(struct builder *b, enum fg_wire wire, fg_id value) {
+  b->value[wire] = value;
+  return fg_graph_output(b->g, value, &b->slot[wire]);
+}
+
+static fgsm_status take_optional(struct builder *b, bool has, enum fg_wire wire, fg_id *out) {
+  *out = FG_ABSENT;
+  return has ? take(b, wire, out) : FGSM_OK;
+}
+
+static fgsm_status add_dequantize(struct builder *b) {
+  fg_id bytes, x;
+  FG_TRY(take(b, FG_WIRE_bytes, &bytes));
+  FG_TRY(fg_cast(b->g, bytes, b->a->real, 255, &x));
+  return give(b, FG_WIRE_next, x);
+}
+
+static fgsm_status add_start(struct builder *b) {
+  const struct fg_attacker *a = b->a;
+  union fg_attrs attrs = {
+      .perturb = {.kind = a->info.spec.start, .norm = a->info.spec.norm, .box = true}};
+  fg_id in[5], out[FG_MAX_OUT];
+  FG_TRY(take(b, FG_WIRE_x0, &in[0]));
+  FG_TRY(take(b, FG_WIRE_index, &in[1]));
+  FG_TRY(take_optional(b, a->has_map, FG_WIRE_eps_map, &in[2]));
+  FG_TRY(take_optional(b, a->has_mask, FG_WIRE_mask, &in[3]));
+  FG_TRY(take(b, FG_WIRE_params, &in[4]));
+  FG_TRY(fg_graph_add(b->g, FG_OP_perturb, "start", &attrs, 5, in, out));
+  return give(b, FG_WIRE_next, out[0]);
+}
+
+static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
+                             const struct fgsm_options *options, const struct fg_recipe *recipe,
+                             char *note) {
+  struct fg_attacker *a = b->a;
+  union fg_attrs attrs = {.loss = a->loss};
+  fg_id x, in[2], out[FG_MAX_OUT], gradient = FG_ABSENT;
+  FG_TRY(take(b, FG_WIRE_x, &x));
+  FG_TRY(fg_attack_logits(b->g, onnx, options, &a->shape, a->info.batch, x, &in[0], note));
+  a->info.classes = fg_value(b->g, in[0])->dim[1];
+  /* Folded before it is differentiated: the gradient is then of the smaller graph. */
+  FG_TRY(give(b, FG_WIRE_logits, in[0]));
+  FG_TRY(fg_fold(b->g));
+  in[0] = b->value[FG_WIRE_logits] = b->g->outputs[b->slot[FG_WIRE_logits]];
+  FG_TRY(take(b, FG_WIRE_labels, &in[1]));
+  FG_TRY(fg_graph_add(b->g, FG_OP_loss, "loss", &attrs, 2, in, out));
+  FG_TRY(give(b, FG_WIRE_loss, out[1]));
+  FG_TRY(give(b, FG_WIRE_prediction, out[2]));
+  if (!recipe->gradient)
+    return FGSM_OK;
+  FG_TRY(fg_grad(b->g, 1, &in[0], &out[0], 1, &x, &gradient));
+  if (gradient == FG_ABSENT)
+    return FG_FAIL(UNSUPPORTED, "the model's output does not depend on its input: no gradient");
+  if (!recipe->step)
+    return give(b, FG_WIRE_gradient, gradient);
+  b->value[FG_WIRE_gradient] = gradient;
+  return FGSM_OK;
+}
+
+/* The step; `settle` is one of length 0 along whatever: x0 serves. */
+static fgsm_status add_step(struct builder *b, bool settle) {
+  const struct fg_attacker *a = b->a;
+  const struct fg_attack_spec *spec = &a->info.spec;
+  union fg_attrs attrs = {.step = {.norm = spec->norm, .project = spec->project}};
+  fg_id in[7], out[FG_MAX_OUT];
+  bool momentum = !settle && spec->decay >= 0;
+  FG_TRY(take(b, FG_WIRE_x0, &in[0]));
+  FG_TRY(take(b, FG_WIRE_x, &in[1]));
+  FG_TRY(take(b, settle ? FG_WIRE_x0 : FG_WIRE_gradient, &in[2]));
+  FG_TRY(take_optional(b, momentum, FG_WIRE_m, &in[3]));
+  FG_TRY(take_optional(b, a->has_map, FG_WIRE_eps_map, &in[4]));
+  FG_TRY(take_optional(b, a->has_mask, FG_WIRE_mask, &in[5]));
+  FG_TRY(take(b, FG_WIRE_params, &in[6]));
+  FG_TRY(fg_graph_add(b->g, FG_OP_step, settle ? "settle" : "step", &attrs, 7, in, out));
+  FG_TRY(give(b, FG_WIRE_next, out[0]));
+  if (momentum)
+    FG_TRY(give(b, FG_WIRE_m_next, out[1]));
+  return settle ? FGSM_OK : give(b, FG_WIRE_stats, out[2]);
+}
+
+static fgsm_status add_quantize(struct builder *b) {
+  const struct fg_attack_spec *spec = &b->a->info.spec;
+  union fg_attrs attrs = {.step = {.norm = spec->norm, .project = spec->project}};
+  fg_id in[3], out[FG_MAX_OUT];
+  FG_TRY(take(b, FG_WIRE_x, &in[0]));
+  FG_TRY(take(b, FG_WIRE_x0, &in[1]));
+  FG_TRY(take(b, FG_WIRE_params, &in[2]));
+  FG_TRY(fg_graph_add(b->g, FG_OP_quantize, "quantize", &attrs, 3, in, out));
+  return give(b, FG_WIRE_bytes, out[0]);
+}
+
+static fgsm_status add_keep(struct builder *b) {
+  static const enum fg_wire wires[] = {FG_WIRE_x,           FG_WIRE_loss,   FG_WIRE_prediction,
+                                       FG_WIRE_labels,      FG_WIRE_best_x, FG_WIRE_best_loss,
+                                       FG_WIRE_best_success};
+  enum { N = sizeof wires / sizeof *wires };
+  union fg_attrs attrs = {.keep_best = {.targeted = b->a->loss.targeted}};
+  fg_id in[N];
+  for (int i = 0; i < N; i++)
+    FG_TRY(take(b, wires[i], &in[i]));
+  return fg_graph_add(b->g, FG_OP_keep_best, "keep", &attrs, N, in, NULL);
+}
+
+static fgsm_status add_parts(struct builder *b, const struct fg_onnx *onnx,
+                             const struct fgsm_options *options, const struct fg_recipe *recipe,
+                             char *note) {
+  if (recipe->dequantize)
+    FG_TRY(add_dequantize(b));
+  if (recipe->start)
+    FG_TRY(add_start(b));
+  if (recipe->model)
+    FG_TRY(add_model(b, onnx, options, recipe, note));
+  if (recipe->step || recipe->settle)
+    FG_TRY(add_step(b, recipe->settle));
+  if (recipe->quantize)
+    FG_TRY(add_quantize(b));
+  if (recipe->keep)
+    FG_TRY(add_keep(b));
+  return FGSM_OK;
+}
+
+/* The passes over the graph, and the ids that outlive them. */
+static fgsm_status finish(struct builder *b, struct fg_pass *out) {
+  FG_TRY(fg_fuse(b->g, b->a->device));
+  FG_TRY(fg_layout(b->g, b->a->device));
+  FG_TRY(fg_graph_compact(b->g));
+  for (int w = 0; w < FG_WIRE_COUNT; w++) {
+    out->wire[w] = FG_ABSENT;
+    if (b->slot[w] >= 0) {
+      out->wire[w] = b->g->outputs[b->slot[w]];
+      if (fg_value(b->g, out->wire[w])->role != FG_ROLE_TEMP)
+        return FG_FAIL(UNSUPPORTED, "the model computes nothing from its input");
+    } else if (b->value[w] != FG_ABSENT && fg_value(b->g, b->value[w])->role == FG_ROLE_INPUT) {
+      out->wire[w] = b->value[w];
+    }
+  }
+  return FGSM_OK;
+}
+
+fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
+                           const struct fgsm_options *options, const struct fg_recipe *recipe,
+                           char *note, struct fg_pass *out) {
+  struct builder b = {.a = a};
+  for (int w = 0; w < FG_WIRE_COUNT; w++) {
+    b.value[w] = FG_ABSENT;
+    b.slot[w] = -1;
+  }
+  FG_TRY(fg_graph_create(a->real, &b.g));
+  fgsm_status status = add_parts(&b, onnx, options, recipe, note);
+  if (status == FGSM_OK)
+    status = finish(&b, out);
+  if (status != FGSM_OK) {
+    fg_graph_destroy(b.g);
+    return status;
+  }
+  return fg_plan_create(b.g, a->device, false, &out->plan);
+}
+
+fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x, void *next) {
+  FG_TRY(fg_check_interrupt());
+  for (int w = 0; w < FG_WIRE_COUNT; w++) {
+    void *memory = w == FG_WIRE_x ? x : w == FG_WIRE_next ? next : a->wire[w];
+    if (pass->wire[w] == FG_ABSENT || pass->bound[w] == memory)
+      continue;
+    FG_TRY(fg_plan_bind(pass->plan, pass->wire[w], memory));
+    pass->bound[w] = memory;
+  }
+  return fg_plan_run(pass->plan, NULL);
+}

@@ -1,0 +1,301 @@
+/* The loop: start, steps, restarts, budgets; then a look at exactly what will be written.
+ *
+ * Per device batch: the clean samples are looked at (for free in the first gradient pass where that
+ * starts from them), labels are settled, and every eps climbs from the clean samples. Where the one
+ * gradient at the clean samples serves every eps, it is computed once. Results are never taken from
+ * an iterate: they come from a forward pass over the very bytes or floats that are handed out. */
+#include <math.h>
+#include <string.h>
+
+#include "attacker.h"
+
+static bool has_start(const struct fg_attacker *a) {
+  return a->info.spec.start != FG_START_none;
+}
+
+static void *other(const struct fg_attacker *a, const void *x) {
+  return a->ring[x == a->ring[0]];
+}
+
+static fgsm_status upload_params(struct fg_attacker *a, int k, double radius, int restart) {
+  const struct fg_attack_spec *spec = &a->info.spec;
+  double eps = a->info.eps[k];
+  double params[FG_PARAM_COUNT] = {
+      [FG_PARAM_eps] = eps,
+      [FG_PARAM_alpha] = spec->steps == 0  ? 0
+                         : spec->step >= 0 ? spec->step
+                                           : spec->alpha * eps,
+      [FG_PARAM_decay] = spec->decay >= 0 ? spec->decay : 0,
+      [FG_PARAM_lo] = a->lo,
+      [FG_PARAM_hi] = a->hi,
+      [FG_PARAM_radius] = radius * eps,
+      [FG_PARAM_seed] = a->seed,
+      [FG_PARAM_stream] = restart,
+  };
+  return fg_upload(a, a->wire[FG_WIRE_params], params, sizeof params);
+}
+
+static fgsm_status upload_labels(struct fg_attacker *a) {
+  return fg_upload(a, a->wire[FG_WIRE_labels], a->labels,
+                   (size_t)a->info.batch * sizeof *a->labels);
+}
+
+/* ---- what is known of the clean samples */
+
+/* Prediction and loss of the last forward pass. */
+static fgsm_status read_outcome(struct fg_attacker *a, int32_t *prediction, double *loss) {
+  size_t n = (size_t)a->info.batch;
+  FG_TRY(fg_download(a, a->wire[FG_WIRE_prediction], n * sizeof *prediction, prediction));
+  return fg_download_reals(a, a->wire[FG_WIRE_loss], a->info.batch, loss);
+}
+
+static fgsm_status read_clean(struct fg_attacker *a) {
+  FG_TRY(read_outcome(a, a->predictions, a->reals));
+  for (int64_t s = 0; s < a->info.batch; s++) {
+    a->clean[s].prediction = a->predictions[s];
+    a->clean[s].loss = a->reals[s];
+  }
+  return FGSM_OK;
+}
+
+/* The cross-entropy's gradient comes without the factor exp(largest other logit - log sum exp). */
+static double missing_factor(const double *z, int64_t n, int64_t label) {
+  double most = -INFINITY, others = -INFINITY, sum = 0;
+  for (int64_t j = 0; j < n; j++) {
+    most = fmax(most, z[j]);
+    if (j != label)
+      others = fmax(others, z[j]);
+  }
+  for (int64_t j = 0; j < n; j++)
+    sum += exp(z[j] - most);
+  return exp(others - most) / sum;
+}
+
+/* After the first gradient pass: its statistics and, where it began at the clean samples, their
+ * prediction and loss. */
+static fgsm_status read_first_gradient(struct fg_attacker *a) {
+  int64_t classes = a->info.classes;
+  bool scaled = a->loss.kind == FG_LOSS_ce && !a->loss.parity;
+  if (!has_start(a))
+    FG_TRY(read_clean(a));
+  if (scaled)
+    FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_logits], a->info.batch * classes, a->reals));
+  for (int64_t s = 0; s < a->info.batch; s++)
+    a->clean[s].factor = scaled ? missing_factor(a->reals + s * classes, classes, a->labels[s]) : 1;
+  return FGSM_OK;
+}
+
+/* After a step: flags samples with a gradient that is not finite; keeps the first statistics. */
+static fgsm_status read_stats(struct fg_attacker *a, bool first) {
+  FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_stats], a->info.batch * 3, a->reals));
+  for (int64_t s = 0; s < a->info.batch; s++) {
+    const double *stats = a->reals + 3 * s;
+    if (!(stats[2] == 0))
+      a->flags[s] |= FGSM_FLAG_NONFINITE;
+    if (first)
+      memcpy(a->clean[s].stats, stats, sizeof a->clean[s].stats);
+  }
+  return FGSM_OK;
+}
+
+/* ---- labels */
+
+/* The class that sample s is attacked with (or towards); own: the model's word on the clean batch.
+ */
+static int64_t choose_label(const struct fg_attacker *a, const struct fg_batch *b, int64_t s) {
+  if (a->target >= 0)
+    return a->target;
+  if (a->targets_given)
+    return b->targets[s];
+  if (a->labels_predicted)
+    return a->clean[s].prediction < 0 ? 0 : a->clean[s].prediction; /* NaN logits: flagged later */
+  if (!a->least_likely)
+    return b->labels[s];
+  const double *z = a->reals + s * a->info.classes;
+  int64_t least = 0;
+  for (int64_t j = 1; j < a->info.classes; j++)
+    least = z[j] < z[least] ? j : least;
+  return least;
+}
+
+static fgsm_status settle_labels(struct fg_attacker *a, const struct fg_batch *b) {
+  if (a->targets_given && !b->targets)
+    return FG_FAIL(USAGE, "--target names neither a class nor least-likely, and no targets came "
+                          "with the samples");
+  if (a->labels_predicted || a->least_likely) {
+    memset(a->labels, 0, (size_t)a->info.batch * sizeof *a->labels);
+    FG_TRY(upload_labels(a));
+    FG_TRY(fg_pass_run(a, &a->evaluate, a->wire[FG_WIRE_x0], NULL));
+    FG_TRY(read_clean(a));
+    FG_TRY(
+        fg_download_reals(a, a->wire[FG_WIRE_logits], a->info.batch * a->info.classes, a->reals));
+  }
+  for (int64_t s = 0; s < b->n; s++) {
+    int64_t label = choose_label(a, b, s);
+    const char *what = a->loss.targeted ? "target" : "label";
+    if (label == -1)
+      return FG_FAIL(DATA, "sample %lld has no %s; give one for each sample%s",
+                     (long long)b->index[s], what,
+                     a->loss.targeted ? ""
+                                      : " (--labels FILE), or --labels predicted to attack the "
+                                        "model's own predictions");
+    if (label < 0 || label >= a->info.classes)
+      return FG_FAIL(DATA, "sample %lld has %s %lld, and the model has %lld classes, from 0",
+                     (long long)b->index[s], what, (long long)label, (long long)a->info.classes);
+    a->labels[s] = (int32_t)label;
+  }
+  for (int64_t s = b->n; s < a->info.batch; s++)
+    a->labels[s] = a->labels[b->n - 1];
+  return upload_labels(a);
+}
+
+/* ---- climbing */
+
+/* One climb from the clean samples (restart 0, 1, ...); *out is the iterate it ends at. */
+static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) {
+  const struct fg_attack_spec *spec = &a->info.spec;
+  void *x = a->wire[FG_WIRE_x0];
+  FG_TRY(upload_params(a, k, spec->radius, restart));
+  if (has_start(a)) {
+    FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
+    x = a->ring[0];
+  }
+  if (spec->steps == 0) {
+    FG_TRY(fg_pass_run(a, &a->settle, x, other(a, x)));
+    x = other(a, x);
+  }
+  if (a->wire[FG_WIRE_m]) {
+    size_t bytes = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
+    memset(a->stage, 0, bytes);
+    FG_TRY(fg_upload(a, a->wire[FG_WIRE_m], a->stage, bytes));
+  }
+  for (int step = 0; step < spec->steps; step++) {
+    bool first = k == 0 && restart == 0 && step == 0;
+    void *next = other(a, x);
+    if (!a->step.plan || first)
+      FG_TRY(fg_pass_run(a, &a->gradient, x, next));
+    if (first)
+      FG_TRY(read_first_gradient(a));
+    if (a->step.plan)
+      FG_TRY(fg_pass_run(a, &a->step, x, next));
+    FG_TRY(read_stats(a, first));
+    void *m = a->wire[FG_WIRE_m];
+    a->wire[FG_WIRE_m] = a->wire[FG_WIRE_m_next];
+    a->wire[FG_WIRE_m_next] = m;
+    x = next;
+  }
+  *out = x;
+  return FGSM_OK;
+}
+
+/* Turns iterate *x into what will be written (wire bytes, or floats) and looks at that. *x becomes
+ * the iterate that holds exactly what is written. */
+static fgsm_status look(struct fg_attacker *a, const struct fg_batch *b, void **x) {
+  void *written = other(a, *x);
+  if (a->info.out_type == FG_U8) {
+    FG_TRY(fg_pass_run(a, &a->quantize, *x, NULL));
+    FG_TRY(fg_pass_run(a, &a->dequantize, NULL, written));
+    *x = written;
+  } else if (a->real == FG_F64) {
+    FG_TRY(fg_samples_round(a, b, *x, written));
+    *x = written;
+  }
+  return fg_pass_run(a, &a->evaluate, *x, NULL);
+}
+
+/* Fills best_* with what any result improves on: the clean samples (a start of radius 0). */
+static fgsm_status begin_best(struct fg_attacker *a, int k) {
+  double worst = a->loss.targeted ? INFINITY : -INFINITY;
+  size_t n = (size_t)a->info.batch;
+  for (size_t s = 0; s < n; s++)
+    if (a->real == FG_F64)
+      a->reals[s] = worst;
+    else
+      ((float *)a->reals)[s] = (float)worst;
+  FG_TRY(fg_upload(a, a->wire[FG_WIRE_best_loss], a->reals, n * fg_type_size(a->real)));
+  memset(a->reals, 0, n);
+  FG_TRY(fg_upload(a, a->wire[FG_WIRE_best_success], a->reals, n));
+  FG_TRY(upload_params(a, k, 0, 0));
+  return fg_pass_run(a, &a->start, NULL, a->wire[FG_WIRE_best_x]);
+}
+
+static fgsm_status attack_once(struct fg_attacker *a, const struct fg_batch *b, int k) {
+  int restarts = a->info.spec.restarts;
+  void *x = NULL;
+  memset(a->flags, 0, (size_t)a->info.batch * sizeof *a->flags);
+  if (restarts > 1)
+    FG_TRY(begin_best(a, k));
+  for (int r = 0; r < restarts; r++) {
+    FG_TRY(climb(a, k, r, &x));
+    if (restarts > 1) {
+      FG_TRY(look(a, b, &x));
+      FG_TRY(fg_pass_run(a, &a->keep, x, NULL));
+    }
+  }
+  if (restarts > 1)
+    x = a->wire[FG_WIRE_best_x];
+  if (a->info.eps[k] == 0)
+    x = a->wire[FG_WIRE_x0]; /* the identity, whatever the box would round */
+  FG_TRY(fg_samples_restore(a, b, x));
+  FG_TRY(look(a, b, &x));
+  return fg_samples_fetch(a, x);
+}
+
+/* ---- results */
+
+static fgsm_status report(struct fg_attacker *a, const struct fg_batch *b, int k,
+                          fgsm_result *results) {
+  FG_TRY(read_outcome(a, a->predictions, a->reals));
+  for (int64_t s = 0; s < b->n; s++) {
+    const struct fg_clean *clean = &a->clean[s];
+    fgsm_result r = {.label = a->labels[s],
+                     .clean_prediction = clean->prediction,
+                     .adversarial_prediction = a->predictions[s],
+                     .clean_loss = (float)clean->loss,
+                     .adversarial_loss = (float)a->reals[s],
+                     .flags = a->flags[s]};
+    if (a->info.spec.steps > 0) {
+      r.gradient_l1 = (float)(clean->stats[0] * clean->factor);
+      r.zero_gradient_share = (float)clean->stats[1];
+      if (clean->stats[1] >= 1 && clean->stats[2] == 0)
+        r.flags |= FGSM_FLAG_ZERO_GRADIENT;
+    }
+    fg_samples_measure(a, b, s, a->info.eps[k], &r);
+    results[s] = r;
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status run_batch(struct fg_attacker *a, const struct fg_batch *b, int64_t at,
+                             void *const *x_adv, fgsm_result *const *results) {
+  size_t row = (size_t)a->count * fg_type_size(a->info.out_type);
+  FG_TRY(fg_samples_load(a, b));
+  FG_TRY(settle_labels(a, b));
+  if (has_start(a)) {
+    FG_TRY(fg_pass_run(a, &a->evaluate, a->wire[FG_WIRE_x0], NULL));
+    FG_TRY(read_clean(a));
+  }
+  for (int k = 0; k < a->info.n_eps; k++) {
+    FG_TRY(attack_once(a, b, k));
+    FG_TRY(report(a, b, k, results[k] + at));
+    if (x_adv[k])
+      memcpy((char *)x_adv[k] + (size_t)at * row, a->written, (size_t)b->n * row);
+  }
+  return FGSM_OK;
+}
+
+fgsm_status fg_attacker_run(struct fg_attacker *a, int64_t n, const void *x, const int64_t *labels,
+                            const int64_t *targets, const int64_t *index, void *const *x_adv,
+                            fgsm_result *const *results) {
+  size_t row = (size_t)a->count * fg_type_size(a->shape.type);
+  FG_TRY(a->device->backend->enter(a->device));
+  for (int64_t at = 0; at < n; at += a->info.batch) {
+    struct fg_batch b = {.n = n - at < a->info.batch ? n - at : a->info.batch,
+                         .x = (const char *)x + (size_t)at * row,
+                         .labels = labels + at,
+                         .targets = targets ? targets + at : NULL,
+                         .index = index + at};
+    FG_TRY(run_batch(a, &b, at, x_adv, results));
+  }
+  return FGSM_OK;
+}

@@ -1,0 +1,162 @@
+/* Samples between the caller and the device: packing, checking, rounding and measuring. These are
+ * the only loops over pixels on the host. What is measured is what is written, against what was
+ * read: bytes as fractions of 255, in double. */
+#include <math.h>
+#include <string.h>
+
+#include "attacker.h"
+
+/* How far outside of the clip range a float may lie: rounding in whatever made the data. */
+static const double CLIP_TOLERANCE = 1e-6;
+/* How far a byte may lie outside of eps before that is said (quantize's own slack, in x). */
+static const double LATTICE_TOLERANCE = 1e-4 / 255;
+
+fgsm_status fg_upload(struct fg_attacker *a, void *to, const void *from, size_t bytes) {
+  const struct fg_backend *backend = a->device->backend;
+  FG_TRY(backend->upload(a->device, to, from, bytes, NULL));
+  return backend->sync(a->device, NULL); /* `from` is free again */
+}
+
+fgsm_status fg_download(struct fg_attacker *a, const void *from, size_t bytes, void *to) {
+  const struct fg_backend *backend = a->device->backend;
+  FG_TRY(backend->download(a->device, to, from, bytes, NULL));
+  return backend->sync(a->device, NULL);
+}
+
+fgsm_status fg_download_reals(struct fg_attacker *a, const void *from, int64_t n, double *to) {
+  FG_TRY(fg_download(a, from, (size_t)n * fg_type_size(a->real), to));
+  if (a->real == FG_F64)
+    return FGSM_OK;
+  for (int64_t i = n - 1; i >= 0; i--) { /* widened in place, from the end */
+    float f;
+    memcpy(&f, (const char *)to + (size_t)i * sizeof f, sizeof f);
+    to[i] = f;
+  }
+  return FGSM_OK;
+}
+
+/* Element i of sample s of the caller's, in the space of x. A byte that becomes a float counts as
+ * the float that the device made of it. */
+static double clean_value(const struct fg_attacker *a, const struct fg_batch *b, int64_t s,
+                          int64_t i) {
+  int64_t at = s * a->count + i;
+  if (a->shape.type == FG_F32)
+    return ((const float *)b->x)[at];
+  uint8_t byte = ((const uint8_t *)b->x)[at];
+  return a->real == FG_F32 && a->info.out_type == FG_F32 ? (float)byte / 255.0f : byte / 255.0;
+}
+
+static fgsm_status check_range(const struct fg_attacker *a, const struct fg_batch *b) {
+  double lo = a->clip_lo - CLIP_TOLERANCE, hi = a->clip_hi + CLIP_TOLERANCE;
+  if (a->shape.type == FG_U8 && lo <= 0 && hi >= 1)
+    return FGSM_OK;
+  for (int64_t s = 0; s < b->n; s++)
+    for (int64_t i = 0; i < a->count; i++) {
+      double v = clean_value(a, b, s, i);
+      if (v >= lo && v <= hi && isfinite(v))
+        continue;
+      if (!isfinite(v))
+        return FG_FAIL(DATA, "sample %lld holds %g (value %lld), which no attack can start from",
+                       (long long)b->index[s], v, (long long)i);
+      return FG_FAIL(DATA,
+                     "sample %lld holds %g (value %lld), outside of the clip range %g to %g: give "
+                     "--clip LO,HI or --clip none, or --mean, --std, --scale if the data is "
+                     "normalised",
+                     (long long)b->index[s], v, (long long)i, a->clip_lo, a->clip_hi);
+    }
+  return FGSM_OK;
+}
+
+/* Sample s of the caller's as reals of the device. */
+static void pack_reals(const struct fg_attacker *a, const struct fg_batch *b, int64_t s, void *to) {
+  if (a->real == FG_F32 && a->shape.type == FG_F32) {
+    memcpy(to, (const float *)b->x + s * a->count, (size_t)a->count * sizeof(float));
+    return;
+  }
+  for (int64_t i = 0; i < a->count; i++)
+    if (a->real == FG_F64)
+      ((double *)to)[i] = clean_value(a, b, s, i);
+    else
+      ((float *)to)[i] = (float)((const uint8_t *)b->x)[s * a->count + i] / 255.0f;
+}
+
+fgsm_status fg_samples_load(struct fg_attacker *a, const struct fg_batch *b) {
+  bool bytes = a->shape.type == FG_U8;
+  size_t row = (size_t)a->count * (bytes ? 1 : fg_type_size(a->real));
+  FG_TRY(check_range(a, b));
+  for (int64_t s = 0; s < a->info.batch; s++) {
+    char *to = (char *)a->stage + (size_t)s * row;
+    int64_t from = s < b->n ? s : b->n - 1;
+    if (bytes)
+      memcpy(to, (const uint8_t *)b->x + from * a->count, row);
+    else
+      pack_reals(a, b, from, to);
+    a->index[s] = b->index[from];
+  }
+  FG_TRY(fg_upload(a, a->wire[bytes ? FG_WIRE_bytes : FG_WIRE_x0], a->stage,
+                   row * (size_t)a->info.batch));
+  if (a->wire[FG_WIRE_index])
+    FG_TRY(
+        fg_upload(a, a->wire[FG_WIRE_index], a->index, (size_t)a->info.batch * sizeof *a->index));
+  return bytes ? fg_pass_run(a, &a->dequantize, NULL, a->wire[FG_WIRE_x0]) : FGSM_OK;
+}
+
+fgsm_status fg_samples_restore(struct fg_attacker *a, const struct fg_batch *b, void *x) {
+  size_t row = (size_t)a->count * fg_type_size(a->real);
+  bool any = false;
+  for (int64_t s = 0; s < b->n; s++)
+    any |= (a->flags[s] & FGSM_FLAG_NONFINITE) != 0;
+  if (!any || x == a->wire[FG_WIRE_x0])
+    return FGSM_OK;
+  FG_TRY(fg_download(a, x, row * (size_t)a->info.batch, a->stage));
+  for (int64_t s = 0; s < b->n; s++)
+    if (a->flags[s] & FGSM_FLAG_NONFINITE)
+      pack_reals(a, b, s, (char *)a->stage + (size_t)s * row);
+  return fg_upload(a, x, a->stage, row * (size_t)a->info.batch);
+}
+
+fgsm_status fg_samples_round(struct fg_attacker *a, const struct fg_batch *b, const void *x,
+                             void *rounded) {
+  double *values = a->stage;
+  float *written = a->written;
+  FG_TRY(fg_download(a, x, (size_t)(a->info.batch * a->count) * sizeof *values, values));
+  for (int64_t s = 0; s < a->info.batch; s++)
+    for (int64_t i = 0; i < a->count; i++) {
+      int64_t at = s * a->count + i;
+      double from = clean_value(a, b, s < b->n ? s : b->n - 1, i), to = values[at];
+      float f = (float)to;
+      if (fabs((double)f - from) > fabs(to - from))
+        f = nextafterf(f, (float)from);
+      written[at] = f;
+      values[at] = f;
+    }
+  return fg_upload(a, rounded, values, (size_t)(a->info.batch * a->count) * sizeof *values);
+}
+
+fgsm_status fg_samples_fetch(struct fg_attacker *a, const void *x) {
+  size_t n = (size_t)(a->info.batch * a->count);
+  if (a->info.out_type == FG_U8)
+    return fg_download(a, a->wire[FG_WIRE_bytes], n, a->written);
+  return a->real == FG_F64 ? FGSM_OK : fg_download(a, x, n * sizeof(float), a->written);
+}
+
+void fg_samples_measure(const struct fg_attacker *a, const struct fg_batch *b, int64_t s,
+                        double eps, fgsm_result *result) {
+  bool bytes = a->info.out_type == FG_U8;
+  bool bounded =
+      bytes && a->shape.type == FG_F32 && a->info.spec.norm == FG_NORM_linf && a->info.spec.project;
+  double linf = 0, squares = 0;
+  for (int64_t i = 0; i < a->count; i++) {
+    int64_t at = s * a->count + i;
+    double to = bytes ? ((const uint8_t *)a->written)[at] / 255.0 : ((const float *)a->written)[at];
+    double d = fabs(to - clean_value(a, b, s, i));
+    linf = d > linf ? d : linf;
+    squares += d * d;
+  }
+  result->linf = (float)linf;
+  if ((double)result->linf > linf) /* rounded down: what keeps to eps must not read as more */
+    result->linf = nextafterf(result->linf, 0);
+  result->l2 = (float)sqrt(squares);
+  if (bounded && linf > eps + LATTICE_TOLERANCE)
+    result->flags |= FGSM_FLAG_OFF_LATTICE;
+}

@@ -1,0 +1,320 @@
+/* The one table of options. A row names an option, documents it and says how its text becomes a
+ * field of struct fgsm_options; nothing else in the library or the command knows an option by name
+ * twice. Setting is all or nothing: a value that does not parse leaves the old one. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "setters.h"
+
+enum { MAX_TEXT = 4096 };
+
+/* A file may not name further files: no recursion, and a stranger's file reads nothing else. */
+static fgsm_status set_config(struct fgsm_options *o, size_t field, size_t size,
+                              const char *value) {
+  (void)field, (void)size;
+  return fgsm_options_read(o, value);
+}
+
+/* ---- the table */
+
+struct row {
+  fgsm_option_info info;
+  fg_set_fn *set;
+  size_t field, size;
+};
+
+#define FIELD(name) offsetof(struct fgsm_options, name), sizeof((struct fgsm_options *)0)->name
+#define ATTACKS "fgsm|fgm|rs-fgsm|n-fgsm|r-fgsm|bim|pgd|mi-fgsm|noise-sign|noise-uniform"
+
+static const struct row table[] = {
+    /* name, argument, default in words, choices, help, group, commands */
+    {{"attack", "NAME", "fgsm", ATTACKS, "The attack.", "attack", "attack"},
+     fg_set_word,
+     FIELD(attack)},
+    {{"eps", "LIST", NULL, NULL,
+      "Budget in the space of the stored pixels: 8/255, 0.1, a list (1/255,2/255,4/255: one result "
+      "and output each), or an .npy file with one eps per feature. Bytes count as fractions of "
+      "255.",
+      "attack", "attack"},
+     fg_set_eps,
+     FIELD(eps)},
+    {{"loss", "NAME", "ce", "ce|margin|dlr",
+      "The objective: cross-entropy, the largest other logit minus the label's, or that over the "
+      "spread of the logits.",
+      "attack", "attack"},
+     fg_set_word,
+     FIELD(loss)},
+    {{"norm", "NAME", "the attack's own", "linf|l2|l1", "The norm in which eps is measured.",
+      "attack", "attack"},
+     fg_set_word,
+     FIELD(norm)},
+    {{"alpha", "NUMBER", "the attack's own", NULL, "Length of one step, in the units of eps.",
+      "attack", "attack"},
+     fg_set_ratio,
+     FIELD(alpha)},
+    {{"steps", "N", "the attack's own", NULL, "Steps of an iterated attack.", "attack", "attack"},
+     fg_set_steps,
+     FIELD(steps)},
+    {{"restarts", "N", "the attack's own", NULL,
+      "Random starts; the best result of each sample is kept.", "attack", "attack"},
+     fg_set_steps,
+     FIELD(restarts)},
+    {{"decay", "NUMBER", "the attack's own", NULL, "Momentum's decay factor (mi-fgsm).", "attack",
+      "attack"},
+     fg_set_decay,
+     FIELD(decay)},
+    {{"target", "CLASS", "untargeted", NULL,
+      "Attack towards a class: its number, least-likely, or a file with one class per sample.",
+      "attack", "attack"},
+     fg_set_path,
+     FIELD(target)},
+    {{"mask", "FILE", "every feature", NULL,
+      "An .npy file of the sample's shape; features that are 0 in it stay as they are.", "attack",
+      "attack"},
+     fg_set_path,
+     FIELD(mask)},
+    {{"loss-parity", "NAME", "none", "torch",
+      "torch: the cross-entropy gradient as PyTorch computes it, zeros of saturated samples "
+      "included.",
+      "attack", "attack"},
+     fg_set_word,
+     FIELD(loss_parity)},
+    {{"keep-softmax", NULL, "false", NULL,
+      "Attack a model that ends in a softmax at its probabilities, not at its logits.", "attack",
+      "attack"},
+     fg_set_switch,
+     FIELD(keep_softmax)},
+    {{"seed", "N", "0", NULL, "Seed of all randomness.", "attack", "attack"},
+     fg_set_count,
+     FIELD(seed)},
+    {{"fail-under", "SHARE", "no check", NULL,
+      "Exit with 1 if the adversarial accuracy (a fraction) is lower at any eps.", "attack",
+      "attack"},
+     fg_set_share,
+     FIELD(fail_under)},
+
+    {{"labels", "FILE", "found in or beside the data", NULL,
+      "A file with the labels (IDX, .npy, .npz, or text with one number a line), or predicted: the "
+      "model's own predictions.",
+      "data", "attack convert"},
+     fg_set_path,
+     FIELD(labels)},
+    {{"mean", "LIST", "none", NULL,
+      "Subtracted from the model's input after scale, one number or one per channel.", "data",
+      "attack inspect"},
+     fg_set_mean,
+     FIELD(mean)},
+    {{"std", "LIST", "none", NULL, "Divides the model's input after mean.", "data",
+      "attack inspect"},
+     fg_set_std,
+     FIELD(std)},
+    {{"scale", "NUMBER", "1", NULL,
+      "Multiplies values (bytes: 0..1) before mean and std; 255 for a model that takes 0..255.",
+      "data", "attack inspect"},
+     fg_set_ratio,
+     FIELD(scale)},
+    {{"clip", "LO,HI", "0,1", NULL,
+      "The range that adversarial values keep to (bytes: as fractions of 255), or none.", "data",
+      "attack"},
+     fg_set_clip,
+     FIELD(clip_lo)},
+    {{"data-layout", "NAME", "auto", "auto|nchw|nhwc", "How images lie in the data.", "data",
+      "attack inspect"},
+     fg_set_word,
+     FIELD(data_layout)},
+    {{"start", "N", "0", NULL, "The first sample to take.", "data", "attack convert"},
+     fg_set_count,
+     FIELD(start)},
+    {{"limit", "N", "all", NULL, "Take at most so many samples.", "data", "attack convert"},
+     fg_set_count,
+     FIELD(limit)},
+
+    {{"out", "FILE", "measure only", NULL,
+      "The adversarial dataset; the suffix chooses the format (.npy, .npz, .bin, "
+      "idx...-ubyte[.gz])."
+      " FILE.json and FILE.records.csv are written beside it.",
+      "output", "attack"},
+     fg_set_path,
+     FIELD(out)},
+    {{"out-type", "TYPE", "the data's own", "u8|f32", "The type of the written values.", "output",
+      "attack convert"},
+     fg_set_word,
+     FIELD(out_type)},
+    {{"json", NULL, "false", NULL, "Print one JSON object on standard output.", "output",
+      "attack inspect convert devices version"},
+     fg_set_switch,
+     FIELD(json)},
+    {{"quiet", NULL, "false", NULL, "No progress bar and no notes.", "output",
+      "attack inspect convert"},
+     fg_set_switch,
+     FIELD(quiet)},
+    {{"config", "FILE", NULL, NULL,
+      "Read options from lines `name = value`; the command line has the last word.", "output",
+      "attack inspect convert"},
+     set_config,
+     0,
+     0},
+
+    {{"device", "NAME", "auto", "auto|cpu|ref|cuda|cuda:N",
+      "Where to compute; ref is the slow double-precision oracle.", "device", "attack inspect"},
+     fg_set_device,
+     FIELD(device)},
+    {{"precision", "NAME", "fp32", "fp32|tf32|bf16|fp16", "Arithmetic of the network.", "device",
+      "attack inspect"},
+     fg_set_word,
+     FIELD(precision)},
+    {{"batch", "N", "64", NULL, "Samples per pass.", "device", "attack inspect"},
+     fg_set_batch,
+     FIELD(batch)},
+    {{"threads", "N", "all that this process may use", NULL, "Processor threads (0: all).",
+      "device", "attack inspect"},
+     fg_set_threads,
+     FIELD(threads)},
+};
+
+enum { ROWS = sizeof table / sizeof table[0] };
+_Static_assert(ROWS <= FG_MAX_OPTIONS, "raise FG_MAX_OPTIONS");
+
+const fgsm_option_info *fgsm_option_at(size_t i) {
+  return i < ROWS ? &table[i].info : NULL;
+}
+
+/* ---- finding a row */
+
+static size_t find(const char *name, size_t n) {
+  for (size_t i = 0; i < ROWS; i++)
+    if (strlen(table[i].info.name) == n && memcmp(table[i].info.name, name, n) == 0)
+      return i;
+  return ROWS;
+}
+
+/* Levenshtein distance, for names of at most 31 characters. */
+static int distance(const char *a, const char *b) {
+  int row[32], n = (int)strlen(b);
+  for (int j = 0; j <= n; j++)
+    row[j] = j;
+  for (int i = 1; a[i - 1]; i++) {
+    int corner = row[0];
+    row[0] = i;
+    for (int j = 1; j <= n; j++) {
+      int least = corner + (a[i - 1] != b[j - 1]);
+      corner = row[j];
+      if (row[j] + 1 < least)
+        least = row[j] + 1;
+      if (row[j - 1] + 1 < least)
+        least = row[j - 1] + 1;
+      row[j] = least;
+    }
+  }
+  return row[n];
+}
+
+static const char *nearest_name(const char *name) {
+  const char *nearest = NULL;
+  int best = 3;
+  if (strlen(name) > 31)
+    return NULL;
+  for (size_t i = 0; i < ROWS; i++) {
+    const char *other = table[i].info.name;
+    bool begins = strlen(name) > 1 && strncmp(other, name, strlen(name)) == 0;
+    int d = begins ? 1 : distance(name, other);
+    if (d < best && d < (int)strlen(other)) {
+      best = d;
+      nearest = other;
+    }
+  }
+  return nearest;
+}
+
+static fgsm_status find_row(const char *name, size_t *row) {
+  *row = find(name, strlen(name));
+  if (*row < ROWS)
+    return FGSM_OK;
+  const char *nearest = nearest_name(name);
+  if (nearest)
+    return FG_FAIL(USAGE, "unknown option '%.40s'; did you mean '%s'?", name, nearest);
+  return FG_FAIL(USAGE, "unknown option '%.40s'; fgsm help lists them all", name);
+}
+
+static bool is_choice(const char *choices, const char *value) {
+  size_t n = strlen(value);
+  for (const char *c = choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL)
+    if (strcspn(c, "|") == n && memcmp(c, value, n) == 0)
+      return true;
+  return false;
+}
+
+/* ---- options as a whole */
+
+fgsm_status fgsm_options_create(fgsm_options **out) {
+  struct fgsm_options *o = calloc(1, sizeof *o);
+  if (!o)
+    return FG_FAIL(MEMORY, "no memory for options");
+  strcpy(o->attack, "fgsm");
+  strcpy(o->loss, "ce");
+  o->alpha.value = -1;
+  o->decay = -1;
+  o->scale = (struct fg_ratio){.value = 1, .num = 1, .den = 1, .text = "1"};
+  o->clip_hi = 1;
+  strcpy(o->data_layout, "auto");
+  o->fail_under = -1;
+  strcpy(o->device, "auto");
+  strcpy(o->precision, "fp32");
+  o->batch = 64;
+  *out = o;
+  return FGSM_OK;
+}
+
+void fgsm_options_destroy(fgsm_options *options) {
+  if (!options)
+    return;
+  for (size_t i = 0; i < ROWS; i++)
+    free(options->text[i]);
+  free(options->eps_map);
+  free(options->mask);
+  free(options->target);
+  free(options->labels);
+  free(options->out);
+  free(options);
+}
+
+static fgsm_status set_row(struct fgsm_options *o, const struct row *row, const char *value) {
+  if (strlen(value) > MAX_TEXT)
+    return FG_FAIL(USAGE, "it is longer than %d characters", MAX_TEXT);
+  if (row->set == fg_set_word && row->info.choices && !is_choice(row->info.choices, value))
+    return FG_FAIL(USAGE, "'%.40s' is none of %s", value, row->info.choices);
+  return row->set(o, row->field, row->size, value);
+}
+
+fgsm_status fgsm_options_set(fgsm_options *options, const char *name, const char *value) {
+  size_t i;
+  if (!options || !name)
+    return FG_FAIL(USAGE, "fgsm_options_set: options and name must not be NULL");
+  FG_TRY(find_row(name, &i));
+  if (!value && table[i].info.argument)
+    return FG_FAIL(USAGE, "option '%s' needs a value: %s", name, table[i].info.argument);
+  char *text = strdup(value && *value ? value : table[i].info.argument ? "" : "true");
+  if (!text)
+    return FG_FAIL(MEMORY, "no memory for an option");
+  fgsm_status status = set_row(options, &table[i], text);
+  if (status != FGSM_OK) {
+    free(text);
+    if (table[i].set == set_config)
+      return status;
+    char reason[768];
+    fg_error_copy(reason, sizeof reason);
+    return fg_fail(status, __FILE__, __LINE__, "option '%s': %s", name, reason);
+  }
+  free(options->text[i]);
+  options->text[i] = text;
+  return FGSM_OK;
+}
+
+const char *fgsm_options_get(const fgsm_options *options, const char *name) {
+  size_t i = options && name ? find(name, strlen(name)) : ROWS;
+  if (i == ROWS)
+    return NULL;
+  return options->text[i] ? options->text[i] : table[i].info.initial;
+}

@@ -1,0 +1,238 @@
+/* The public interface: checks what callers pass in, and hands it to the rooms below. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "attack.h"
+#include "describe.h"
+#include "fgsm.h"
+#include "job.h"
+#include "onnx.h"
+#include "options.h"
+
+/* ---- models */
+
+struct fgsm_model {
+  struct fg_onnx *onnx;
+  char *path;
+};
+
+fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
+  if (!path || !out)
+    return FG_FAIL(USAGE, "fgsm_model_load: path and out must not be NULL");
+  struct fgsm_model *model = calloc(1, sizeof *model);
+  char *copy = strdup(path);
+  fgsm_status status =
+      model && copy ? fg_onnx_open(path, &model->onnx) : FG_FAIL(MEMORY, "no memory for a model");
+  if (status != FGSM_OK) {
+    free(copy);
+    free(model);
+    return status;
+  }
+  model->path = copy;
+  *out = model;
+  return FGSM_OK;
+}
+
+void fgsm_model_destroy(fgsm_model *model) {
+  if (!model)
+    return;
+  fg_onnx_close(model->onnx);
+  free(model->path);
+  free(model);
+}
+
+fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *options, int json,
+                                char **text) {
+  if (!model || !options || !text)
+    return FG_FAIL(USAGE, "fgsm_model_describe: model, options and text must not be NULL");
+  return fg_describe(model->onnx, model->path, options, json != 0, text);
+}
+
+fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) {
+  if (!model || !path)
+    return FG_FAIL(USAGE, "fgsm_model_save: model and path must not be NULL");
+  return fg_onnx_write(model->onnx, path, 0, NULL, NULL);
+}
+
+/* ---- datasets */
+
+fgsm_status fgsm_attack_dataset(const fgsm_model *model, const char *data,
+                                const fgsm_options *options, fgsm_progress_fn progress, void *user,
+                                char **json) {
+  if (!model || !data || !options)
+    return FG_FAIL(USAGE, "fgsm_attack_dataset: model, data and options must not be NULL");
+  return fg_job_attack(model->onnx, model->path, data, options, progress, user, json);
+}
+
+fgsm_status fgsm_convert_dataset(const char *data, const char *out, const fgsm_options *options,
+                                 int64_t *n) {
+  if (!data || !out || !options)
+    return FG_FAIL(USAGE, "fgsm_convert_dataset: data, out and options must not be NULL");
+  return fg_job_convert(data, out, options, n);
+}
+
+/* ---- arrays. Samples pass through buffers of one batch, so that x and x_adv may be one array. */
+
+struct fgsm_attack {
+  struct fg_attacker *attacker;
+  int64_t batch, values; /* values of one sample */
+  bool predicted;        /* labels are the model's own */
+  float *x_adv;
+  int64_t *labels, *index;
+  fgsm_result *results;
+};
+
+/* The shape of the model's one input, without its batch. */
+static fgsm_status sample_shape(const struct fgsm_model *model, struct fg_sample_shape *shape,
+                                int64_t *values) {
+  if (fg_onnx_n_inputs(model->onnx) != 1)
+    return FG_FAIL(UNSUPPORTED, "%s: has %d inputs; arrays can be attacked for one", model->path,
+                   fg_onnx_n_inputs(model->onnx));
+  const struct fg_onnx_port *input = fg_onnx_input(model->onnx, 0);
+  if (input->rank < 1)
+    return FG_FAIL(UNSUPPORTED, "%s: does not state the shape of its input '%s'", model->path,
+                   input->name);
+  *shape = (struct fg_sample_shape){.type = FG_F32, .rank = input->rank - 1};
+  *values = 1;
+  for (int i = 1; i < input->rank; i++) {
+    if (input->dim[i] < 1 || !fg_mul_ok(*values, input->dim[i], values))
+      return FG_FAIL(UNSUPPORTED, "%s: leaves dimension %d of its input '%s' open", model->path, i,
+                     input->name);
+    shape->dim[i - 1] = input->dim[i];
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status make_buffers(struct fgsm_attack *a) {
+  size_t n = (size_t)a->batch;
+  int64_t count;
+  if (!fg_mul_ok(a->values, 4 * a->batch, &count))
+    return FG_FAIL(USAGE, "a batch of %lld samples is too large", (long long)a->batch);
+  a->x_adv = calloc((size_t)count / 4, sizeof *a->x_adv);
+  a->labels = calloc(n, sizeof *a->labels);
+  a->index = calloc(n, sizeof *a->index);
+  a->results = calloc(n, sizeof *a->results);
+  if (!a->x_adv || !a->labels || !a->index || !a->results)
+    return FG_FAIL(MEMORY, "no memory for a batch of %lld samples", (long long)a->batch);
+  return FGSM_OK;
+}
+
+static fgsm_status prepare(struct fgsm_attack *a, const struct fgsm_model *model,
+                           const struct fgsm_options *options) {
+  struct fg_sample_shape shape;
+  struct fg_extras extras;
+  FG_TRY(sample_shape(model, &shape, &a->values));
+  a->predicted = options->labels && strcmp(options->labels, "predicted") == 0;
+  if (fg_job_target_file(options))
+    return FG_FAIL(USAGE, "option 'target': a file of classes belongs to a dataset file; give "
+                          "arrays a class or least-likely");
+  FG_TRY(make_buffers(a));
+  FG_TRY(fg_extras_load(options, &extras));
+  fgsm_status status =
+      fg_attacker_create(model->onnx, options, &shape, &extras.arrays, a->batch, &a->attacker);
+  fg_extras_free(&extras);
+  return status;
+}
+
+fgsm_status fgsm_attack_create(const fgsm_model *model, const fgsm_options *options, int64_t batch,
+                               fgsm_attack **out) {
+  if (!model || !options || !out)
+    return FG_FAIL(USAGE, "fgsm_attack_create: model, options and out must not be NULL");
+  if (batch < 1 || batch > 65536)
+    return FG_FAIL(USAGE, "fgsm_attack_create: batch %lld is not from 1 to 65536",
+                   (long long)batch);
+  if (options->n_eps != 1)
+    return FG_FAIL(USAGE, "fgsm_attack_create: option 'eps' must hold one value, not %d",
+                   options->n_eps);
+  if (options->out_type[0] == 'u')
+    return FG_FAIL(USAGE, "fgsm_attack_create: arrays are float32; leave option 'out-type' unset");
+  struct fgsm_attack *a = calloc(1, sizeof *a);
+  if (!a)
+    return FG_FAIL(MEMORY, "no memory for an attack");
+  a->batch = batch;
+  fgsm_status status = prepare(a, model, options);
+  if (status == FGSM_OK)
+    *out = a;
+  else
+    fgsm_attack_destroy(a);
+  return status;
+}
+
+void fgsm_attack_destroy(fgsm_attack *attack) {
+  if (!attack)
+    return;
+  fg_attacker_destroy(attack->attacker);
+  free(attack->results);
+  free(attack->index);
+  free(attack->labels);
+  free(attack->x_adv);
+  free(attack);
+}
+
+fgsm_status fgsm_attack_run(fgsm_attack *a, int64_t n, const float *x, const int64_t *labels,
+                            const int64_t *index, float *x_adv, fgsm_result *results) {
+  if (!a || n < 0 || (n && (!x || !x_adv)) || (n && !labels && !a->predicted))
+    return FG_FAIL(USAGE, "fgsm_attack_run: attack, x, x_adv and labels must not be NULL, nor n "
+                          "negative");
+  for (int64_t first = 0; first < n; first += a->batch) {
+    int64_t some = n - first < a->batch ? n - first : a->batch;
+    for (int64_t i = 0; i < some; i++) {
+      a->labels[i] = a->predicted ? -1 : labels[first + i];
+      a->index[i] = index ? index[first + i] : first + i;
+    }
+    void *adv = a->x_adv;
+    fgsm_result *result = a->results;
+    FG_TRY(fg_check_interrupt());
+    FG_TRY(fg_attacker_run(a->attacker, some, x + first * a->values, a->labels, NULL, a->index,
+                           &adv, &result));
+    memcpy(x_adv + first * a->values, a->x_adv, (size_t)(some * a->values) * sizeof *a->x_adv);
+    if (results)
+      memcpy(results + first, a->results, (size_t)some * sizeof *results);
+  }
+  return FGSM_OK;
+}
+
+/* ---- devices */
+
+static fgsm_status describe_device(const struct fg_backend *backend, char *text, size_t size) {
+  struct fg_device *device;
+  FG_TRY(backend->open(0, fg_cpu_count(), &device));
+  fgsm_status status = backend->describe(device, text, size);
+  backend->close(device);
+  return status;
+}
+
+fgsm_status fgsm_devices_describe(int json, char **text) {
+  static const struct fg_backend *const backends[] = {&fg_cpu, &fg_ref};
+  if (!text)
+    return FG_FAIL(USAGE, "fgsm_devices_describe: text must not be NULL");
+  struct fg_text table = {0};
+  json_t *list = json_array();
+  bool whole = list != NULL;
+  for (size_t i = 0; i < sizeof backends / sizeof *backends && whole; i++) {
+    char line[256];
+    bool open = describe_device(backends[i], line, sizeof line) == FGSM_OK;
+    if (!open)
+      fg_error_copy(line, sizeof line);
+    fg_text_add(&table, "%-5s %s%s\n", backends[i]->name, open ? "" : "unusable: ", line);
+    whole = json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", backends[i]->name,
+                                                  "usable", open, "description", line)) == 0;
+  }
+  json_t *object = whole ? json_pack("{s:O}", "devices", list) : NULL;
+  char *answer = NULL;
+  if (json && object)
+    answer = json_dumps(object, JSON_INDENT(2));
+  else if (object && !table.failed) {
+    answer = table.data;
+    table.data = NULL;
+  }
+  json_decref(object);
+  json_decref(list);
+  fg_text_free(&table);
+  if (!answer)
+    return FG_FAIL(MEMORY, "no memory to describe the devices");
+  *text = answer;
+  return FGSM_OK;
+}

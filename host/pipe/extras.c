@@ -1,0 +1,88 @@
+/* What options name by path or number, checked once for every job: arrays per feature, targets, the
+ * range of samples, and that no output is one of the inputs. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "job.h"
+
+static fgsm_status load_array(const char *path, void **out, int64_t *n) {
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+  FG_TRY(fg_npy_load(path, FG_F32, &rank, dim, out));
+  *n = 1;
+  for (int i = 0; i < rank; i++)
+    *n *= dim[i];
+  const float *values = *out;
+  for (int64_t i = 0; i < *n; i++)
+    if (!isfinite(values[i]))
+      return FG_FAIL(DATA, "%s: value %lld is not a finite number", path, (long long)i);
+  return FGSM_OK;
+}
+
+fgsm_status fg_extras_load(const struct fgsm_options *options, struct fg_extras *out) {
+  struct fg_extras x = {0};
+  fgsm_status status = FGSM_OK;
+  if (options->eps_map)
+    status = load_array(options->eps_map, &x.eps_map, &x.arrays.n_eps_map);
+  const float *eps = x.eps_map;
+  for (int64_t i = 0; status == FGSM_OK && i < x.arrays.n_eps_map; i++)
+    if (eps[i] < 0)
+      status = FG_FAIL(DATA, "%s: eps %lld is negative", options->eps_map, (long long)i);
+  if (status == FGSM_OK && options->mask)
+    status = load_array(options->mask, &x.mask, &x.arrays.n_mask);
+  x.arrays.eps_map = x.eps_map;
+  x.arrays.mask = x.mask;
+  if (status == FGSM_OK)
+    *out = x;
+  else
+    fg_extras_free(&x);
+  return status;
+}
+
+void fg_extras_free(struct fg_extras *extras) {
+  free(extras->eps_map);
+  free(extras->mask);
+  *extras = (struct fg_extras){0};
+}
+
+bool fg_job_target_file(const struct fgsm_options *options) {
+  const char *target = options->target;
+  return target && strcmp(target, "least-likely") != 0 &&
+         strspn(target, "0123456789") != strlen(target);
+}
+
+fgsm_status fg_job_range(const char *data, const struct fg_dataset_info *info,
+                         const struct fgsm_options *options, int64_t *n) {
+  if (info->n < 1)
+    return FG_FAIL(DATA, "%s: holds no samples", data);
+  if (options->start >= info->n)
+    return FG_FAIL(DATA, "%s: start %lld lies past its %lld samples", data,
+                   (long long)options->start, (long long)info->n);
+  *n = info->n - options->start;
+  if (options->limit && options->limit < *n)
+    *n = options->limit;
+  return FGSM_OK;
+}
+
+static bool same_file(const char *a, const char *b) {
+  struct stat x, y;
+  return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+fgsm_status fg_job_keep_apart(const char *out, const char *input) {
+  char path[4096];
+  bool same = same_file(out, input);
+  for (const char *part = input; part && !same;) {
+    size_t n = strcspn(part, ",");
+    if (n < sizeof path) {
+      memcpy(path, part, n);
+      path[n] = 0;
+      same = same_file(out, path);
+    }
+    part = part[n] ? part + n + 1 : NULL;
+  }
+  return same ? FG_FAIL(USAGE, "%s is read and cannot be written too; choose another output", out)
+              : FGSM_OK;
+}

@@ -1,0 +1,417 @@
+/* A dataset attacked. The reader fills a slot with samples, labels and targets; the attacker fills
+ * its outputs, one per eps; the writer writes them, a record per sample, and counts. Nothing
+ * appears under a final name before everything is written: data first, then records, then the
+ * manifests, so that a manifest vouches for complete files. A sample's place in the dataset
+ * (slot.first) is all that its randomness and records depend on, so a later run could begin at any
+ * slot. */
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "job.h"
+#include "pipe.h"
+
+enum { N_SLOTS = 3, MAX_PATH = 4096 };
+
+struct batch {
+  void *x;
+  int64_t *labels, *attacked, *targets, *index; /* attacked: what the attacker is given */
+  uint8_t *extra;
+  void *x_adv[FG_MAX_EPS]; /* NULL: measured only */
+  fgsm_result *results[FG_MAX_EPS];
+};
+
+/* One eps' files. */
+struct output {
+  char path[MAX_PATH];
+  struct fg_sink *sink;
+  struct fg_file *records, *manifest;
+};
+
+struct job {
+  const struct fg_onnx *onnx;
+  const char *model_path, *data_path;
+  const struct fgsm_options *options;
+  fgsm_progress_fn progress;
+  void *user;
+  struct fg_dataset *dataset, *target_dataset; /* the latter: the data with targets as labels */
+  struct fg_dataset_info info;
+  void *target_x; /* read and left aside */
+  struct fg_attacker *attacker;
+  int n_eps;
+  int64_t n, capacity;       /* samples in all, in a slot */
+  size_t x_bytes, adv_bytes; /* of one sample          */
+  struct fg_slot slots[N_SLOTS];
+  struct batch batches[N_SLOTS];
+  int64_t read, written;  /* samples */
+  struct output *outputs; /* n_eps; NULL: measured only */
+  struct fg_text rows;
+  struct fg_tally tally[FG_MAX_EPS];
+  int strongest;
+  double began;
+  locale_t c_locale; /* records have decimal points whatever the process's locale */
+};
+
+/* ---- stages */
+
+static fgsm_status read_all(const struct job *job, struct fg_dataset *dataset, int64_t n, void *x,
+                            int64_t *labels, uint8_t *extra) {
+  int64_t got;
+  for (int64_t done = 0; done < n; done += got) {
+    uint8_t *more = extra ? extra + done * job->info.extra_bytes : NULL;
+    FG_TRY(fg_dataset_read(dataset, n - done, (char *)x + (size_t)done * job->x_bytes,
+                           labels + done, more, &got));
+    if (got < 1)
+      return FG_FAIL(DATA, "%s: ends before its last sample", job->data_path);
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status read_stage(void *user, struct fg_slot *slot) {
+  struct job *job = user;
+  struct batch *b = slot->user;
+  int64_t left = job->n - job->read;
+  slot->n = left < job->capacity ? left : job->capacity;
+  slot->first = job->options->start + job->read;
+  if (slot->n == 0)
+    return FGSM_OK;
+  FG_TRY(read_all(job, job->dataset, slot->n, b->x, b->labels, b->extra));
+  if (job->target_dataset)
+    FG_TRY(read_all(job, job->target_dataset, slot->n, job->target_x, b->targets, NULL));
+  bool predicted = job->options->labels && strcmp(job->options->labels, "predicted") == 0;
+  for (int64_t i = 0; i < slot->n; i++) {
+    b->index[i] = slot->first + i;
+    b->attacked[i] = predicted ? -1 : b->labels[i];
+  }
+  job->read += slot->n;
+  return FGSM_OK;
+}
+
+static fgsm_status compute_stage(void *user, struct fg_slot *slot) {
+  struct job *job = user;
+  struct batch *b = slot->user;
+  return fg_attacker_run(job->attacker, slot->n, b->x, b->attacked,
+                         job->target_dataset ? b->targets : NULL, b->index, b->x_adv, b->results);
+}
+
+static fgsm_status write_output(struct job *job, int e, const struct fg_slot *slot) {
+  const struct batch *b = slot->user;
+  struct output *out = &job->outputs[e];
+  FG_TRY(fg_sink_write(out->sink, slot->n, b->x_adv[e], b->labels, b->extra));
+  job->rows.length = 0;
+  fg_records_add(&job->rows, slot->n, b->index, b->labels, b->results[e]);
+  if (job->rows.failed)
+    return FG_FAIL(MEMORY, "no memory for the records of %lld samples", (long long)slot->n);
+  return fg_file_write(out->records, job->rows.data, job->rows.length);
+}
+
+static fgsm_status write_stage(void *user, struct fg_slot *slot) {
+  struct job *job = user;
+  const struct batch *b = slot->user;
+  fgsm_status status = FGSM_OK;
+  locale_t before = uselocale(job->c_locale);
+  for (int e = 0; e < job->n_eps && status == FGSM_OK; e++) {
+    if (job->outputs)
+      status = write_output(job, e, slot);
+    fg_tally_add(&job->tally[e], job->options->target != NULL, slot->n, b->labels, b->results[e]);
+  }
+  uselocale(before);
+  if (status != FGSM_OK)
+    return status;
+  job->written += slot->n;
+  const struct fg_tally *tally = &job->tally[job->strongest];
+  if (job->progress)
+    job->progress(job->user, &(fgsm_progress){job->written, job->n, fg_now() - job->began,
+                                              tally->clean_correct, tally->adversarial_correct});
+  return FGSM_OK;
+}
+
+/* ---- set-up */
+
+static fgsm_status open_data(struct job *job) {
+  const struct fgsm_options *o = job->options;
+  bool predicted = o->labels && strcmp(o->labels, "predicted") == 0;
+  FG_TRY(fg_dataset_open(job->data_path, predicted ? NULL : o->labels, &job->dataset));
+  job->info = *fg_dataset_info(job->dataset);
+  FG_TRY(fg_job_range(job->data_path, &job->info, o, &job->n));
+  if (!job->info.has_labels && !predicted)
+    return FG_FAIL(DATA,
+                   "%s: has no labels; give them with labels = FILE, or attack the model's "
+                   "own predictions with labels = predicted",
+                   job->data_path);
+  FG_TRY(fg_dataset_seek(job->dataset, o->start));
+  if (fg_job_target_file(o)) {
+    FG_TRY(fg_dataset_open(job->data_path, o->target, &job->target_dataset));
+    FG_TRY(fg_dataset_seek(job->target_dataset, o->start));
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status open_attacker(struct job *job) {
+  struct fg_sample_shape shape = {.type = job->info.type, .rank = job->info.rank};
+  struct fg_extras extras = {0};
+  memcpy(shape.dim, job->info.dim, sizeof shape.dim);
+  FG_TRY(fg_extras_load(job->options, &extras));
+  fgsm_status status = fg_attacker_create(job->onnx, job->options, &shape, &extras.arrays,
+                                          job->options->batch, &job->attacker);
+  fg_extras_free(&extras);
+  return status;
+}
+
+/* items of `size` bytes for every sample of a slot; NULL if memory ran out. */
+static void *slot_array(const struct job *job, size_t size) {
+  return calloc((size_t)job->capacity, size ? size : 1);
+}
+
+static fgsm_status make_slots(struct job *job) {
+  const struct fg_attacker_info *info = fg_attacker_info(job->attacker);
+  int64_t values = 1, most;
+  for (int i = 0; i < job->info.rank; i++)
+    if (!fg_mul_ok(values, job->info.dim[i], &values))
+      return FG_FAIL(DATA, "%s: a sample has too many values", job->data_path);
+  job->n_eps = info->n_eps;
+  job->capacity = job->options->batch < job->n ? job->options->batch : job->n;
+  if (!fg_mul_ok(values, 4 * job->capacity, &most))
+    return FG_FAIL(DATA, "%s: a batch has too many values; choose a smaller batch", job->data_path);
+  job->x_bytes = (size_t)values * fg_type_size(job->info.type);
+  job->adv_bytes = (size_t)values * fg_type_size(info->out_type);
+  bool whole = true;
+  for (int i = 0; i < N_SLOTS; i++) {
+    struct batch *b = &job->batches[i];
+    job->slots[i].user = b;
+    whole = (b->x = slot_array(job, job->x_bytes)) && whole;
+    whole = (b->labels = slot_array(job, sizeof *b->labels)) && whole;
+    whole = (b->attacked = slot_array(job, sizeof *b->attacked)) && whole;
+    whole = (b->targets = slot_array(job, sizeof *b->targets)) && whole;
+    whole = (b->index = slot_array(job, sizeof *b->index)) && whole;
+    whole = (b->extra = slot_array(job, (size_t)job->info.extra_bytes)) && whole;
+    for (int e = 0; e < job->n_eps; e++) {
+      whole = (b->results[e] = slot_array(job, sizeof *b->results[e])) && whole;
+      if (job->options->out)
+        whole = (b->x_adv[e] = slot_array(job, job->adv_bytes)) && whole;
+    }
+  }
+  if (job->target_dataset)
+    whole = (job->target_x = slot_array(job, job->x_bytes)) && whole;
+  return whole ? FGSM_OK
+               : FG_FAIL(MEMORY, "no memory for %d batches of %lld samples; choose a smaller batch",
+                         N_SLOTS, (long long)job->capacity);
+}
+
+static void free_slots(struct job *job) {
+  for (int i = 0; i < N_SLOTS; i++) {
+    struct batch *b = &job->batches[i];
+    for (int e = 0; e < FG_MAX_EPS; e++) {
+      free(b->x_adv[e]);
+      free(b->results[e]);
+    }
+    free(b->extra);
+    free(b->index);
+    free(b->targets);
+    free(b->attacked);
+    free(b->labels);
+    free(b->x);
+  }
+  free(job->target_x);
+}
+
+/* ---- outputs */
+
+/* OUT, or with several eps OUT with the eps in its name. */
+static fgsm_status name_output(const struct job *job, int e, struct output *out) {
+  const char *path = job->options->out;
+  char infix[64];
+  if (job->n_eps == 1) {
+    if ((size_t)snprintf(out->path, sizeof out->path, "%s", path) >= sizeof out->path)
+      return FG_FAIL(USAGE, "the output's path is too long");
+    return FGSM_OK;
+  }
+  snprintf(infix, sizeof infix, "-eps%s", job->options->eps[e].text);
+  for (char *c = infix; *c; c++)
+    if (*c == '/')
+      *c = '_';
+  return fg_path_insert(path, infix, out->path, sizeof out->path);
+}
+
+static fgsm_status beside(const struct output *out, const char *suffix, char *path) {
+  if ((size_t)snprintf(path, MAX_PATH, "%s%s", out->path, suffix) >= MAX_PATH)
+    return FG_FAIL(USAGE, "the output's path is too long");
+  return FGSM_OK;
+}
+
+static fgsm_status keep_apart(const struct job *job, const char *path) {
+  const struct fgsm_options *o = job->options;
+  const char *const inputs[] = {job->data_path, job->model_path,
+                                o->labels,      o->mask,
+                                o->eps_map,     fg_job_target_file(o) ? o->target : NULL};
+  for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+    if (inputs[i])
+      FG_TRY(fg_job_keep_apart(path, inputs[i]));
+  return FGSM_OK;
+}
+
+static fgsm_status open_output(const struct job *job, int e, struct output *out) {
+  struct fg_dataset_info info = job->info;
+  char path[MAX_PATH];
+  info.type = info.stored = fg_attacker_info(job->attacker)->out_type;
+  info.n = job->n;
+  FG_TRY(name_output(job, e, out));
+  FG_TRY(keep_apart(job, out->path));
+  FG_TRY(fg_sink_open(out->path, &info, &out->sink));
+  FG_TRY(beside(out, ".records.csv", path));
+  FG_TRY(keep_apart(job, path));
+  FG_TRY(fg_file_create(path, &out->records));
+  FG_TRY(beside(out, ".json", path));
+  FG_TRY(keep_apart(job, path));
+  FG_TRY(fg_file_create(path, &out->manifest));
+  struct fg_text head = {0};
+  fg_records_head(&head);
+  fgsm_status status = head.failed ? FG_FAIL(MEMORY, "no memory for the records")
+                                   : fg_file_write(out->records, head.data, head.length);
+  fg_text_free(&head);
+  return status;
+}
+
+static fgsm_status open_outputs(struct job *job) {
+  if (!job->options->out)
+    return FGSM_OK;
+  job->outputs = calloc((size_t)job->n_eps, sizeof *job->outputs);
+  if (!job->outputs)
+    return FG_FAIL(MEMORY, "no memory for %d outputs", job->n_eps);
+  for (int e = 0; e < job->n_eps; e++)
+    FG_TRY(open_output(job, e, &job->outputs[e]));
+  return FGSM_OK;
+}
+
+static void close_outputs(struct job *job) {
+  for (int e = job->n_eps; job->outputs && e-- > 0;) {
+    fg_file_close(job->outputs[e].manifest);
+    fg_file_close(job->outputs[e].records);
+    fg_sink_close(job->outputs[e].sink);
+  }
+  free(job->outputs);
+}
+
+static fgsm_status write_manifest(const struct fg_report *report, int e, struct fg_file *file) {
+  char *json;
+  FG_TRY(fg_report_manifest(report, e, &json));
+  fgsm_status status = fg_file_write(file, json, strlen(json));
+  if (status == FGSM_OK)
+    status = fg_file_write(file, "\n", 1);
+  free(json);
+  return status;
+}
+
+/* Data, then records, then manifests: what vouches comes last. */
+static fgsm_status commit(struct job *job, const struct fg_report *report) {
+  for (int e = 0; e < job->n_eps; e++)
+    FG_TRY(fg_sink_commit(job->outputs[e].sink));
+  for (int e = 0; e < job->n_eps; e++)
+    FG_TRY(fg_file_commit(job->outputs[e].records));
+  for (int e = 0; e < job->n_eps; e++)
+    FG_TRY(write_manifest(report, e, job->outputs[e].manifest));
+  for (int e = 0; e < job->n_eps; e++)
+    FG_TRY(fg_file_commit(job->outputs[e].manifest));
+  return FGSM_OK;
+}
+
+/* ---- the whole */
+
+static fgsm_status finish(struct job *job, const struct fg_stage_times *times, char **json) {
+  const char *paths[FG_MAX_EPS];
+  char sha256[65] = "";
+  struct fg_report report = {job->onnx,
+                             job->model_path,
+                             job->data_path,
+                             job->options,
+                             &job->info,
+                             sha256,
+                             fg_attacker_info(job->attacker),
+                             job->written,
+                             job->n_eps,
+                             job->tally,
+                             job->outputs ? paths : NULL,
+                             fg_now() - job->began,
+                             {0}};
+  for (int s = 0; s < FG_STAGE_COUNT; s++) {
+    double whole = times[s].busy_seconds + times[s].wait_seconds;
+    report.wait_share[s] = whole > 0 ? times[s].wait_seconds / whole : 0;
+  }
+  if (job->outputs) {
+    for (int e = 0; e < job->n_eps; e++)
+      paths[e] = job->outputs[e].path;
+    FG_TRY(fg_dataset_sha256(job->dataset, sha256));
+  }
+  char *answer = NULL;
+  FG_TRY(fg_report_answer(&report, &answer));
+  fgsm_status status = job->outputs ? commit(job, &report) : FGSM_OK;
+  if (status == FGSM_OK && json)
+    *json = answer;
+  else
+    free(answer);
+  return status;
+}
+
+/* The check that option "fail-under" asks for, at every eps. */
+static fgsm_status check(const struct job *job) {
+  for (int e = 0; e < job->n_eps; e++) {
+    const struct fg_tally *t = &job->tally[e];
+    double accuracy = (double)t->adversarial_correct / (double)t->samples;
+    if (accuracy < job->options->fail_under)
+      return FG_FAIL(CHECK, "the adversarial accuracy is %.6g at eps %s, under the %.6g asked for",
+                     accuracy,
+                     job->options->eps_map ? job->options->eps_map : job->options->eps[e].text,
+                     job->options->fail_under);
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status run(struct job *job, char **json) {
+  struct fg_pipe pipe = {N_SLOTS, job->slots, job, {read_stage, compute_stage, write_stage}};
+  struct fg_stage_times times[FG_STAGE_COUNT];
+  FG_TRY(open_data(job));
+  FG_TRY(open_attacker(job));
+  FG_TRY(make_slots(job));
+  FG_TRY(open_outputs(job));
+  job->strongest =
+      fg_report_strongest(&(struct fg_report){.n_eps = job->n_eps, .options = job->options});
+  job->began = fg_now();
+  FG_TRY(fg_pipe_run(&pipe, times));
+  FG_TRY(finish(job, times, json));
+  return check(job);
+}
+
+fgsm_status fg_job_attack(const struct fg_onnx *onnx, const char *model_path, const char *data,
+                          const struct fgsm_options *options, fgsm_progress_fn progress, void *user,
+                          char **json) {
+  if (options->n_eps == 0)
+    return FG_FAIL(USAGE, "option 'eps' is missing: the budget, such as 8/255 or 0.1");
+  struct job *job = calloc(1, sizeof *job);
+  locale_t c_locale = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
+  fgsm_status status;
+  if (!job || !c_locale) {
+    status = FG_FAIL(MEMORY, "no memory for a job");
+    goto done;
+  }
+  *job = (struct job){.onnx = onnx,
+                      .model_path = model_path,
+                      .data_path = data,
+                      .options = options,
+                      .progress = progress,
+                      .user = user,
+                      .c_locale = c_locale};
+  status = run(job, json);
+  close_outputs(job);
+  fg_text_free(&job->rows);
+  free_slots(job);
+  fg_attacker_destroy(job->attacker);
+  fg_dataset_close(job->target_dataset);
+  fg_dataset_close(job->dataset);
+done:
+  if (c_locale)
+    freelocale(c_locale);
+  free(job);
+  return status;
+}

@@ -1,0 +1,37 @@
+/* OUT.records.csv: a row per sample, in dataset order. Numbers are written with a decimal point and
+ * so many digits that they read back exactly; the caller's thread is in the "C" locale. */
+#include "job.h"
+
+void fg_records_head(struct fg_text *text) {
+  fg_text_add(text, "index,label,clean_prediction,adversarial_prediction,clean_loss,"
+                    "adversarial_loss,gradient_l1,zero_gradient_share,linf,l2,flags\n");
+}
+
+static void add_flags(struct fg_text *text, uint32_t flags) {
+  static const struct {
+    uint32_t flag;
+    const char *name;
+  } names[] = {{FGSM_FLAG_ZERO_GRADIENT, "zero-gradient"},
+               {FGSM_FLAG_NONFINITE, "nonfinite"},
+               {FGSM_FLAG_OFF_LATTICE, "off-lattice"}};
+  const char *separator = "";
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (flags & names[i].flag) {
+      fg_text_add(text, "%s%s", separator, names[i].name);
+      separator = "|";
+    }
+}
+
+void fg_records_add(struct fg_text *text, int64_t n, const int64_t *index, const int64_t *labels,
+                    const fgsm_result *results) {
+  for (int64_t i = 0; i < n; i++) {
+    const fgsm_result *r = &results[i];
+    int64_t label = labels[i] >= 0 ? labels[i] : r->clean_prediction;
+    fg_text_add(text, "%lld,%lld,%d,%d,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,", (long long)index[i],
+                (long long)label, (int)r->clean_prediction, (int)r->adversarial_prediction,
+                (double)r->clean_loss, (double)r->adversarial_loss, (double)r->gradient_l1,
+                (double)r->zero_gradient_share, (double)r->linf, (double)r->l2);
+    add_flags(text, r->flags);
+    fg_text_add(text, "\n");
+  }
+}

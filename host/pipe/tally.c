@@ -1,0 +1,71 @@
+/* What a job counts, and the rates that follow. Every rate names its denominator, because the
+ * literature's "success rate" has several. */
+#include <math.h>
+
+#include "job.h"
+
+void fg_tally_add(struct fg_tally *tally, bool targeted, int64_t n, const int64_t *labels,
+                  const fgsm_result *results) {
+  for (int64_t i = 0; i < n; i++) {
+    const fgsm_result *r = &results[i];
+    int64_t truth = labels[i] >= 0 ? labels[i] : r->clean_prediction;
+    bool clean = r->clean_prediction == truth, wrong = r->adversarial_prediction != truth;
+    bool candidate = clean && (!targeted || r->label != truth);
+    bool hit = targeted ? r->adversarial_prediction == r->label : wrong;
+    tally->samples++;
+    tally->clean_correct += clean;
+    tally->adversarial_correct += !wrong;
+    tally->candidates += candidate;
+    tally->successes += candidate && hit;
+    tally->changed += r->adversarial_prediction != r->clean_prediction;
+    tally->zero_gradient += (r->flags & FGSM_FLAG_ZERO_GRADIENT) != 0;
+    tally->nonfinite += (r->flags & FGSM_FLAG_NONFINITE) != 0;
+    tally->off_lattice += (r->flags & FGSM_FLAG_OFF_LATTICE) != 0;
+    if (isfinite(r->clean_loss) && isfinite(r->adversarial_loss)) {
+      tally->finite_losses++;
+      tally->clean_loss_sum += r->clean_loss;
+      tally->adversarial_loss_sum += r->adversarial_loss;
+    }
+    if (r->linf > tally->linf_max)
+      tally->linf_max = r->linf;
+    tally->l2_sum += r->l2;
+  }
+}
+
+static bool set_count(json_t *object, const char *name, int64_t n) {
+  return json_object_set_new(object, name, json_integer(n)) == 0;
+}
+
+/* sum / n, or null where there is nothing to divide by. */
+static bool set_share(json_t *object, const char *name, double sum, int64_t n) {
+  double share = n ? sum / (double)n : NAN;
+  return json_object_set_new(object, name, isfinite(share) ? json_real(share) : json_null()) == 0;
+}
+
+bool fg_tally_report(const struct fg_tally *t, json_t *object) {
+  return set_count(object, "samples", t->samples) &&
+         set_count(object, "clean_correct", t->clean_correct) &&
+         set_share(object, "clean_accuracy", (double)t->clean_correct, t->samples) &&
+         set_count(object, "adversarial_correct", t->adversarial_correct) &&
+         set_share(object, "adversarial_accuracy", (double)t->adversarial_correct, t->samples) &&
+         set_count(object, "success_candidates", t->candidates) &&
+         set_count(object, "successes", t->successes) &&
+         set_share(object, "success_rate", (double)t->successes, t->candidates) &&
+         set_count(object, "changed", t->changed) &&
+         set_share(object, "changed_rate", (double)t->changed, t->samples) &&
+         json_object_set_new(object, "linf_max", json_real(t->linf_max)) == 0 &&
+         set_share(object, "l2_mean", t->l2_sum, t->samples) &&
+         set_count(object, "finite_losses", t->finite_losses) &&
+         set_share(object, "mean_loss_clean", t->clean_loss_sum, t->finite_losses) &&
+         set_share(object, "mean_loss_adversarial", t->adversarial_loss_sum, t->finite_losses) &&
+         set_count(object, "zero_gradient_samples", t->zero_gradient) &&
+         set_count(object, "nonfinite_samples", t->nonfinite) &&
+         set_count(object, "off_lattice_samples", t->off_lattice);
+}
+
+json_t *fg_tally_denominators(void) {
+  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "clean_accuracy", "samples",
+                   "adversarial_accuracy", "samples", "success_rate", "success_candidates",
+                   "changed_rate", "samples", "l2_mean", "samples", "mean_loss_clean",
+                   "finite_losses", "mean_loss_adversarial", "finite_losses");
+}

@@ -1,0 +1,145 @@
+/* The scheduler's promises: order, bounded slots, the first failure wins and is carried with its
+ * words, interruption, and honest times. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <criterion/criterion.h>
+
+#include "pipe.h"
+
+enum { SLOTS = 3 };
+
+struct trial {
+  int batches;              /* that read hands out          */
+  int fail_stage, fail_at;  /* stage < 0: none              */
+  int interrupt_at;         /* batch read; < 0: never       */
+  int nap_stage;            /* this stage sleeps 2 ms a batch */
+  int next[FG_STAGE_COUNT]; /* the batch that each stage expects */
+  int value[SLOTS];         /* what the slot carries        */
+  bool in_order;
+  atomic_int under_way, most_under_way;
+};
+
+static void nap(void) {
+  nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
+
+static fgsm_status step(struct trial *t, int stage, int batch) {
+  if (t->nap_stage == stage)
+    nap();
+  if (t->fail_stage == stage && t->fail_at == batch)
+    return FG_FAIL(DATA, "stage %d broke at batch %d", stage, batch);
+  if (t->next[stage]++ != batch)
+    t->in_order = false;
+  return FGSM_OK;
+}
+
+static fgsm_status read_batch(void *user, struct fg_slot *slot) {
+  struct trial *t = user;
+  int batch = t->next[FG_STAGE_read];
+  slot->n = batch < t->batches ? 10 : 0;
+  if (!slot->n)
+    return FGSM_OK;
+  if (batch == t->interrupt_at)
+    fgsm_interrupt();
+  int now = atomic_fetch_add(&t->under_way, 1) + 1;
+  if (now > atomic_load(&t->most_under_way))
+    atomic_store(&t->most_under_way, now);
+  slot->first = batch * 10;
+  *(int *)slot->user = batch;
+  return step(t, FG_STAGE_read, batch);
+}
+
+static fgsm_status compute_batch(void *user, struct fg_slot *slot) {
+  int *value = slot->user;
+  fgsm_status status = step(user, FG_STAGE_compute, *value);
+  *value += 1000;
+  return status;
+}
+
+static fgsm_status write_batch(void *user, struct fg_slot *slot) {
+  struct trial *t = user;
+  int batch = *(int *)slot->user - 1000;
+  if (slot->first != batch * 10)
+    t->in_order = false;
+  atomic_fetch_sub(&t->under_way, 1);
+  return step(t, FG_STAGE_write, batch);
+}
+
+static fgsm_status run(struct trial *t, struct fg_stage_times *times) {
+  struct fg_slot slots[SLOTS];
+  memset(slots, 0, sizeof slots);
+  t->in_order = true;
+  for (int i = 0; i < SLOTS; i++)
+    slots[i].user = &t->value[i];
+  struct fg_pipe pipe = {SLOTS, slots, t, {read_batch, compute_batch, write_batch}};
+  return fg_pipe_run(&pipe, times);
+}
+
+Test(pipe, every_batch_passes_every_stage_once_and_in_order) {
+  struct trial t = {.batches = 500, .fail_stage = -1, .interrupt_at = -1, .nap_stage = -1};
+  struct fg_stage_times times[FG_STAGE_COUNT];
+  cr_assert_eq(run(&t, times), FGSM_OK, "%s", fgsm_last_error());
+  cr_expect(t.in_order);
+  for (int s = 0; s < FG_STAGE_COUNT; s++)
+    cr_expect_eq(t.next[s], 500, "stage %d saw %d batches", s, t.next[s]);
+}
+
+Test(pipe, an_empty_dataset_ends_at_once) {
+  struct trial t = {.fail_stage = -1, .interrupt_at = -1, .nap_stage = -1};
+  struct fg_stage_times times[FG_STAGE_COUNT];
+  cr_assert_eq(run(&t, times), FGSM_OK);
+  cr_expect_eq(t.next[FG_STAGE_write], 0);
+}
+
+Test(pipe, a_slow_stage_holds_the_reader_back) {
+  for (int stage = 0; stage < FG_STAGE_COUNT; stage++) {
+    struct trial t = {.batches = 30, .fail_stage = -1, .interrupt_at = -1, .nap_stage = stage};
+    struct fg_stage_times times[FG_STAGE_COUNT];
+    cr_assert_eq(run(&t, times), FGSM_OK);
+    int most = atomic_load(&t.most_under_way);
+    cr_expect_leq(most, SLOTS, "%d batches were under way in %d slots", most, SLOTS);
+    if (stage == FG_STAGE_write)
+      cr_expect_eq(most, SLOTS, "a slow writer left slots unused: %d", most);
+  }
+}
+
+Test(pipe, the_time_goes_to_the_stage_that_takes_it) {
+  for (int stage = 0; stage < FG_STAGE_COUNT; stage++) {
+    struct trial t = {.batches = 40, .fail_stage = -1, .interrupt_at = -1, .nap_stage = stage};
+    struct fg_stage_times times[FG_STAGE_COUNT];
+    cr_assert_eq(run(&t, times), FGSM_OK);
+    for (int s = 0; s < FG_STAGE_COUNT; s++) {
+      cr_expect_geq(times[s].busy_seconds, s == stage ? 0.08 : 0);
+      if (s != stage)
+        cr_expect_gt(times[s].wait_seconds, 0.04, "stage %d waited %g s", s, times[s].wait_seconds);
+    }
+    cr_expect_lt(times[stage].wait_seconds, times[stage].busy_seconds);
+  }
+}
+
+Test(pipe, the_first_failure_of_any_stage_is_what_the_run_returns) {
+  for (int stage = 0; stage < FG_STAGE_COUNT; stage++)
+    for (int at = 0; at < 20; at += 7) {
+      struct trial t = {
+          .batches = 20, .fail_stage = stage, .fail_at = at, .interrupt_at = -1, .nap_stage = -1};
+      struct fg_stage_times times[FG_STAGE_COUNT];
+      char want[64];
+      snprintf(want, sizeof want, "stage %d broke at batch %d", stage, at);
+      (void)!FG_FAIL(INTERNAL, "an older error of the calling thread");
+      cr_expect_eq(run(&t, times), FGSM_DATA);
+      cr_expect_str_eq(fgsm_last_error(), want);
+      cr_expect_leq(t.next[FG_STAGE_write], stage == FG_STAGE_read ? at + SLOTS : at);
+      cr_expect(t.in_order);
+    }
+}
+
+Test(pipe, an_interruption_stops_it_soon) {
+  struct trial t = {.batches = 100000, .fail_stage = -1, .interrupt_at = 5, .nap_stage = -1};
+  struct fg_stage_times times[FG_STAGE_COUNT];
+  cr_expect_eq(run(&t, times), FGSM_INTERRUPTED);
+  cr_expect_leq(t.next[FG_STAGE_read], 6 + SLOTS);
+  fgsm_interrupt_clear();
+}
