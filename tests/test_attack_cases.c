@@ -135,8 +135,32 @@ Test(attack_cases, a_broken_gradient_leaves_its_sample_alone) {
   fg_onnx_close(onnx);
 }
 
-/* A random start leaves the place where the gradient breaks; a restart may come back to it.
- * Whatever is flagged is what it was. */
+/* A climb that is thrown back half-way: the first step reaches 0, where the slope is infinite, and
+ * the third leaves the clean sample again. */
+Test(attack_cases, a_gradient_that_breaks_later_leaves_its_sample_alone_too) {
+  struct tiny tiny = plain;
+  tiny.front = "Sqrt";
+  struct fg_onnx *onnx = tiny_onnx(&tiny);
+  float x[12];
+  memcpy(x, x3, sizeof x);
+  for (int i = 4; i < 8; i++)
+    x[i] = 0.03f;
+  for (int d = 0; d < N_DEVICES; d++) {
+    struct setting s = setting(onnx, devices[d], "attack=bim eps=0.05 alpha=0.05 steps=3");
+    s.x = x;
+    struct outcome o = attack(&s);
+    for (int n = 0; n < 3; n++) {
+      const float *got = (const float *)o.x_adv[0] + 4 * n;
+      cr_expect_eq(o.results[0][n].flags, n == 1 ? FGSM_FLAG_NONFINITE : 0, "sample %d", n);
+      cr_expect_eq(memcmp(got, x + 4 * n, 4 * sizeof *x) == 0, n == 1, "sample %d on %s", n,
+                   devices[d]);
+    }
+    outcome_free(&o);
+  }
+  fg_onnx_close(onnx);
+}
+
+/* Weights that are no numbers: every restart is flagged, and what is flagged is what it was. */
 Test(attack_cases, what_is_flagged_is_unperturbed_after_restarts_too) {
   float weight[12];
   memcpy(weight, plain_weight, sizeof weight);
