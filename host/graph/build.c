@@ -104,6 +104,8 @@ fgsm_status fg_graph_add(struct fg_graph *g, enum fg_op op, const char *name,
       return FG_FAIL(INTERNAL, "%s: input %d is no value of the graph", fg_op_name(op), i);
     node.in[i] = in[i];
   }
+  for (int i = n_in; i < FG_MAX_IN; i++)
+    node.in[i] = FG_ABSENT; /* a trailing optional input may be left out of the list */
   if (attrs)
     node.attrs = *attrs;
   fgsm_status status = fg_op_defs[op]->infer(g, &node, value);
