@@ -17,8 +17,8 @@ ARITHMETIC(sub, a - b)
 ARITHMETIC(mul, a *b)
 ARITHMETIC(div, a / b)
 ARITHMETIC(pow, powf(a, b))
-ARITHMETIC(max, (a > b) | (a != a) ? a : b)
-ARITHMETIC(min, (a < b) | (a != a) ? a : b)
+ARITHMETIC(max, ((a > b) | (a != a)) ? a : b)
+ARITHMETIC(min, ((a < b) | (a != a)) ? a : b)
 
 #define COMPARISON(kind, operator)                                                                 \
   FG_INLINE uint8_t value_##kind(float a, float b) {                                               \

@@ -35,17 +35,34 @@ FG_INLINE double byte_of(double x, double x0, double eps, bool ball) {
   return possible ? clamp(floor(255 * x + 0.5), lo, hi) : from;
 }
 
-FG_CLONES static void quantize_sample(const struct quantize *c, int64_t s) {
-  const float *x = c->x + s * c->n, *x0 = c->x0 + s * c->n;
-  uint8_t *q = c->q + s * c->n;
-  double most = 0, squares = 0, eps = c->eps;
-  bool ball = c->ball;
-#pragma omp simd reduction(max : most) reduction(+ : squares)
-  for (int64_t i = 0; i < c->n; i++) {
-    double v = byte_of(x[i], x0[i], eps, ball), d = fabs(v / 255 - x0[i]);
+/* One tile: bytes, and how far each is from x0. */
+FG_CLONES static void quantize_tile(const float *x, const float *x0, double eps, bool ball,
+                                    uint8_t *restrict q, double *restrict distance, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    double v = byte_of(x[i], x0[i], eps, ball);
     q[i] = (uint8_t)(int32_t)v;
-    most = d > most ? d : most;
-    squares += d * d;
+    distance[i] = fabs(v / 255 - x0[i]);
+  }
+}
+
+FG_CLONES static void measure_tile(const double *distance, int64_t n, double *most,
+                                   double *squares) {
+  double top = *most, sum = 0;
+  for (int64_t i = 0; i < n; i++)
+    top = distance[i] > top ? distance[i] : top;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; i++)
+    sum += distance[i] * distance[i];
+  *most = top;
+  *squares += sum;
+}
+
+static void quantize_sample(const struct quantize *c, int64_t s) {
+  double most = 0, squares = 0, distance[FG_CPU_TILE];
+  for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
+    int64_t n = c->n - from < FG_CPU_TILE ? c->n - from : FG_CPU_TILE, at = s * c->n + from;
+    quantize_tile(c->x + at, c->x0 + at, c->eps, c->ball, c->q + at, distance, n);
+    measure_tile(distance, n, &most, &squares);
   }
   if (c->stats) {
     c->stats[s * 2] = (float)most;

@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "vmath.h"
+
 #define TILE 256
 
 struct axes {
@@ -50,14 +52,11 @@ FG_CLONES static double row_sum(const float *x, int64_t n) {
 
 /* The largest of sign * x; NaN if there is one. */
 FG_CLONES static float row_top(const float *x, int64_t n, float sign) {
-  float top = -INFINITY, broken = 0;
-#pragma omp simd reduction(max : top) reduction(+ : broken)
-  for (int64_t i = 0; i < n; i++) {
-    float v = sign * x[i];
-    top = v > top ? v : top;
-    broken += v == v ? 0.0f : 1.0f;
-  }
-  return broken > 0 ? NAN : top;
+  int broken = 0;
+#pragma omp simd reduction(| : broken)
+  for (int64_t i = 0; i < n; i++)
+    broken |= x[i] != x[i];
+  return broken ? NAN : fg_vtopf(x, n, sign);
 }
 
 static void float_rows(const void *ctx, int64_t begin, int64_t end) {
@@ -95,7 +94,7 @@ FG_CLONES static void raise_row(float *top, const float *x, int64_t n, float sig
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {
     float v = sign * x[i];
-    top[i] = (top[i] != top[i]) | (top[i] > v) ? top[i] : v;
+    top[i] = ((top[i] != top[i]) | (top[i] > v)) ? top[i] : v;
   }
 }
 

@@ -18,10 +18,7 @@ struct softmax {
 /* ---- adjacent elements */
 
 FG_CLONES static void row(const float *x, float *y, int64_t n, bool logarithm) {
-  float top = -INFINITY;
-#pragma omp simd reduction(max : top)
-  for (int64_t i = 0; i < n; i++)
-    top = x[i] > top ? x[i] : top;
+  float top = fg_vtopf(x, n, 1);
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; i++)

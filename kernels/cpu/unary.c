@@ -105,7 +105,7 @@ SLOPE(leaky_relu) {
 }
 SLOPE(relu6) {
   UNUSED_AB;
-  return (v <= 0) | (v >= 6) ? 0.0f : 1.0f;
+  return ((v <= 0) | (v >= 6)) ? 0.0f : 1.0f;
 }
 SLOPE(sigmoid) {
   UNUSED_AB;
@@ -124,7 +124,7 @@ SLOPE(sqrt) {
   return 0.5f / v;
 }
 SLOPE(clip) {
-  return (v >= a) & (v <= b) ? 1.0f : 0.0f;
+  return ((v >= a) & (v <= b)) ? 1.0f : 0.0f;
 }
 SLOPE(gelu) {
   UNUSED_AB;

@@ -79,4 +79,23 @@ FG_INLINE float fg_verff(float x) {
   return t < 0.94f ? small : big;
 }
 
+/* The largest of sign * x, apart from NaN; -inf of nothing. In lanes by hand: not every compiler
+ * vectorises a maximum that must respect NaN. */
+FG_INLINE float fg_vtopf(const float *x, int64_t n, float sign) {
+  float lane[16], top = -INFINITY;
+  int64_t i = 0;
+  for (int l = 0; l < 16; l++)
+    lane[l] = -INFINITY;
+  for (; i + 16 <= n; i += 16)
+    for (int l = 0; l < 16; l++) {
+      float v = sign * x[i + l];
+      lane[l] = v > lane[l] ? v : lane[l];
+    }
+  for (int l = 0; l < 16; l++)
+    top = lane[l] > top ? lane[l] : top;
+  for (; i < n; i++)
+    top = sign * x[i] > top ? sign * x[i] : top;
+  return top;
+}
+
 #endif
