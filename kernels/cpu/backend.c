@@ -121,8 +121,9 @@ static bool conv_takes(const struct fg_call *call, int block) {
     return false;
   if (a->spatial != 2 || w->rank != 4 || w->layout == FG_BLOCKED)
     return false;
+  /* Between layouts oneDNN adds a residual in its reference loop only. */
   if (call->op == FG_OP_conv && call->n_in > 3 && call->in[3].type != FG_NONE &&
-      call->in[3].layout != call->out[0].layout)
+      (call->in[3].layout != call->out[0].layout || call->in[0].layout != call->out[0].layout))
     return false;
   if (a->group == 1)
     return true;
