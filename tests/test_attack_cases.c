@@ -290,7 +290,7 @@ static void expect_same_attack(const struct tiny *tiny, struct fg_sample_shape s
 
 Test(attack_cases, shapes_that_hold_the_same_are_adapted) {
   const char *eps = "attack=fgsm eps=0.1";
-  struct tiny image = plain, fixed = plain, open = plain, loose = plain;
+  struct tiny image = plain, fixed = plain, open = plain;
   image.rank = 4;
   memcpy(image.dim, (int64_t[]){-1, 1, 2, 2}, 4 * sizeof(int64_t));
   expect_same_attack(&image, (struct fg_sample_shape){FG_F32, 2, {2, 2}}, eps, "[2,2]");
@@ -303,9 +303,6 @@ Test(attack_cases, shapes_that_hold_the_same_are_adapted) {
   expect_same_attack(&open, (struct fg_sample_shape){FG_F32, 2, {2, 2}}, eps, "[2,2]");
   fixed.dim[0] = 2; /* three samples in batches of two */
   expect_same_attack(&fixed, four, eps, "fixes its batch at 2");
-  loose.rank = 1; /* no batch axis: one sample at a time; Flatten makes [1, 4] of [4] */
-  loose.dim[0] = 4;
-  loose.front = NULL;
   expect_same_attack(&image, (struct fg_sample_shape){FG_F32, 3, {2, 1, 2}}, eps, "[2,1,2]");
 }
 
