@@ -208,3 +208,70 @@ FAMILY(gather, 4)
 Test(gradients, of_cast) {
   cr_expect(sweep(&fg_cases_cast) >= 1);
 }
+
+/* ---- the loss: its slope is an output, and must be the derivative of another */
+
+enum { CLASSES = 7, SAMPLES = 3 };
+
+/* Runs the oracle's loss on logits z; fills d and l where they are not NULL. */
+static void run_loss(enum fg_loss_kind kind, bool parity, const double *z, double *d, double *l) {
+  struct fg_case c = {.name = "loss",
+                      .op = FG_OP_loss,
+                      .attrs = {.loss = {kind, false, parity}},
+                      .in = {{FG_F64, 2, {SAMPLES, CLASSES}, {.kind = FG_GEN_VALUES}},
+                             FG_T(I32, FG_VALUES(2, 0, 6), SAMPLES)},
+                      .out = {FG_Y(SAMPLES, CLASSES), FG_Y(SAMPLES)}};
+  struct fg_run_options o = {.fill = 0xFF};
+  struct fg_run run;
+  c.in[0].gen.values = z;
+  c.in[0].gen.n = SAMPLES * CLASSES;
+  enum fg_run_result result = fg_run_begin(&run, &c, &(struct fg_target){&fg_ref, FG_F64, 1}, &o);
+  cr_assert_eq(result, FG_RUN_OK, "%s", run.why);
+  if (d)
+    memcpy(d, run.view.out[0].data, SAMPLES * CLASSES * sizeof(double));
+  if (l)
+    memcpy(l, run.view.out[1].data, SAMPLES * sizeof(double));
+  fg_run_end(&run);
+}
+
+static void expect_derivative(enum fg_loss_kind kind, bool parity) {
+  double z[SAMPLES * CLASSES], d[SAMPLES * CLASSES], up[SAMPLES], down[SAMPLES];
+  struct fg_case draw = {.name = "logits", .in = {{FG_F64, 0, {0}, FG_GEN(FG_NORMAL)}}};
+  fg_case_fill(
+      &draw, 0,
+      &(struct fg_tensor){.data = z, .type = FG_F64, .rank = 1, .dim = {SAMPLES * CLASSES}});
+  run_loss(kind, parity, z, d, NULL);
+  for (int i = 0; i < SAMPLES * CLASSES; i++) {
+    double at = z[i];
+    z[i] = at + H;
+    run_loss(kind, parity, z, NULL, up);
+    z[i] = at - H;
+    run_loss(kind, parity, z, NULL, down);
+    z[i] = at;
+    double want = (up[i / CLASSES] - down[i / CLASSES]) / (2 * H);
+    cr_expect(fabs(d[i] - want) <= 1e-7 * (1 + fabs(want)), "kind %d: slope %d is %.12g, not %.12g",
+              (int)kind, i, d[i], want);
+  }
+}
+
+Test(gradients, of_the_loss) {
+  expect_derivative(FG_LOSS_ce, true);
+  expect_derivative(FG_LOSS_margin, false);
+  expect_derivative(FG_LOSS_dlr, false);
+}
+
+/* The slope that never dies is PyTorch's times one positive factor for each sample. */
+Test(gradients, of_cross_entropy_keeps_its_direction) {
+  double z[SAMPLES * CLASSES], d[SAMPLES * CLASSES], torch[SAMPLES * CLASSES];
+  struct fg_case draw = {.name = "direction", .in = {{FG_F64, 0, {0}, FG_GEN(FG_NORMAL)}}};
+  fg_case_fill(
+      &draw, 0,
+      &(struct fg_tensor){.data = z, .type = FG_F64, .rank = 1, .dim = {SAMPLES * CLASSES}});
+  run_loss(FG_LOSS_ce, false, z, d, NULL);
+  run_loss(FG_LOSS_ce, true, z, torch, NULL);
+  for (int i = 0; i < SAMPLES * CLASSES; i++) {
+    double factor = d[i / CLASSES * CLASSES] / torch[i / CLASSES * CLASSES];
+    cr_expect(factor > 0 && fabs(d[i] - factor * torch[i]) <= 1e-12 * fabs(d[i]),
+              "slope %d is %.12g, not %.12g", i, d[i], factor * torch[i]);
+  }
+}
