@@ -221,7 +221,8 @@ static const struct fg_case cases[] = {
      .in = {FG_R(LIST(0.9, 0.0, 0.2, 1.0), 1, 4),
             FG_R(LIST(100 / 255.0, 100 / 255.0, 51 / 255.0, 250 / 255.0), 1, 4),
             PARAMS(8 / 255.0, 1, 0, 0, 1, 0, 0, 0)},
-     .out = {FG_T(U8, LIST(108, 92, 51, 255), 1, 4), FG_T(F32, LIST(0.03137255, 0.04850712), 1, 2)}},
+     .out = {FG_T(U8, LIST(108, 92, 51, 255), 1, 4),
+             FG_T(F32, LIST(0.03137255, 0.04850712), 1, 2)}},
     /* 0.5 of a level off the lattice with eps of a quarter level: no byte is near enough */
     {.name = "quantize where no byte fits",
      .op = FG_OP_quantize,
