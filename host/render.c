@@ -20,7 +20,7 @@ static const char *scaled(double v, double step, const char *unit, char text[32]
     v /= step;
     k++;
   }
-  snprintf(text, 32, k ? "%.3g %s%s%s" : "%.0f %s%s%s", v, prefixes[k],
+  snprintf(text, 32, k ? "%.4g %s%s%s" : "%.0f %s%s%s", v, prefixes[k],
            k && step == 1024 ? "i" : "", unit);
   return text;
 }
@@ -80,8 +80,10 @@ static void add_plan(struct fg_text *t, const char *what, const struct fg_descri
   char arena[32], unshared[32], weights[32], flops[32];
   if (!plan->made)
     return;
-  fg_text_add(t, "%-11s%d calls, %s; %s of memory (%s without reuse), %s of weights\n", what,
-              plan->info.n_calls, scaled(plan->info.flops, 1000, "FLOP", flops),
+  fg_text_add(t,
+              "%-11s%d calls, %s; %s of memory with scratch (values alone: %s without reuse), %s "
+              "of weights\n",
+              what, plan->info.n_calls, scaled(plan->info.flops, 1000, "FLOP", flops),
               scaled((double)plan->info.arena_bytes, 1024, "B", arena),
               scaled((double)plan->info.unshared_bytes, 1024, "B", unshared),
               scaled((double)plan->info.constant_bytes, 1024, "B", weights));

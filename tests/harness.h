@@ -4,8 +4,9 @@
  * (tests/ops/<family>.c) are written once and run in every mode: backend against the oracle, in
  * channel blocks, twice bit for bit, in place, against finite differences; the bench times them.
  *
- * Reals are written as F32 in a case and mean "the backend's real type"; values are drawn as float32
- * whatever that type is, so that every backend sees the same numbers. F64 stays F64 (params). */
+ * Reals are written as F32 in a case and mean "the backend's real type"; values are drawn as
+ * float32 whatever that type is, so that every backend sees the same numbers. F64 stays F64
+ * (params). */
 #ifndef FG_HARNESS_H
 #define FG_HARNESS_H
 
@@ -31,7 +32,7 @@ struct fg_case_tensor {
   enum fg_type type; /* FG_NONE: absent */
   int rank;
   int64_t dim[FG_MAX_RANK];
-  struct fg_gen gen;  /* of inputs; an output may carry VALUES: what it must be */
+  struct fg_gen gen; /* of inputs; an output may carry VALUES: what it must be */
 };
 
 enum {
@@ -85,22 +86,32 @@ extern const struct fg_case_table fg_cases_refused;
 /* The i-th case of all families, NULL past the end. */
 const struct fg_case *fg_case_at(int i);
 
-/* ---- writing cases */
+/* ---- writing cases. Lists travel through macros in parentheses: FG_GEN and FG_DIMS open them. */
+#define FG_OPEN(...) __VA_ARGS__
+#define FG_GEN(gen)                                                                                \
+  { FG_OPEN gen }
+#define FG_DIMS(dims)                                                                              \
+  { FG_OPEN dims }
 #define FG_CASE_RANK(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
-#define FG_T(type, gen, ...) {FG_##type, FG_CASE_RANK(__VA_ARGS__), {__VA_ARGS__}, gen}
+/* A tensor: type, generator, dims; or with its rank and dims in parentheses. */
+#define FG_T(type, gen, ...)                                                                       \
+  { FG_##type, FG_CASE_RANK(__VA_ARGS__), {__VA_ARGS__}, FG_GEN(gen) }
+#define FG_TD(type, gen, rank, dims)                                                               \
+  { FG_##type, rank, FG_DIMS(dims), FG_GEN(gen) }
 #define FG_R(gen, ...) FG_T(F32, gen, __VA_ARGS__)
 #define FG_Y(...) FG_T(F32, FG_NORMAL, __VA_ARGS__)
-#define FG_SCALAR(type, gen) {FG_##type, 0, {0}, gen}
-#define FG_NORMAL {FG_GEN_NORMAL, 0, 0, NULL, 0}
-#define FG_AWAY {FG_GEN_AWAY, 0.1, 1.6, NULL, 0}
-#define FG_UNIT {FG_GEN_UNIFORM, 0, 1, NULL, 0}
-#define FG_POSITIVE {FG_GEN_UNIFORM, 0.5, 2, NULL, 0}
-#define FG_DISTINCT {FG_GEN_DISTINCT, -1, 0.0078125, NULL, 0}
-#define FG_UNIFORM(a, b) {FG_GEN_UNIFORM, a, b, NULL, 0}
-#define FG_INTEGER(a, b) {FG_GEN_INTEGER, a, b, NULL, 0}
+#define FG_SCALAR(type, gen)                                                                       \
+  { FG_##type, 0, {0}, FG_GEN(gen) }
+#define FG_NORMAL (FG_GEN_NORMAL, 0, 0, NULL, 0)
+#define FG_AWAY (FG_GEN_AWAY, 0.1, 1.6, NULL, 0)
+#define FG_UNIT (FG_GEN_UNIFORM, 0, 1, NULL, 0)
+#define FG_POSITIVE (FG_GEN_UNIFORM, 0.5, 2, NULL, 0)
+#define FG_DISTINCT (FG_GEN_DISTINCT, -1, 0.0078125, NULL, 0)
+#define FG_UNIFORM(a, b) (FG_GEN_UNIFORM, a, b, NULL, 0)
+#define FG_INTEGER(a, b) (FG_GEN_INTEGER, a, b, NULL, 0)
 #define FG_VALUES(...)                                                                             \
-  {FG_GEN_VALUES, 0, 0, (const double[]){__VA_ARGS__},                                             \
-   (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double))}
+  (FG_GEN_VALUES, 0, 0, (const double[]){__VA_ARGS__},                                             \
+   (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)))
 #define FG_TABLE(family)                                                                           \
   const struct fg_case_table fg_cases_##family = {#family, cases,                                  \
                                                   (int)(sizeof cases / sizeof *cases)}
@@ -153,12 +164,15 @@ enum fg_run_result fg_run_begin(struct fg_run *run, const struct fg_case *c,
                                 const struct fg_run_options *options);
 void fg_run_end(struct fg_run *run);
 
-/* The case's call on a real type: shapes, types, attributes (those that repeat the result's shape or
- * type filled in), no data. */
+/* The case's call on a real type: shapes, types, attributes (those that repeat the result's shape
+ * or type filled in), no data. */
 void fg_case_call(const struct fg_case *c, enum fg_type real, union fg_attrs *attrs,
                   struct fg_call *call);
 /* Fills input i of the case, in plain order; t's type and data are set. */
 void fg_case_fill(const struct fg_case *c, int i, const struct fg_tensor *t);
+
+/* Whether both guards around a buffer are as they were laid. */
+bool fg_buffer_is_whole(const struct fg_buffer *buffer);
 
 /* An element, i counting in plain order whatever the layout. */
 double fg_tensor_real(const struct fg_tensor *t, int block, int64_t i);

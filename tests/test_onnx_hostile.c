@@ -241,6 +241,12 @@ Test(onnx_hostile, refuses_what_it_cannot_read_with_words) {
   onnx_put(&g, 12, onnx_port("y", ONNX_FLOAT, 1, (int64_t[]){1}));
   struct onnx_bytes old = onnx_model(g, 6);
   expect(old, FGSM_UNSUPPORTED, "operator set 6");
+
+  g = (struct onnx_bytes){0};
+  onnx_put(&g, 1, onnx_node("Dropout", "drop", "x", "h mask"));
+  onnx_put(&g, 1, onnx_node("Where", "choose", "mask x h", "y"));
+  expect(graph_of(g), FGSM_UNSUPPORTED,
+         "Where 'choose' (opset 13): 'mask', which it uses, is a result of Dropout 'drop'");
 }
 
 /* One report for each node that is at fault, none for those behind it. */
@@ -251,6 +257,7 @@ Test(onnx_hostile, lists_every_problem_once) {
   onnx_put(&g, 1, onnx_node("Relu", "behind", "a", "b"));
   onnx_put(&g, 1, onnx_node("Strange", "two", "x", "c"));
   onnx_put(&g, 1, onnx_node("Unneeded", "three", "x", "d"));
+  onnx_put(&g, 1, onnx_node("Relu", "nobody asks", "d", "e"));
   onnx_put(&g, 1, onnx_node("Add", "sum", "b c", "y"));
   fgsm_status status = load(graph_of(g), &problems);
   cr_expect(status == FGSM_UNSUPPORTED, "%s", fgsm_status_name(status));
@@ -258,6 +265,27 @@ Test(onnx_hostile, lists_every_problem_once) {
   cr_expect(strstr(problems.items[0].text, "Bogus 'one'"), "%s", problems.items[0].text);
   cr_expect(strstr(problems.items[1].text, "Strange 'two'"), "%s", problems.items[1].text);
   free(problems.items);
+}
+
+/* A list of problems ends; so does a chain of nodes. */
+Test(onnx_hostile, refuses_endless_lists) {
+  double start = fg_now();
+  for (int kind = 0; kind < 2; kind++) {
+    struct onnx_bytes g = {0};
+    struct fg_onnx_problems problems = {0};
+    char in[32] = "x", out[32];
+    int n = kind ? 40000 : 30000;
+    for (int i = 0; i < n; i++) {
+      snprintf(out, sizeof out, "%s%d", i == n - 1 ? "y" : "v", i);
+      onnx_put(&g, 1, onnx_node(kind ? "Relu" : "Bogus", "", in, i == n - 1 ? "y" : out));
+      memcpy(in, out, sizeof in);
+    }
+    fgsm_status status = load(graph_of(g), &problems);
+    cr_expect(status == FGSM_UNSUPPORTED, "%s", fgsm_status_name(status));
+    cr_expect(problems.n == (kind ? 1 : 1000), "%lld problems", (long long)problems.n);
+    free(problems.items);
+  }
+  check_bounds(start);
 }
 
 static uint64_t next_random(uint64_t *state) {

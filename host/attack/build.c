@@ -112,8 +112,10 @@ static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
   FG_TRY(take(b, FG_WIRE_x, &x));
   FG_TRY(fg_attack_logits(b->g, onnx, options, &a->shape, a->info.batch, x, &in[0], note));
   a->info.classes = fg_value(b->g, in[0])->dim[1];
+  /* Folded before it is differentiated: the gradient is then of the smaller graph. */
   FG_TRY(give(b, FG_WIRE_logits, in[0]));
-  FG_TRY(fg_fold(b->g)); /* before the gradient is taken, which then inherits the folded weights */
+  FG_TRY(fg_fold(b->g));
+  in[0] = b->value[FG_WIRE_logits] = b->g->outputs[b->slot[FG_WIRE_logits]];
   FG_TRY(take(b, FG_WIRE_labels, &in[1]));
   FG_TRY(fg_graph_add(b->g, FG_OP_loss, "loss", &attrs, 2, in, out));
   FG_TRY(give(b, FG_WIRE_loss, out[1]));
@@ -193,7 +195,6 @@ static fgsm_status add_parts(struct builder *b, const struct fg_onnx *onnx,
 
 /* The passes over the graph, and the ids that outlive them. */
 static fgsm_status finish(struct builder *b, struct fg_pass *out) {
-  FG_TRY(fg_fold(b->g));
   FG_TRY(fg_fuse(b->g, b->a->device));
   FG_TRY(fg_layout(b->g, b->a->device));
   FG_TRY(fg_graph_compact(b->g));

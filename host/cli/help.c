@@ -59,7 +59,7 @@ static void print_overview(FILE *to) {
   fprintf(to, "fgsm attacks neural networks with the fast gradient sign method and its kin.\n\n");
   for (int i = 0; (c = cli_command_at(i)); i++)
     if (c->summary)
-      fprintf(to, "  fgsm %-8s %-34s %s\n", c->name, c->usage, c->summary);
+      fprintf(to, "  fgsm %s %s\n      %s\n", c->name, c->usage, c->summary);
   fprintf(to, "\n`fgsm help COMMAND` lists a command's options.\n"
               "Exit codes: 0 done, 1 a --fail-under check failed, 2 usage, 3 model, 4 data,\n"
               "5 device, 6 internal, 130 interrupted.\n");

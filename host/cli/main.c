@@ -1,12 +1,14 @@
 /* The command's frame: finds the command, hands its options to the library, and turns the status
  * into an exit code. Standard output holds the result and nothing else; everything else goes to
- * standard error. The first SIGINT or SIGTERM asks the library to stop, the second kills. */
+ * standard error. The first SIGINT, SIGTERM or SIGHUP asks the library to stop, the second kills.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli.h"
 
@@ -135,18 +137,38 @@ static fgsm_status check_args(const struct call *call) {
 
 /* ---- running */
 
-static void on_signal(int signal) {
-  (void)signal;
-  fgsm_interrupt();
+/* The first signal asks the library to stop. A later one kills; one right behind the first is its
+ * echo (timeout(1) signals the process and then its group). */
+static void on_signal(int number) {
+  static volatile sig_atomic_t asked;
+  static struct timespec first;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (!asked) {
+    asked = 1;
+    first = now;
+    fgsm_interrupt();
+  } else if ((double)(now.tv_sec - first.tv_sec) + 1e-9 * (double)(now.tv_nsec - first.tv_nsec) >
+             0.3) {
+    signal(number, SIG_DFL);
+    raise(number);
+  }
 }
 
-/* SIGPIPE is ignored while files are written, so that a closed pipe leaves none half-written. */
+/* A signal that the caller had us ignore (nohup, a shell's background job) stays ignored. SIGPIPE
+ * and SIGXFSZ are ignored, so that a closed pipe or a file limit is an error and not a death that
+ * leaves half-written files. */
 static void catch_signals(void) {
-  struct sigaction stop = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+  static const int stopping[] = {SIGINT, SIGTERM, SIGHUP};
+  struct sigaction stop = {.sa_handler = on_signal}, before;
   sigemptyset(&stop.sa_mask);
-  sigaction(SIGINT, &stop, NULL);
-  sigaction(SIGTERM, &stop, NULL);
+  for (size_t i = 0; i < sizeof stopping / sizeof *stopping; i++)
+    sigaddset(&stop.sa_mask, stopping[i]);
+  for (size_t i = 0; i < sizeof stopping / sizeof *stopping; i++)
+    if (sigaction(stopping[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+      sigaction(stopping[i], &stop, NULL);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 static fgsm_status run(struct call *call, int argc, char **argv) {

@@ -10,7 +10,7 @@
 #include "io_format.h"
 
 #define LOAD_BYTES ((int64_t)1 << 30)
-enum { HEADER_READ_MAX = 64 << 10 };
+enum { HEADER_READ_MAX = 64 << 10, GROWTH_DIGITS = 21 /* NumPy leaves room to append rows */ };
 
 bool fg_npy_is(const unsigned char head[6]) {
   return memcmp(head, "\x93NUMPY", 6) == 0;
@@ -270,7 +270,8 @@ size_t fg_npy_header(char header[FG_NPY_HEADER_MAX], enum fg_type type, int64_t 
                 type == FG_U8 ? '|' : order, code, (long long)n);
   for (int i = 0; i < rank; i++)
     p += snprintf(p, (size_t)(end - p), " %lld%s", (long long)dim[i], i + 1 < rank ? "," : "");
-  p += snprintf(p, (size_t)(end - p), "), }");
+  int digits = snprintf(NULL, 0, "%lld", (long long)n);
+  p += snprintf(p, (size_t)(end - p), "), }%*s", GROWTH_DIGITS - digits, "");
   size_t size = (size_t)(p - header) + 1, whole = (size + 63) / 64 * 64;
   memset(p, ' ', whole - size);
   header[whole - 1] = '\n';

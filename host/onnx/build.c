@@ -1,60 +1,21 @@
 /* The file's graph -> nodes of ours, in the file's order.
  *
- * Every name is declared once (an input, an initializer, a node's output) before any node is looked
- * at, so that duplicates, missing names and cycles are found whatever the operators are. Then each
- * node that an output needs is handed to its operator's importer. Initializers become constants
- * when first used. Invariant: a name that is `failed` has been reported, and what depends on it is
- * skipped without another word. */
+ * Once every name is known and found sound (scope.c), each node that an output needs is handed to
+ * its operator's importer. Initializers become constants when first used. Invariant: a name that is
+ * `failed` has been reported, and what depends on it is skipped without another word. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model.h"
+#include "build.h"
 
-enum { OLDEST_OPSET = 7, NEWEST_OPSET = 21, MOST_PROBLEMS = 1000 };
-
-enum origin { FROM_INPUT, FROM_INITIALIZER, FROM_SPARSE, FROM_NODE };
-
-struct entry {
-  const char *name;
-  enum origin origin;
-  int64_t index; /* within its origin */
-  fg_id id;
-  bool made, failed;
-};
-
-struct build {
-  const struct fg_onnx *onnx;
-  const Onnx__GraphProto *graph;
-  struct fg_graph *g;
-  bool trainable;
-  struct fg_names names; /* -> entries */
-  struct entry *entries;
-  int64_t n_entries, capacity;
-  bool *needed;            /* per node: an output depends on it */
-  struct fg_arena scratch; /* of one node */
-  struct fg_onnx_problems *problems;
-  int64_t n_problems; /* found, listed or not */
-  fgsm_status worst;
-};
-
-/* "Conv 'conv1' (opset 13)"; a node without a name goes by its first output. */
-static const char *label(const Onnx__NodeProto *node, int64_t opset, char text[256]) {
-  const char *name = fg_onnx_text(node->name);
-  if (!*name && node->n_output)
-    name = node->output[0];
-  char version[32] = "";
-  if (opset > 0)
-    snprintf(version, sizeof version, " (opset %lld)", (long long)opset);
-  snprintf(text, 256, "%.60s '%.120s'%s", fg_onnx_text(node->op_type), name, version);
-  return text;
-}
+enum { OLDEST_OPSET = 7, NEWEST_OPSET = 21, MOST_PROBLEMS = 1000, MOST_NODES = 1 << 15 };
 
 static bool default_domain(const char *domain) {
   return !*domain || strcmp(domain, "ai.onnx") == 0;
 }
 
-static int64_t opset_of(const struct build *b, const char *domain) {
+static int64_t opset_of(const struct fg_build *b, const char *domain) {
   const Onnx__ModelProto *model = b->onnx->model;
   if (default_domain(domain))
     return b->onnx->opset;
@@ -65,19 +26,18 @@ static int64_t opset_of(const struct build *b, const char *domain) {
 }
 
 /* Takes the failure that was just recorded: lists it and goes on, or passes it on where nobody
- * asked for a list or going on makes no sense. */
-static fgsm_status report(struct build *b, fgsm_status status) {
-  if (!b->problems || (status != FGSM_UNSUPPORTED && status != FGSM_MODEL))
+ * asked for a list, going on makes no sense, or the list is long enough. */
+static fgsm_status report(struct fg_build *b, fgsm_status status) {
+  if (!b->problems || (status != FGSM_UNSUPPORTED && status != FGSM_MODEL) ||
+      b->n_problems == MOST_PROBLEMS)
     return status;
-  b->n_problems++;
-  if (b->worst == FGSM_OK || status == FGSM_MODEL)
-    b->worst = status;
-  if (b->problems->n >= MOST_PROBLEMS)
-    return FGSM_OK;
   FG_TRY(fg_grow(&b->problems->items, &b->problems->capacity, b->problems->n + 1,
                  sizeof *b->problems->items));
   struct fg_onnx_problem *problem = &b->problems->items[b->problems->n++];
   fg_error_copy(problem->text, sizeof problem->text);
+  b->n_problems++;
+  if (b->worst == FGSM_OK || status == FGSM_MODEL)
+    b->worst = status;
   return FGSM_OK;
 }
 
@@ -88,111 +48,24 @@ static fgsm_status blame(fgsm_status status, const char *who) {
   return fg_fail(status, __FILE__, __LINE__, "%s: %s", who, why);
 }
 
-/* ---- names */
-
-static fgsm_status declare(struct build *b, const char *name, enum origin origin, int64_t index) {
-  FG_TRY(fg_grow(&b->entries, &b->capacity, b->n_entries + 1, sizeof *b->entries));
-  FG_TRY(fg_names_add(&b->names, name, b->n_entries));
-  b->entries[b->n_entries++] =
-      (struct entry){.name = name, .origin = origin, .index = index, .id = FG_ABSENT};
-  return FGSM_OK;
-}
-
-static struct entry *find(const struct build *b, const char *name) {
-  int64_t i = fg_names_find(&b->names, name);
-  return i < 0 ? NULL : &b->entries[i];
-}
-
-static fgsm_status declare_data(struct build *b) {
-  const Onnx__GraphProto *graph = b->graph;
-  for (int i = 0; i < b->onnx->n_inputs; i++) {
-    const char *name = b->onnx->inputs[i].name;
-    if (!*name || find(b, name))
-      return FG_FAIL(MODEL, "the input name '%.120s' is empty or occurs twice", name);
-    FG_TRY(declare(b, name, FROM_INPUT, i));
-  }
-  for (size_t i = 0; i < graph->n_initializer; i++) {
-    const char *name = fg_onnx_text(graph->initializer[i]->name);
-    if (!*name || find(b, name))
-      return FG_FAIL(MODEL, "the initializer name '%.120s' is empty or occurs twice", name);
-    FG_TRY(declare(b, name, FROM_INITIALIZER, (int64_t)i));
-  }
-  for (size_t i = 0; i < graph->n_sparse_initializer; i++) {
-    const Onnx__TensorProto *values = graph->sparse_initializer[i]->values;
-    const char *name = values ? fg_onnx_text(values->name) : "";
-    if (*name && !find(b, name))
-      FG_TRY(declare(b, name, FROM_SPARSE, (int64_t)i));
-  }
-  return FGSM_OK;
-}
-
-static fgsm_status declare_nodes(struct build *b) {
-  char text[256];
-  for (size_t i = 0; i < b->graph->n_node; i++) {
-    const Onnx__NodeProto *node = b->graph->node[i];
-    for (size_t k = 0; k < node->n_output; k++) {
-      const char *name = node->output[k];
-      if (!*name)
-        continue;
-      if (find(b, name))
-        return FG_FAIL(MODEL, "%s: its output '%.120s' is also the name of another value",
-                       label(node, 0, text), name);
-      FG_TRY(declare(b, name, FROM_NODE, (int64_t)i));
-    }
-  }
-  return FGSM_OK;
-}
-
-static fgsm_status check_order(struct build *b) {
-  char text[256];
-  for (size_t i = 0; i < b->graph->n_node; i++) {
-    const Onnx__NodeProto *node = b->graph->node[i];
-    for (size_t k = 0; k < node->n_input; k++) {
-      if (!*node->input[k])
-        continue;
-      const struct entry *entry = find(b, node->input[k]);
-      if (!entry)
-        return FG_FAIL(MODEL, "%s: nothing gives its input '%.120s'", label(node, 0, text),
-                       node->input[k]);
-      if (entry->origin == FROM_NODE && entry->index >= (int64_t)i)
-        return FG_FAIL(MODEL,
-                       "%s: its input '%.120s' is computed only later: the nodes form a cycle, or "
-                       "are not in topological order as ONNX asks",
-                       label(node, 0, text), node->input[k]);
-    }
-  }
-  return FGSM_OK;
-}
-
-static fgsm_status mark_needed(struct build *b) {
-  const Onnx__GraphProto *graph = b->graph;
-  b->needed = calloc(graph->n_node + 1, sizeof *b->needed);
-  if (!b->needed)
-    return FG_FAIL(MEMORY, "no memory for %zu nodes", graph->n_node);
-  for (int i = 0; i < b->onnx->n_outputs; i++) {
-    const struct entry *entry = find(b, b->onnx->outputs[i].name);
-    if (!entry)
-      return FG_FAIL(MODEL, "nothing computes the model's output '%.120s'",
-                     b->onnx->outputs[i].name);
-    if (entry->origin == FROM_NODE)
-      b->needed[entry->index] = true;
-  }
-  for (size_t i = graph->n_node; i-- > 0;)
-    if (b->needed[i])
-      for (size_t k = 0; k < graph->node[i]->n_input; k++) {
-        const struct entry *entry = find(b, graph->node[i]->input[k]);
-        if (entry && entry->origin == FROM_NODE)
-          b->needed[entry->index] = true;
-      }
-  return FGSM_OK;
-}
-
 /* ---- inputs */
 
-static fgsm_status check_given(const struct build *b, const struct fg_onnx_port *port, fg_id id) {
+static fgsm_status check_type(const struct fg_onnx_port *port) {
+  if (port->type != FG_NONE)
+    return FGSM_OK;
+  return FG_FAIL(
+      UNSUPPORTED,
+      "the input '%.120s' is no tensor of a type that is supported (a sequence, text, or "
+      "an unsigned integer)",
+      port->name);
+}
+
+static fgsm_status check_given(const struct fg_build *b, const struct fg_onnx_port *port,
+                               fg_id id) {
   const struct fg_value *v = fg_value(b->g, id);
   char given[128];
-  bool real = port->type == FG_NONE || fg_type_is_real(port->type);
+  FG_TRY(check_type(port));
+  bool real = fg_type_is_real(port->type);
   if (real ? !fg_type_is_real(v->type) : v->type != port->type)
     return FG_FAIL(USAGE, "the model's input '%.120s' is %s, not %s", port->name,
                    fg_type_name(port->type), fg_type_name(v->type));
@@ -209,14 +82,10 @@ static fgsm_status check_given(const struct build *b, const struct fg_onnx_port 
                         port->name, given);
 }
 
-static fgsm_status make_input(struct build *b, const struct fg_onnx_port *port, bool first,
+static fgsm_status make_input(struct fg_build *b, const struct fg_onnx_port *port, bool first,
                               bool open_batch, int64_t batch, fg_id *out) {
   int64_t dim[FG_MAX_RANK] = {0};
-  if (port->type == FG_NONE)
-    return FG_FAIL(UNSUPPORTED,
-                   "the input '%.120s' is no tensor of a type that is supported (a sequence, text, "
-                   "or an unsigned integer)",
-                   port->name);
+  FG_TRY(check_type(port));
   if (port->rank < 0)
     return FG_FAIL(UNSUPPORTED,
                    "the shape of the input '%.120s' is not in the file, or has more than %d "
@@ -240,13 +109,13 @@ static fgsm_status make_input(struct build *b, const struct fg_onnx_port *port, 
   return fg_graph_input(b->g, port->name, type, port->rank, dim, out);
 }
 
-static fgsm_status make_inputs(struct build *b, int64_t batch, const fg_id *in, fg_id *inputs) {
+static fgsm_status make_inputs(struct fg_build *b, int64_t batch, const fg_id *in, fg_id *inputs) {
   bool open_batch = false;
   for (int i = 0; i < b->onnx->n_inputs; i++)
     open_batch |= b->onnx->inputs[i].rank > 0 && b->onnx->inputs[i].dim[0] < 0;
   for (int i = 0; i < b->onnx->n_inputs; i++) {
     const struct fg_onnx_port *port = &b->onnx->inputs[i];
-    struct entry *entry = find(b, port->name);
+    struct fg_entry *entry = fg_build_find(b, port->name);
     fgsm_status status = FGSM_OK;
     if (in) {
       entry->id = in[i];
@@ -270,10 +139,10 @@ static bool is_weight(const Onnx__NodeProto *node, int slot, const struct fg_onn
   return fg_type_is_real(tensor->type) && tensor->rank > 0 && !statistic;
 }
 
-static fgsm_status make_initializer(struct build *b, const Onnx__NodeProto *node, int slot,
-                                    struct entry *entry) {
+static fgsm_status make_initializer(struct fg_build *b, const Onnx__NodeProto *node, int slot,
+                                    struct fg_entry *entry) {
   struct fg_onnx_tensor t;
-  if (entry->origin == FROM_SPARSE)
+  if (entry->origin == FG_FROM_SPARSE)
     return FG_FAIL(UNSUPPORTED, "the initializer '%.120s' is sparse: export dense weights",
                    entry->name);
   fgsm_status status = fg_onnx_tensor_read(b->graph->initializer[entry->index], &b->scratch, &t);
@@ -289,17 +158,23 @@ static fgsm_status make_initializer(struct build *b, const Onnx__NodeProto *node
   return fg_graph_constant(b->g, entry->name, t.type, t.rank, t.dim, t.data, &entry->id);
 }
 
+/* A result that the operator's importer left out: masks, positions, statistics. */
+static fgsm_status not_computed(const struct fg_build *b, const struct fg_entry *entry) {
+  char who[256];
+  return FG_FAIL(UNSUPPORTED,
+                 "'%.120s', which it uses, is a result of %s that is not computed here",
+                 entry->name, fg_build_label(b->graph->node[entry->index], 0, who));
+}
+
 /* The value behind a name. *failed: it depends on a node that was reported. */
-static fgsm_status resolve(struct build *b, const Onnx__NodeProto *node, int slot, const char *name,
-                           fg_id *out, bool *failed) {
-  struct entry *entry = find(b, name);
+static fgsm_status resolve(struct fg_build *b, const Onnx__NodeProto *node, int slot,
+                           const char *name, fg_id *out, bool *failed) {
+  struct fg_entry *entry = fg_build_find(b, name);
   if (!entry)
     return FG_FAIL(INTERNAL, "'%.120s' was not declared", name);
   if (!entry->made && !entry->failed) {
-    fgsm_status status =
-        entry->origin == FROM_NODE
-            ? FG_FAIL(UNSUPPORTED, "the output '%.120s' is not computed here", name)
-            : make_initializer(b, node, slot, entry);
+    fgsm_status status = entry->origin == FG_FROM_NODE ? not_computed(b, entry)
+                                                       : make_initializer(b, node, slot, entry);
     entry->made = true;
     if (status != FGSM_OK) {
       entry->failed = true;
@@ -333,7 +208,7 @@ static fgsm_status import_constant(const struct fg_import *im) {
 }
 
 /* *out is NULL for Constant, which the reader itself takes. */
-static fgsm_status find_importer(const struct build *b, const Onnx__NodeProto *node,
+static fgsm_status find_importer(const struct fg_build *b, const Onnx__NodeProto *node,
                                  fg_import_fn *out) {
   const char *domain = fg_onnx_text(node->domain), *type = fg_onnx_text(node->op_type);
   const Onnx__ModelProto *model = b->onnx->model;
@@ -363,8 +238,8 @@ static fgsm_status find_importer(const struct build *b, const Onnx__NodeProto *n
 }
 
 /* Fills `im` and runs the importer. *skip: an input has failed, and nothing was done. */
-static fgsm_status run_importer(struct build *b, const Onnx__NodeProto *node, struct fg_import *im,
-                                bool *skip) {
+static fgsm_status run_importer(struct fg_build *b, const Onnx__NodeProto *node,
+                                struct fg_import *im, bool *skip) {
   fg_import_fn importer;
   struct fg_onnx_attr *attrs;
   fg_id *in = fg_arena_alloc(&b->scratch, (node->n_input + 1) * sizeof *in);
@@ -394,7 +269,7 @@ static fgsm_status run_importer(struct build *b, const Onnx__NodeProto *node, st
   return importer ? importer(im) : import_constant(im);
 }
 
-static fgsm_status import_node(struct build *b, const Onnx__NodeProto *node) {
+static fgsm_status import_node(struct fg_build *b, const Onnx__NodeProto *node) {
   char who[256];
   bool skip = false;
   int64_t opset = opset_of(b, fg_onnx_text(node->domain));
@@ -407,9 +282,9 @@ static fgsm_status import_node(struct build *b, const Onnx__NodeProto *node) {
   fgsm_status status = run_importer(b, node, &im, &skip);
   bool failed = skip || status != FGSM_OK;
   if (status != FGSM_OK)
-    FG_TRY(report(b, blame(status, label(node, opset, who))));
+    FG_TRY(report(b, blame(status, fg_build_label(node, opset, who))));
   for (size_t k = 0; k < node->n_output; k++) {
-    struct entry *entry = *node->output[k] ? find(b, node->output[k]) : NULL;
+    struct fg_entry *entry = *node->output[k] ? fg_build_find(b, node->output[k]) : NULL;
     if (!entry)
       continue;
     entry->failed = failed;
@@ -419,7 +294,7 @@ static fgsm_status import_node(struct build *b, const Onnx__NodeProto *node) {
   return FGSM_OK;
 }
 
-static fgsm_status import_nodes(struct build *b) {
+static fgsm_status import_nodes(struct fg_build *b) {
   for (size_t i = 0; i < b->graph->n_node; i++) {
     if (!b->needed[i])
       continue;
@@ -432,7 +307,7 @@ static fgsm_status import_nodes(struct build *b) {
   return FGSM_OK;
 }
 
-static fgsm_status take_outputs(struct build *b, fg_id *outputs) {
+static fgsm_status take_outputs(struct fg_build *b, fg_id *outputs) {
   for (int i = 0; i < b->onnx->n_outputs; i++) {
     bool failed = false;
     fg_id id = FG_ABSENT;
@@ -445,7 +320,7 @@ static fgsm_status take_outputs(struct build *b, fg_id *outputs) {
   return FGSM_OK;
 }
 
-static fgsm_status check_opset(struct build *b) {
+static fgsm_status check_opset(struct fg_build *b) {
   int64_t opset = b->onnx->opset;
   if (opset < OLDEST_OPSET)
     return report(b, FG_FAIL(UNSUPPORTED,
@@ -461,17 +336,17 @@ static fgsm_status check_opset(struct build *b) {
   return FGSM_OK;
 }
 
-static fgsm_status run(struct build *b, int64_t batch, const fg_id *in, fg_id *inputs,
+static fgsm_status run(struct fg_build *b, int64_t batch, const fg_id *in, fg_id *inputs,
                        fg_id *outputs) {
   if (batch < 1)
     return FG_FAIL(USAGE, "a batch holds at least one sample, not %lld", (long long)batch);
+  if (b->graph->n_node > MOST_NODES)
+    return FG_FAIL(UNSUPPORTED, "the model has %zu nodes; at most %d are supported",
+                   b->graph->n_node, MOST_NODES);
   if (b->onnx->n_outputs == 0)
     return FG_FAIL(MODEL, "the model has no outputs");
   FG_TRY(check_opset(b));
-  FG_TRY(declare_data(b));
-  FG_TRY(declare_nodes(b));
-  FG_TRY(check_order(b));
-  FG_TRY(mark_needed(b));
+  FG_TRY(fg_build_scope(b));
   FG_TRY(make_inputs(b, batch, in, inputs));
   FG_TRY(import_nodes(b));
   FG_TRY(take_outputs(b, outputs));
@@ -486,11 +361,11 @@ static fgsm_status run(struct build *b, int64_t batch, const fg_id *in, fg_id *i
 fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
                           bool trainable, const fg_id *in, fg_id *inputs, fg_id *outputs,
                           struct fg_onnx_problems *problems) {
-  struct build b = {.onnx = onnx,
-                    .graph = onnx->model->graph,
-                    .g = g,
-                    .trainable = trainable,
-                    .problems = problems};
+  struct fg_build b = {.onnx = onnx,
+                       .graph = onnx->model->graph,
+                       .g = g,
+                       .trainable = trainable,
+                       .problems = problems};
   int64_t listed = problems ? problems->n : 0;
   fgsm_status status = run(&b, batch, in, inputs, outputs);
   /* A file that is broken as a whole is a problem to be listed too. */

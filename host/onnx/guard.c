@@ -77,7 +77,7 @@ static fgsm_status walk_message(struct walk *w, const ProtobufCMessageDescriptor
 static fgsm_status walk_bytes(struct walk *w, const ProtobufCFieldDescriptor *field, size_t *at,
                               size_t end, int depth) {
   size_t start = *at;
-  uint64_t n;
+  uint64_t n = 0;
   FG_TRY(read_varint(w, at, end, 5, &n));
   if (n > end - *at)
     return FG_FAIL(MODEL,
@@ -95,7 +95,7 @@ static fgsm_status walk_bytes(struct walk *w, const ProtobufCFieldDescriptor *fi
 
 static fgsm_status walk_field(struct walk *w, const ProtobufCFieldDescriptor *field, unsigned wire,
                               size_t *at, size_t end, int depth) {
-  uint64_t skipped;
+  uint64_t skipped = 0;
   if (field && field->type == PROTOBUF_C_TYPE_MESSAGE && wire != WIRE_BYTES)
     return FG_FAIL(MODEL, "%s is not a valid ONNX file: '%s' at byte %zu is not a message", w->name,
                    field->name, *at);
@@ -131,7 +131,7 @@ static fgsm_status walk_message(struct walk *w, const ProtobufCMessageDescriptor
   uint64_t seen = 0;
   while (at < end) {
     size_t start = at;
-    uint64_t key;
+    uint64_t key = 0;
     FG_TRY(read_varint(w, &at, end, 5, &key));
     if (key >> 3 == 0 || key >> 3 >= 1u << 29)
       return FG_FAIL(MODEL, "%s is not a valid ONNX file: field number %llu at byte %zu", w->name,

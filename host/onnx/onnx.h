@@ -1,5 +1,5 @@
-/* ONNX files: bytes -> graph, graph -> bytes. Hostile input is assumed: nesting, counts and sizes are
- * checked on the raw bytes before protobuf-c sees them. */
+/* ONNX files: bytes -> graph, graph -> bytes. Hostile input is assumed: nesting, counts and sizes
+ * are checked on the raw bytes before protobuf-c sees them. */
 #ifndef FG_ONNX_H
 #define FG_ONNX_H
 
@@ -36,16 +36,16 @@ struct fg_onnx_problems {
   int64_t n, capacity;
 };
 
-/* Appends the model to `g`, what its outputs need of it. `in` (n_inputs values of g that stand for the
- * model's inputs; shape and type must suit the file) or, where `in` is NULL, new inputs: an open batch
- * dimension (the first of each) becomes `batch`; where the file fixes the batch, another `batch` is
- * FGSM_USAGE; other open dimensions are FGSM_UNSUPPORTED. Floats have g's real type. `inputs` and
- * `outputs` (either may be NULL) receive n_inputs and n_outputs ids.
- * `trainable`: float initializers of rank 1 and above become parameters, named as in the file, except
+/* Appends the model to `g`, what its outputs need of it. `in` (n_inputs values of g that stand for
+ * the model's inputs; shape and type must suit the file) or, where `in` is NULL, new inputs: an
+ * open batch dimension (the first of each) becomes `batch`; where the file fixes the batch, another
+ * `batch` is FGSM_USAGE; other open dimensions are FGSM_UNSUPPORTED. Floats have g's real type.
+ * `inputs` and `outputs` (either may be NULL) receive n_inputs and n_outputs ids. `trainable`:
+ * float initializers of rank 1 and above become parameters, named as in the file, except
  * BatchNormalization's statistics.
  * With `problems` not NULL it goes on after a node that it cannot take (values behind it stay
- * absent, nodes that depend on them are skipped), lists all such nodes, and returns FGSM_UNSUPPORTED
- * or FGSM_MODEL at the end. */
+ * absent, nodes that depend on them are skipped), lists all such nodes, and returns
+ * FGSM_UNSUPPORTED or FGSM_MODEL at the end. */
 fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
                           bool trainable, const fg_id *in, fg_id *inputs, fg_id *outputs,
                           struct fg_onnx_problems *problems) FGSM_MUST_USE;
@@ -54,8 +54,8 @@ fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_
  * floats as the initializer has elements), converted to the float type that they are stored in.
  * FGSM_USAGE for a name that is no float initializer. The file appears under its name only when
  * complete. */
-fgsm_status fg_onnx_write(const struct fg_onnx *onnx, const char *path, int n, const char *const *names,
-                          const float *const *data) FGSM_MUST_USE;
+fgsm_status fg_onnx_write(const struct fg_onnx *onnx, const char *path, int n,
+                          const char *const *names, const float *const *data) FGSM_MUST_USE;
 
 /* A TensorProto file (the node tests' input_0.pb); freed with free(). */
 fgsm_status fg_onnx_read_tensor(const char *path, enum fg_type *type, int *rank,

@@ -126,11 +126,9 @@ fgsm_status fg_import_append(struct fg_import *im, enum fg_op op, const union fg
   return FGSM_OK;
 }
 
-fgsm_status fg_import_unused(const struct fg_import *im, int i, const char *what) {
-  if (im->out_used[i])
-    return FG_FAIL(UNSUPPORTED, "output %d (%s) is used: it is not computed here", i, what);
-  im->out[i] = FG_ABSENT;
-  return FGSM_OK;
+void fg_import_omit(struct fg_import *im, int from) {
+  for (int i = from; i < im->n_out; i++)
+    im->out[i] = FG_ABSENT;
 }
 
 fgsm_status fg_import_axes(const struct fg_import *im, int slot, int rank, int *axes, int *n) {

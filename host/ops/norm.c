@@ -255,11 +255,13 @@ fgsm_status fg_import_BatchNormalization(struct fg_import *im) {
   FG_TRY(fg_attr_float(im, "epsilon", 1e-5f, &a.batch_norm.epsilon));
   FG_TRY(fg_attr_int(im, "training_mode", 0, &training));
   FG_TRY(fg_attr_int(im, "spatial", 1, &spatial));
+  fg_import_omit(im, 1);
+  for (int i = 1; i < im->n_out; i++) /* before opset 14 these ask for training */
+    training |= im->out_used[i];
   if (training || !spatial)
     return FG_FAIL(UNSUPPORTED, "%s: export the model in inference mode",
-                   training ? "training_mode = 1" : "statistics per place (spatial = 0)");
-  for (int i = 1; i < im->n_out; i++)
-    FG_TRY(fg_import_unused(im, i, "the training statistics"));
+                   training ? "statistics of the batch (training)"
+                            : "statistics per place (spatial = 0)");
   return fg_import_append(im, FG_OP_batch_norm, &a, 5, in, &im->out[0]);
 }
 

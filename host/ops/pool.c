@@ -162,8 +162,7 @@ fgsm_status fg_import_MaxPool(struct fg_import *im) {
   struct fg_window win;
   int spatial;
   fg_id x;
-  for (int i = 1; i < im->n_out; i++)
-    FG_TRY(fg_import_unused(im, i, "the positions of the maxima"));
+  fg_import_omit(im, 1); /* the positions of the maxima */
   FG_TRY(pooled(im, &spatial, &x));
   FG_TRY(fg_import_window(im, spatial, NULL, fg_value(im->g, x)->dim + 2, &win));
   set_window(&a.pool, spatial, &win);

@@ -78,8 +78,8 @@ fgsm_status fg_window_places(int64_t in, int64_t window, int64_t stride, int64_t
 fgsm_status fg_import_append(struct fg_import *im, enum fg_op op, const union fg_attrs *attrs,
                              int n_in, const fg_id *in, fg_id *out) FGSM_MUST_USE;
 
-/* Refuses the use of output i; `what` says what it would be. */
-fgsm_status fg_import_unused(const struct fg_import *im, int i, const char *what) FGSM_MUST_USE;
+/* Outputs from `from` on are not computed here; the reader refuses whoever uses them. */
+void fg_import_omit(struct fg_import *im, int from);
 
 /* Input i as an id, FG_ABSENT where the model leaves it out. */
 fg_id fg_import_optional(const struct fg_import *im, int i);

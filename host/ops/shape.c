@@ -263,7 +263,6 @@ fgsm_status fg_import_Dropout(struct fg_import *im) {
        fg_constant_int(im->g, training, 0)))
     return FG_FAIL(UNSUPPORTED, "training_mode is on, or computed: export the model in inference "
                                 "mode");
-  for (int i = 1; i < im->n_out; i++)
-    FG_TRY(fg_import_unused(im, i, "the dropout mask"));
+  fg_import_omit(im, 1); /* the mask */
   return fg_input(im, 0, &im->out[0]);
 }

@@ -238,3 +238,18 @@ fgsm_status fg_import_Elu(struct fg_import *im) {
   FG_TRY(line(im->g, alpha, -alpha, low, &low));
   return above_zero(im->g, x, low, &im->out[0]);
 }
+
+/* Softplus: max(x, 0) + log(1 + exp(-|x|)), which cannot overflow. At 0 max gives half of its
+ * gradient and |x| none: 1/2, as it should be. */
+fgsm_status fg_import_Softplus(struct fg_import *im) {
+  fg_id x, zero, high, low;
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(fg_graph_scalar(im->g, 0, &zero));
+  FG_TRY(fg_binary(im->g, FG_BINARY_max, x, zero, &high));
+  FG_TRY(fg_unary(im->g, FG_UNARY_abs, 0, 0, x, &low));
+  FG_TRY(fg_unary(im->g, FG_UNARY_neg, 0, 0, low, &low));
+  FG_TRY(fg_unary(im->g, FG_UNARY_exp, 0, 0, low, &low));
+  FG_TRY(line(im->g, 1, 1, low, &low));
+  FG_TRY(fg_unary(im->g, FG_UNARY_log, 0, 0, low, &low));
+  return fg_binary(im->g, FG_BINARY_add, high, low, &im->out[0]);
+}

@@ -1,0 +1,447 @@
+/* Convolution and its two gradients through oneDNN.
+ *
+ * The caller's layouts of x and y (or their gradients) are the starting point; weights take
+ * whatever format the implementation prefers, reordered once where they are constant. A few
+ * candidates are tried in a fixed order - the layouts as they are, then others at the price of a
+ * reorder - and the first that is not one of oneDNN's reference loops wins. Only for a large input
+ * gradient into few channels (the layer next to the image), where the order of merit differs from
+ * machine to machine, are the candidates timed; the verdict is remembered per shape for the life of
+ * the device, so that equal calls run equal code. */
+#include "dnnl_shim.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "conv.h"
+
+/* ---- candidates */
+
+enum choice { AS_GIVEN, FREE_Y, PLAIN_Y, FREE, CHOICES };
+
+#define MAX_REMEMBERED 64
+
+struct fg_cpu_choices {
+  pthread_mutex_t lock;
+  int n;
+  struct remembered {
+    struct fg_call key; /* shapes, layouts and attributes only */
+    struct fg_conv_attrs attrs;
+    int choice;
+  } entry[MAX_REMEMBERED];
+};
+
+struct fg_cpu_choices *fg_cpu_choices_create(void) {
+  struct fg_cpu_choices *c = calloc(1, sizeof *c);
+  if (c && pthread_mutex_init(&c->lock, NULL) != 0) {
+    free(c);
+    return NULL;
+  }
+  return c;
+}
+
+void fg_cpu_choices_destroy(struct fg_cpu_choices *choices) {
+  if (!choices)
+    return;
+  pthread_mutex_destroy(&choices->lock);
+  free(choices);
+}
+
+static bool same_tensor(const struct fg_tensor *a, const struct fg_tensor *b) {
+  return a->layout == b->layout && fg_same_shape(a, b);
+}
+
+static bool same_attrs(const struct fg_conv_attrs *a, const struct fg_conv_attrs *b) {
+  for (int i = 0; i < 2; i++)
+    if (a->stride[i] != b->stride[i] || a->dilation[i] != b->dilation[i] ||
+        a->pad_lo[i] != b->pad_lo[i] || a->pad_hi[i] != b->pad_hi[i])
+      return false;
+  return a->group == b->group;
+}
+
+static int recall(struct fg_cpu_choices *c, const struct fg_call *call) {
+  int choice = -1;
+  pthread_mutex_lock(&c->lock);
+  for (int i = 0; i < c->n && choice < 0; i++) {
+    const struct remembered *e = &c->entry[i];
+    if (same_tensor(&e->key.in[0], &call->in[0]) && same_tensor(&e->key.in[1], &call->in[1]) &&
+        same_tensor(&e->key.out[0], &call->out[0]) && same_attrs(&e->attrs, &call->attrs->conv))
+      choice = e->choice;
+  }
+  pthread_mutex_unlock(&c->lock);
+  return choice;
+}
+
+static void remember(struct fg_cpu_choices *c, const struct fg_call *call, int choice) {
+  pthread_mutex_lock(&c->lock);
+  if (c->n < MAX_REMEMBERED)
+    c->entry[c->n++] =
+        (struct remembered){.key = *call, .attrs = call->attrs->conv, .choice = choice};
+  pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- descriptors */
+
+/* A call seen alike in all three directions: x and y are the tensors on the image's and on the
+ * result's side, whichever of them is computed. */
+struct sides {
+  enum fg_dnnl_direction direction;
+  const struct fg_tensor *x, *w, *y, *bias, *residual;
+};
+
+static struct sides sides_of(const struct fg_call *call) {
+  const struct fg_tensor *in = call->in, *out = call->out;
+  switch (call->op) {
+  case FG_OP_conv_grad_input:
+    return (struct sides){FG_DNNL_GRAD_INPUT, &out[0], &in[1], &in[0], NULL, NULL};
+  case FG_OP_conv_grad_weight:
+    return (struct sides){FG_DNNL_GRAD_WEIGHT, &in[0], &out[0], &in[1], NULL, NULL};
+  default:
+    return (struct sides){FG_DNNL_FORWARD,
+                          &in[0],
+                          &in[1],
+                          &out[0],
+                          call->n_in > 2 && fg_cpu_present(&in[2]) ? &in[2] : NULL,
+                          call->n_in > 3 && fg_cpu_present(&in[3]) ? &in[3] : NULL};
+  }
+}
+
+static dnnl_format_tag_t tag_of(const struct fg_tensor *t) {
+  if (t->layout == FG_PLAIN)
+    return dnnl_nchw;
+  return fg_cpu_block() == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+}
+
+static fgsm_status weight_md(const struct sides *s, int group, dnnl_format_tag_t grouped,
+                             dnnl_format_tag_t dense, fg_dnnl_md *out) {
+  const int64_t *d = s->w->dim;
+  if (group == 1)
+    return fg_dnnl_md_create(4, d, dense, out);
+  const int64_t dim[5] = {group, d[0] / group, d[1], d[2], d[3]};
+  return fg_dnnl_md_create(5, dim, grouped, out);
+}
+
+struct mds {
+  fg_dnnl_md x, w, y, bias, residual; /* the caller's   */
+  fg_dnnl_md free_x, free_w, free_y;  /* what is asked for */
+};
+
+static void mds_destroy(struct mds *m) {
+  fg_dnnl_md_destroy(m->x);
+  fg_dnnl_md_destroy(m->w);
+  fg_dnnl_md_destroy(m->y);
+  fg_dnnl_md_destroy(m->bias);
+  fg_dnnl_md_destroy(m->residual);
+  fg_dnnl_md_destroy(m->free_x);
+  fg_dnnl_md_destroy(m->free_w);
+  fg_dnnl_md_destroy(m->free_y);
+}
+
+static fgsm_status mds_create(const struct sides *s, int group, enum choice choice, struct mds *m) {
+  dnnl_format_tag_t free = dnnl_format_tag_any, x = tag_of(s->x), y = tag_of(s->y);
+  FG_TRY(fg_dnnl_md_create(4, s->x->dim, x, &m->x));
+  FG_TRY(fg_dnnl_md_create(4, s->y->dim, y, &m->y));
+  FG_TRY(weight_md(s, group, dnnl_goihw, dnnl_oihw, &m->w));
+  FG_TRY(weight_md(s, group, free, free, &m->free_w));
+  FG_TRY(fg_dnnl_md_create(4, s->x->dim, choice == FREE ? free : x, &m->free_x));
+  FG_TRY(fg_dnnl_md_create(4, s->y->dim,
+                           choice == AS_GIVEN  ? y
+                           : choice == PLAIN_Y ? dnnl_nchw
+                                               : free,
+                           &m->free_y));
+  if (s->bias)
+    FG_TRY(fg_dnnl_md_create(1, s->bias->dim, dnnl_a, &m->bias));
+  if (s->residual)
+    FG_TRY(fg_dnnl_md_create(4, s->residual->dim, tag_of(s->residual), &m->residual));
+  return FGSM_OK;
+}
+
+/* ---- one candidate */
+
+static fg_dnnl_md query(dnnl_primitive_desc_t pd, dnnl_query_t what) {
+  return dnnl_primitive_desc_query_md(pd, what, 0);
+}
+
+static fgsm_status add_operands(const struct fg_call *call, const struct sides *s,
+                                const struct mds *m, struct fg_dnnl_primitive *p) {
+  dnnl_primitive_desc_t pd = p->pd;
+  if (s->direction == FG_DNNL_GRAD_INPUT) {
+    void *w = call->constant >> 1 & 1 ? s->w->data : NULL;
+    FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_DIFF_DST, false, m->y, query(pd, dnnl_query_diff_dst_md),
+                               NULL));
+    FG_TRY(
+        fg_dnnl_operand_add(p, DNNL_ARG_WEIGHTS, false, m->w, query(pd, dnnl_query_weights_md), w));
+    return fg_dnnl_operand_add(p, DNNL_ARG_DIFF_SRC, true, m->x, query(pd, dnnl_query_diff_src_md),
+                               NULL);
+  }
+  if (s->direction == FG_DNNL_GRAD_WEIGHT) {
+    FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_SRC, false, m->x, query(pd, dnnl_query_src_md), NULL));
+    FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_DIFF_DST, false, m->y, query(pd, dnnl_query_diff_dst_md),
+                               NULL));
+    return fg_dnnl_operand_add(p, DNNL_ARG_DIFF_WEIGHTS, true, m->w,
+                               query(pd, dnnl_query_diff_weights_md), NULL);
+  }
+  void *w = call->constant >> 1 & 1 ? s->w->data : NULL;
+  FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_SRC, false, m->x, query(pd, dnnl_query_src_md), NULL));
+  FG_TRY(
+      fg_dnnl_operand_add(p, DNNL_ARG_WEIGHTS, false, m->w, query(pd, dnnl_query_weights_md), w));
+  FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_DST, true, m->y, query(pd, dnnl_query_dst_md), NULL));
+  if (s->bias)
+    FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_BIAS, false, m->bias, m->bias, NULL));
+  if (s->residual)
+    FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, false,
+                               m->residual, m->residual, NULL));
+  return FGSM_OK;
+}
+
+/* The primitive descriptor of a candidate, and the forward one that a gradient takes as its hint.
+ */
+static fgsm_status describe(dnnl_engine_t engine, const struct fg_call *call, const struct sides *s,
+                            const struct mds *m, dnnl_primitive_desc_t *pd,
+                            dnnl_primitive_desc_t *hint) {
+  const struct fg_conv_attrs *a = &call->attrs->conv;
+  dnnl_primitive_attr_t attr = NULL;
+  bool forward = s->direction == FG_DNNL_FORWARD;
+  FG_TRY(fg_dnnl_attr_create(s->residual ? FG_DNNL_ADD_TENSOR : FG_DNNL_NO_RESIDUAL, m->residual,
+                             forward ? &a->act : NULL, &attr));
+  struct fg_dnnl_conv conv = {s->direction, m->free_x, m->free_w, m->bias, m->free_y, a};
+  fgsm_status status = FGSM_OK;
+  if (!forward) {
+    struct fg_dnnl_conv ahead = {FG_DNNL_FORWARD, m->x, m->free_w, NULL, m->y, a};
+    status = fg_dnnl_conv_create(engine, &ahead, attr, NULL, hint);
+  }
+  if (status == FGSM_OK)
+    status = fg_dnnl_conv_create(engine, &conv, attr, *hint, pd);
+  dnnl_primitive_attr_destroy(attr);
+  return status;
+}
+
+/* Builds one candidate into *p. FGSM_UNSUPPORTED where oneDNN has none; *slow where it has only a
+ * reference loop. */
+static fgsm_status build(struct fg_cpu_device *device, const struct fg_call *call,
+                         const struct sides *s, enum choice choice, struct fg_dnnl_primitive *p,
+                         bool *slow) {
+  struct mds m = {0};
+  dnnl_primitive_desc_t pd = NULL, hint = NULL;
+  fgsm_status status = mds_create(s, call->attrs->conv.group, choice, &m);
+  if (status == FGSM_OK)
+    status = describe(device->engine, call, s, &m, &pd, &hint);
+  if (status == FGSM_OK) {
+    *slow = fg_dnnl_is_slow(pd);
+    status = fg_dnnl_primitive_create(p, device->engine, pd, hint);
+    pd = hint = NULL;
+  }
+  if (status == FGSM_OK)
+    status = add_operands(call, s, &m, p);
+  dnnl_primitive_desc_destroy(pd);
+  dnnl_primitive_desc_destroy(hint);
+  mds_destroy(&m);
+  if (status != FGSM_OK)
+    fg_dnnl_primitive_destroy(p);
+  return status;
+}
+
+/* ---- choosing */
+
+static bool is_depthwise(const struct sides *s, int group) {
+  return group > 1 && s->w->dim[1] == 1 && s->x->dim[1] == group;
+}
+
+/* In which order the candidates are tried; the list ends with CHOICES. */
+static void order(const struct sides *s, int group, enum choice list[CHOICES + 1]) {
+  int n = 0;
+  bool plain = s->x->layout == FG_PLAIN && s->y->layout == FG_PLAIN;
+  bool free_first = plain && is_depthwise(s, group) && !s->residual;
+  if (free_first)
+    list[n++] = FREE;
+  list[n++] = AS_GIVEN;
+  if (s->direction == FG_DNNL_GRAD_INPUT && !plain)
+    list[n++] = PLAIN_Y;
+  if (s->direction == FG_DNNL_GRAD_INPUT)
+    list[n++] = FREE_Y;
+  if (!free_first && !s->residual)
+    list[n++] = FREE;
+  list[n] = CHOICES;
+}
+
+static double seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void *zeros(size_t bytes) {
+  void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
+  if (memory)
+    memset(memory, 0, (bytes + 64) / 64 * 64);
+  return memory;
+}
+
+#define MEASURE_SECONDS 0.03
+
+/* Best time of a few runs on zeros; infinite where it cannot be run. */
+static double measure(const struct fg_dnnl_primitive *p, const struct sides *s) {
+  void *data[3] = {zeros(fg_bytes(s->y)), zeros(fg_bytes(s->w)), zeros(fg_bytes(s->x))};
+  void *scratch = zeros(p->scratch_bytes);
+  double best = INFINITY, spent = 0;
+  if (data[0] && data[1] && data[2] && scratch)
+    for (int i = 0; i < 5 && (i < 2 || spent < MEASURE_SECONDS); i++) {
+      double start = seconds();
+      if (fg_dnnl_primitive_run(p, data, scratch) != FGSM_OK)
+        break;
+      double took = seconds() - start;
+      spent += took;
+      best = took < best ? took : best;
+    }
+  free(scratch);
+  for (int i = 0; i < 3; i++)
+    free(data[i]);
+  return best;
+}
+
+#define MEASURE_FLOPS 2e7 /* from here on a few runs are worth their time */
+
+static bool worth_measuring(const struct sides *s, int group) {
+  double flops = 2.0 * (double)fg_count(s->y) * (double)fg_cpu_span(s->w, 1, 4);
+  return s->direction == FG_DNNL_GRAD_INPUT && s->x->layout == FG_PLAIN && group == 1 &&
+         s->x->dim[1] < 16 && flops >= MEASURE_FLOPS;
+}
+
+static fgsm_status fastest(struct fg_cpu_device *device, struct fg_call *call,
+                           const struct sides *s, const enum choice *list,
+                           struct fg_dnnl_primitive *p) {
+  int choice = recall(device->choices, call);
+  bool slow;
+  if (choice >= 0)
+    return build(device, call, s, (enum choice)choice, p, &slow);
+  double best = INFINITY;
+  fgsm_status status = FG_FAIL(UNSUPPORTED, "cpu: oneDNN has no such %s", fg_op_name(call->op));
+  for (; *list != CHOICES; list++) {
+    struct fg_dnnl_primitive trial = {0};
+    fgsm_status built = build(device, call, s, *list, &trial, &slow);
+    if (built != FGSM_OK && built != FGSM_UNSUPPORTED) {
+      fg_dnnl_primitive_destroy(p);
+      return built;
+    }
+    if (built != FGSM_OK)
+      continue;
+    double took = slow ? INFINITY : measure(&trial, s);
+    if (status != FGSM_OK || took < best) {
+      fg_dnnl_primitive_destroy(p);
+      *p = trial;
+      best = took;
+      choice = (int)*list;
+      status = FGSM_OK;
+    } else {
+      fg_dnnl_primitive_destroy(&trial);
+    }
+  }
+  if (status == FGSM_OK)
+    remember(device->choices, call, choice);
+  return status;
+}
+
+static fgsm_status first_good(struct fg_cpu_device *device, const struct fg_call *call,
+                              const struct sides *s, const enum choice *list,
+                              struct fg_dnnl_primitive *p) {
+  fgsm_status status = FGSM_OK;
+  int fallback = -1;
+  bool slow;
+  for (const enum choice *c = list; *c != CHOICES; c++) {
+    status = build(device, call, s, *c, p, &slow);
+    if (status == FGSM_OK && !slow)
+      return FGSM_OK;
+    if (status != FGSM_OK && status != FGSM_UNSUPPORTED)
+      return status;
+    if (status == FGSM_OK && fallback < 0)
+      fallback = (int)*c;
+    fg_dnnl_primitive_destroy(p);
+  }
+  if (fallback < 0)
+    return status;
+  /* Right but unoptimised. Without a fusion there is more to choose from. */
+  if (s->residual || call->attrs->conv.act.kind != FG_UNARY_identity)
+    return FG_FAIL(UNSUPPORTED, "cpu: oneDNN fuses this convolution in its reference loop only");
+  return build(device, call, s, (enum choice)fallback, p, &slow);
+}
+
+/* ---- the kernels */
+
+struct conv_state {
+  struct fg_dnnl_primitive primitive;
+  bool empty; /* nothing to sum over: the output is zero, or has no elements */
+};
+
+static fgsm_status check(const struct fg_call *call, const struct sides *s) {
+  const struct fg_conv_attrs *a = &call->attrs->conv;
+  FG_TRY(fg_cpu_need_f32(call, call->n_in, 1));
+  if (a->spatial != 2 || s->x->rank != 4 || s->w->rank != 4 || s->y->rank != 4)
+    return FG_FAIL(UNSUPPORTED, "cpu: %s is two-dimensional", fg_op_name(call->op));
+  for (int i = 0; i < 2; i++)
+    if (a->pad_lo[i] < 0 || a->pad_hi[i] < 0)
+      return FG_FAIL(UNSUPPORTED, "cpu: %s with negative padding", fg_op_name(call->op));
+  if (s->w->layout != FG_PLAIN)
+    return FG_FAIL(UNSUPPORTED, "cpu: convolution weights lie plainly");
+  if (s->residual && (!fg_same_shape(s->residual, s->y) || s->residual->layout != s->y->layout))
+    return FG_FAIL(UNSUPPORTED, "cpu: a fused residual has the result's shape and layout");
+  return FGSM_OK;
+}
+
+static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
+  struct fg_cpu_device *device = (struct fg_cpu_device *)base;
+  struct sides s = sides_of(call);
+  FG_TRY(check(call, &s));
+  struct conv_state *state = calloc(1, sizeof *state);
+  if (!state)
+    return FG_FAIL(MEMORY, "no memory for a convolution's state");
+  fgsm_status status = FGSM_OK;
+  state->empty = fg_count(s.x) == 0 || fg_count(s.y) == 0 || fg_count(s.w) == 0;
+  if (state->empty) {
+    if (s.direction == FG_DNNL_FORWARD && fg_count(s.y) != 0)
+      status = FG_FAIL(UNSUPPORTED, "cpu: a convolution over no channels");
+  } else {
+    enum choice list[CHOICES + 1];
+    int group = call->attrs->conv.group;
+    order(&s, group, list);
+    status = worth_measuring(&s, group) ? fastest(device, call, &s, list, &state->primitive)
+                                        : first_good(device, call, &s, list, &state->primitive);
+  }
+  if (status != FGSM_OK) {
+    free(state);
+    return status;
+  }
+  call->scratch_bytes = state->primitive.scratch_bytes;
+  call->state = state;
+  return FGSM_OK;
+}
+
+static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
+  (void)stream;
+  const struct conv_state *state = call->state;
+  if (state->empty) {
+    if (fg_bytes(&call->out[0]))
+      memset(call->out[0].data, 0, fg_bytes(&call->out[0]));
+    return FGSM_OK;
+  }
+  void *data[FG_DNNL_MAX_OPERANDS] = {call->in[0].data, call->in[1].data, call->out[0].data};
+  int n = 3;
+  for (int i = 2; i < call->n_in; i++)
+    if (fg_cpu_present(&call->in[i]))
+      data[n++] = call->in[i].data;
+  return fg_dnnl_primitive_run(&state->primitive, data, scratch);
+}
+
+static void release(struct fg_call *call) {
+  struct conv_state *state = call->state;
+  if (!state)
+    return;
+  fg_dnnl_primitive_destroy(&state->primitive);
+  free(state);
+  call->state = NULL;
+}
+
+const struct fg_kernel fg_cpu_conv = {prepare, run, release};
+const struct fg_kernel fg_cpu_conv_grad_input = {prepare, run, release};
+const struct fg_kernel fg_cpu_conv_grad_weight = {prepare, run, release};

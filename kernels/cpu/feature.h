@@ -1,0 +1,53 @@
+/* What the attack's kernels share: a sample's features in tiles, per-feature operands (mask,
+ * eps_map) as floats whatever their type, numbers of run time, and moves to neighbouring floats.
+ *
+ * A sample is computed by one thread, in one order, from its own numbers only: the result is the
+ * same for any thread count and any place in the batch. */
+#ifndef FG_CPU_FEATURE_H
+#define FG_CPU_FEATURE_H
+
+#include "cpu.h"
+#include "vmath.h"
+
+#define FG_CPU_TILE 1024
+
+/* Features of one sample of x [N, ...]. */
+static inline int64_t fg_cpu_features(const struct fg_tensor *x) {
+  return fg_cpu_span(x, 1, x->rank);
+}
+
+/* Input i as a per-feature operand, NULL where it is absent. */
+static inline const struct fg_tensor *fg_cpu_optional(const struct fg_call *call, int i) {
+  return i < call->n_in && fg_cpu_present(&call->in[i]) ? &call->in[i] : NULL;
+}
+
+/* FGSM_UNSUPPORTED unless eps_map is float32, mask float32, uint8 or bool (or absent), both of a
+ * sample's shape, and params are doubles. */
+fgsm_status fg_cpu_check_features(const struct fg_call *call, const struct fg_tensor *x,
+                                  int eps_map, int mask, int params) FGSM_MUST_USE;
+
+/* to[j] = 1 where the mask lets feature from + j go, else 0; 1 without a mask. */
+void fg_cpu_load_mask(const struct fg_tensor *mask, int64_t from, int64_t n, float *to);
+
+/* to[j] = eps of feature from + j; `eps` without a map. */
+void fg_cpu_load_eps(const struct fg_tensor *map, double eps, int64_t from, int64_t n, double *to);
+
+/* The float beside y, toward plus (up) or minus infinity. y is no NaN. */
+FG_INLINE float fg_cpu_beside(float y, bool up) {
+  int32_t bits = fg_float_to_bits(y);
+  bool away = (bits < 0) != up;
+  int32_t zero = up ? 1 : (int32_t)0x80000001u;
+  int32_t moved = away ? bits + 1 : bits - 1;
+  return fg_bits_to_float(y == 0 ? zero : moved);
+}
+
+/* v rounded to a float within [lo, hi]; lo <= hi, bounds that no float lies between aside. */
+FG_INLINE float fg_cpu_into_box(double v, double lo, double hi) {
+  v = v > hi ? hi : v < lo ? lo : v;
+  float y = (float)v;
+  y = (double)y > hi ? fg_cpu_beside(y, false) : y;
+  y = (double)y < lo ? fg_cpu_beside(y, true) : y;
+  return y;
+}
+
+#endif

@@ -1,0 +1,174 @@
+/* loss: per sample, its value, its gradient and the prediction (attrs.h has the formulas). A sample
+ * with a NaN logit has a NaN loss, a NaN gradient and prediction -1; a label out of range has NaN
+ * loss and a zero gradient. Exponentials are floats, their sums double. */
+#include "cpu.h"
+
+#include <math.h>
+
+#include "vmath.h"
+
+enum { DLOGITS, LOSS, PREDICTION };
+
+struct loss {
+  const struct fg_loss_attrs *attrs;
+  const float *z;
+  const int32_t *labels;
+  float *d, *loss; /* NULL where not wanted */
+  int32_t *prediction;
+  int64_t k;
+};
+
+/* The first largest of z apart from places a and b (-1: none); -1 if there is none. */
+static int64_t largest(const float *z, int64_t k, int64_t a, int64_t b) {
+  int64_t top = -1;
+  for (int64_t j = 0; j < k; j++)
+    if (j != a && j != b && (top < 0 || z[j] > z[top]))
+      top = j;
+  return top;
+}
+
+FG_CLONES static bool has_nan(const float *z, int64_t k) {
+  int broken = 0;
+#pragma omp simd reduction(| : broken)
+  for (int64_t j = 0; j < k; j++)
+    broken |= z[j] != z[j];
+  return broken;
+}
+
+FG_CLONES static double sum_exp(const float *z, int64_t k, float top) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < k; j++)
+    sum += fg_vexpf(z[j] - top);
+  return sum;
+}
+
+FG_CLONES static void put_exp(const float *z, float *d, int64_t k, float top, float share) {
+#pragma omp simd
+  for (int64_t j = 0; j < k; j++)
+    d[j] = fg_vexpf(z[j] - top) * share;
+}
+
+FG_CLONES static double sum_of(const float *d, int64_t k) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < k; j++)
+    sum += d[j];
+  return sum;
+}
+
+static double cross_entropy(const float *z, int64_t k, int64_t y, bool parity, float *d) {
+  int64_t first = largest(z, k, -1, -1);
+  double sum = sum_exp(z, k, z[first]);
+  if (d && parity) {
+    put_exp(z, d, k, z[first], (float)(1 / sum));
+    d[y] -= 1;
+  } else if (d && k > 1) {
+    put_exp(z, d, k, z[largest(z, k, y, -1)], 1.0f);
+    d[y] = 0; /* it may be infinite; the sum is of the others */
+    d[y] = (float)-sum_of(d, k);
+  } else if (d) {
+    d[y] = 0;
+  }
+  return log(sum) + ((double)z[first] - z[y]);
+}
+
+static void clear(float *d, int64_t k, float value) {
+  for (int64_t j = 0; j < k; j++)
+    d[j] = value;
+}
+
+static double margin(const float *z, int64_t k, int64_t y, float *d) {
+  int64_t other = largest(z, k, y, -1);
+  if (d) {
+    clear(d, k, 0);
+    d[other] = 1;
+    d[y] = -1;
+  }
+  return (double)z[other] - z[y];
+}
+
+/* -u / v with u = z_y - z_other and v = z_(1) - z_(3) + 1e-12. Up to four of its terms meet in one
+ * place, so they are added up in double before they are rounded. */
+static double difference_of_logits_ratio(const float *z, int64_t k, int64_t y, float *d) {
+  int64_t other = largest(z, k, y, -1), first = largest(z, k, -1, -1);
+  int64_t third = largest(z, k, first, largest(z, k, first, -1));
+  double u = (double)z[y] - z[other], v = (double)z[first] - z[third] + 1e-12;
+  if (d) {
+    const int64_t at[4] = {y, other, first, third};
+    const double term[4] = {-1 / v, 1 / v, u / v / v, -(u / v / v)};
+    clear(d, k, 0);
+    for (int i = 0; i < 4; i++) {
+      double sum = 0;
+      for (int j = 0; j < 4; j++)
+        sum += at[j] == at[i] ? term[j] : 0;
+      d[at[i]] = (float)sum;
+    }
+  }
+  return -u / v;
+}
+
+static double sample(const struct fg_loss_attrs *a, const float *z, int64_t k, int64_t y,
+                     bool broken, float *d) {
+  if (y < 0 || y >= k || broken) {
+    if (d)
+      clear(d, k, y < 0 || y >= k ? 0.0f : NAN);
+    return NAN;
+  }
+  double loss = a->kind == FG_LOSS_ce       ? cross_entropy(z, k, y, a->parity, d)
+                : a->kind == FG_LOSS_margin ? margin(z, k, y, d)
+                                            : difference_of_logits_ratio(z, k, y, d);
+  for (int64_t j = 0; d && a->targeted && j < k; j++)
+    d[j] = -d[j];
+  return loss;
+}
+
+static void samples(const void *ctx, int64_t begin, int64_t end) {
+  const struct loss *c = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const float *z = c->z + i * c->k;
+    bool broken = has_nan(z, c->k);
+    if (c->d || c->loss) {
+      double loss = sample(c->attrs, z, c->k, c->labels[i], broken, c->d ? c->d + i * c->k : NULL);
+      if (c->loss)
+        c->loss[i] = (float)loss;
+    }
+    if (c->prediction)
+      c->prediction[i] = broken ? -1 : (int32_t)largest(z, c->k, -1, -1);
+  }
+}
+
+static void *optional(const struct fg_call *call, int i) {
+  return i < call->n_out && fg_cpu_present(&call->out[i]) ? call->out[i].data : NULL;
+}
+
+static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
+  (void)device;
+  const struct fg_tensor *z = &call->in[0];
+  FG_TRY(fg_cpu_need_f32(call, 1, call->n_out < 2 ? call->n_out : 2));
+  FG_TRY(fg_cpu_need_plain(call));
+  enum fg_loss_kind kind = call->attrs->loss.kind;
+  int64_t least = kind == FG_LOSS_ce ? 1 : kind == FG_LOSS_margin ? 2 : 3;
+  if (z->rank != 2 || call->in[1].type != FG_I32)
+    return FG_FAIL(UNSUPPORTED, "cpu: loss takes logits [N, K] and int32 labels");
+  if (z->dim[1] < least)
+    return FG_FAIL(UNSUPPORTED, "cpu: %lld classes; this loss needs %lld", (long long)z->dim[1],
+                   (long long)least);
+  return FGSM_OK;
+}
+
+static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
+  (void)scratch, (void)stream;
+  const struct fg_tensor *z = &call->in[0];
+  struct loss c = {.attrs = &call->attrs->loss,
+                   .z = z->data,
+                   .labels = call->in[1].data,
+                   .d = optional(call, DLOGITS),
+                   .loss = optional(call, LOSS),
+                   .prediction = optional(call, PREDICTION),
+                   .k = z->dim[1]};
+  fg_cpu_parallel(z->dim[0], 1, 30 + 3 * (double)c.k, samples, &c);
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_cpu_loss = {prepare, run, NULL};

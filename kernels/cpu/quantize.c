@@ -1,0 +1,160 @@
+/* quantize, keep_best: bytes that keep to the ball and what they cost; the best sample so far. One
+ * thread computes a sample, in one order. */
+#include "feature.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- quantize */
+
+enum { X, START, PARAMS };
+
+struct quantize {
+  const float *x, *x0;
+  uint8_t *q;
+  float *stats;
+  int64_t n; /* features */
+  double eps;
+  bool ball;
+};
+
+FG_INLINE double clamp(double v, double lo, double hi) {
+  v = v > lo ? v : lo;
+  return v >= hi ? hi : v;
+}
+
+/* The byte nearest to 255 x in the ball and in 0..255; nearest to x0 where there is none. Halves go
+ * up, NaN to 0. */
+FG_INLINE double byte_of(double x, double x0, double eps, bool ball) {
+  double lo = ball ? ceil(255 * (x0 - eps) - 1e-9) : 0;
+  double hi = ball ? floor(255 * (x0 + eps) + 1e-9) : 255;
+  lo = lo > 0 ? lo : 0;
+  hi = hi < 255 ? hi : 255;
+  bool possible = (lo <= hi) & (x == x);
+  double from = clamp(floor(255 * x0 + 0.5), 0, 255);
+  return possible ? clamp(floor(255 * x + 0.5), lo, hi) : from;
+}
+
+/* One tile: bytes, and how far each is from x0. */
+FG_CLONES static void quantize_tile(const float *x, const float *x0, double eps, bool ball,
+                                    uint8_t *restrict q, double *restrict distance, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    double v = byte_of(x[i], x0[i], eps, ball);
+    q[i] = (uint8_t)(int32_t)v;
+    distance[i] = fabs(v / 255 - x0[i]);
+  }
+}
+
+FG_CLONES static void measure_tile(const double *distance, int64_t n, double *most,
+                                   double *squares) {
+  double top = *most, sum = 0;
+  for (int64_t i = 0; i < n; i++)
+    top = distance[i] > top ? distance[i] : top;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; i++)
+    sum += distance[i] * distance[i];
+  *most = top;
+  *squares += sum;
+}
+
+static void quantize_sample(const struct quantize *c, int64_t s) {
+  double most = 0, squares = 0, distance[FG_CPU_TILE];
+  for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
+    int64_t n = c->n - from < FG_CPU_TILE ? c->n - from : FG_CPU_TILE, at = s * c->n + from;
+    quantize_tile(c->x + at, c->x0 + at, c->eps, c->ball, c->q + at, distance, n);
+    measure_tile(distance, n, &most, &squares);
+  }
+  if (c->stats) {
+    c->stats[s * 2] = (float)most;
+    c->stats[s * 2 + 1] = (float)sqrt(squares);
+  }
+}
+
+static void quantize_samples(const void *ctx, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; i++)
+    quantize_sample(ctx, i);
+}
+
+static fgsm_status prepare_quantize(struct fg_call *call, struct fg_device *device) {
+  (void)device;
+  const struct fg_tensor *x = &call->in[X];
+  FG_TRY(fg_cpu_need_f32(call, 2, 0));
+  FG_TRY(fg_cpu_check_features(call, x, FG_MAX_IN, FG_MAX_IN, PARAMS));
+  if (!fg_same_shape(x, &call->in[START]) || call->out[0].type != FG_U8)
+    return FG_FAIL(UNSUPPORTED, "cpu: quantize: x and x0 have one shape, q is uint8");
+  return FGSM_OK;
+}
+
+static fgsm_status run_quantize(const struct fg_call *call, void *scratch, void *stream) {
+  (void)scratch, (void)stream;
+  const struct fg_tensor *x = &call->in[X];
+  const struct fg_step_attrs *a = &call->attrs->step;
+  struct quantize c = {.x = x->data,
+                       .x0 = call->in[START].data,
+                       .q = call->out[0].data,
+                       .stats = call->n_out > 1 && fg_cpu_present(&call->out[1]) ? call->out[1].data
+                                                                                 : NULL,
+                       .n = fg_cpu_features(x),
+                       .eps = ((const double *)call->in[PARAMS].data)[FG_PARAM_eps],
+                       .ball = a->project && a->norm == FG_NORM_linf};
+  fg_cpu_parallel(x->dim[0], 1, 20 + 2 * (double)c.n, quantize_samples, &c);
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_cpu_quantize = {prepare_quantize, run_quantize, NULL};
+
+/* ---- keep_best */
+
+enum { NOW, LOSS, PREDICTION, LABELS, BEST_X, BEST_LOSS, BEST_SUCCESS };
+
+static fgsm_status prepare_keep_best(struct fg_call *call, struct fg_device *device) {
+  (void)device;
+  const struct fg_tensor *in = call->in;
+  FG_TRY(fg_cpu_need_plain(call));
+  if (in[NOW].rank < 1 || in[NOW].type != in[BEST_X].type ||
+      !fg_same_shape(&in[NOW], &in[BEST_X]) || in[LOSS].type != FG_F32 ||
+      in[BEST_LOSS].type != FG_F32 || in[PREDICTION].type != FG_I32 || in[LABELS].type != FG_I32 ||
+      in[BEST_SUCCESS].type != FG_U8)
+    return FG_FAIL(UNSUPPORTED, "cpu: keep_best of such operands");
+  return FGSM_OK;
+}
+
+/* A sample without a prediction or a label is never a success, and NaN is no loss. */
+static bool is_better(const struct fg_call *call, int64_t i, bool success) {
+  const struct fg_tensor *in = call->in;
+  bool before = ((const uint8_t *)in[BEST_SUCCESS].data)[i] != 0;
+  float loss = ((const float *)in[LOSS].data)[i], best = ((const float *)in[BEST_LOSS].data)[i];
+  if (success != before)
+    return success;
+  if (isnan(loss) || isnan(best))
+    return !isnan(loss);
+  return call->attrs->keep_best.targeted ? loss < best : loss > best;
+}
+
+static void keep_samples(const void *ctx, int64_t begin, int64_t end) {
+  const struct fg_call *call = ctx;
+  const struct fg_tensor *in = call->in;
+  int64_t bytes = fg_cpu_features(&in[NOW]) * (int64_t)fg_type_size(in[NOW].type);
+  for (int64_t i = begin; i < end; i++) {
+    int32_t prediction = ((const int32_t *)in[PREDICTION].data)[i];
+    int32_t label = ((const int32_t *)in[LABELS].data)[i];
+    bool hit = prediction == label;
+    bool success = prediction >= 0 && label >= 0 && (call->attrs->keep_best.targeted ? hit : !hit);
+    if (!is_better(call, i, success))
+      continue;
+    if (bytes > 0)
+      memcpy((char *)in[BEST_X].data + i * bytes, (const char *)in[NOW].data + i * bytes,
+             (size_t)bytes);
+    ((float *)in[BEST_LOSS].data)[i] = ((const float *)in[LOSS].data)[i];
+    ((uint8_t *)in[BEST_SUCCESS].data)[i] = success;
+  }
+}
+
+static fgsm_status run_keep_best(const struct fg_call *call, void *scratch, void *stream) {
+  (void)scratch, (void)stream;
+  const struct fg_tensor *x = &call->in[NOW];
+  fg_cpu_parallel(x->dim[0], 1, 10 + 0.3 * (double)fg_cpu_features(x), keep_samples, call);
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_cpu_keep_best = {prepare_keep_best, run_keep_best, NULL};

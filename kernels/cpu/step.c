@@ -1,0 +1,328 @@
+/* step: one step of the attack and back into what is allowed (attrs.h has the formulas).
+ *
+ * What it promises: x' lies in the box, and for linf |x' - x0| <= eps in real arithmetic; the box
+ * wins over the ball where x0 itself lies outside of it by more than eps. Both are made true by
+ * moving to a neighbouring float, never by a tolerance. Arithmetic is in double. A sample is walked
+ * in tiles, more than once: to measure g, to find the length of the step and of what must be
+ * projected, to move; the numbers between are worked out again rather than stored. */
+#include "feature.h"
+
+#include <math.h>
+
+enum { X0, X, G, M, EPS_MAP, MASK, PARAMS };
+enum { NEXT, M_NEXT, STATS };
+
+struct step {
+  const struct fg_tensor *eps_map, *mask;
+  const double *params;
+  const float *x0, *x, *g, *m;
+  float *next, *m_next, *stats;
+  int64_t n; /* features */
+  struct fg_step_attrs attrs;
+};
+
+/* What is known of one sample after it was measured. */
+struct sample {
+  const struct step *c;
+  const float *x0, *x, *g, *m;
+  double sum, mean; /* of |g| */
+  int64_t zeros, free, broken;
+  double most, length;      /* of |g'|: the largest; the l2 norm over the largest */
+  int64_t top;              /* where the largest is, first */
+  double shrink, threshold; /* projection: l2 scales by the first, l1 cuts by the second */
+};
+
+struct tile {
+  float free[FG_CPU_TILE];
+  double g[FG_CPU_TILE]; /* masked; then with momentum; then the direction */
+  double eps[FG_CPU_TILE], d[FG_CPU_TILE];
+};
+
+static int64_t tile_size(const struct step *c, int64_t from) {
+  return c->n - from < FG_CPU_TILE ? c->n - from : FG_CPU_TILE;
+}
+
+/* ---- measuring */
+
+FG_CLONES static void measure_tile(const float *g, const float *free_places, int64_t n,
+                                   struct sample *s) {
+  double sum = 0;
+  int32_t zeros = 0, count = 0, broken = 0;
+#pragma omp simd reduction(+ : sum, zeros, count, broken)
+  for (int64_t i = 0; i < n; i++) {
+    bool is_free = free_places[i] != 0;
+    float v = is_free ? g[i] : 0.0f, size = fabsf(v);
+    sum += size;
+    count += is_free;
+    zeros += is_free & (v == 0);
+    broken += !(size <= 0x1.fffffep127f);
+  }
+  s->sum += sum;
+  s->zeros += zeros;
+  s->free += count;
+  s->broken += broken;
+}
+
+static void measure(struct sample *s, struct tile *t) {
+  const struct step *c = s->c;
+  for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
+    int64_t n = tile_size(c, from);
+    fg_cpu_load_mask(c->mask, from, n, t->free);
+    measure_tile(s->g + from, t->free, n, s);
+  }
+  s->mean = c->n > 0 ? s->sum / (double)c->n : 0;
+}
+
+/* ---- g with mask and momentum */
+
+FG_CLONES static void blend(const float *g, const float *m, const float *free_places, double decay,
+                            double mean, double *to, int64_t n) {
+  if (!m) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+      to[i] = free_places[i] != 0 ? g[i] : 0.0f;
+    return;
+  }
+  double divisor = mean > 0 ? mean : 1;
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++)
+    to[i] = decay * m[i] + (free_places[i] != 0 ? (double)g[i] : 0.0) / divisor;
+}
+
+static void load_gradient(const struct sample *s, int64_t from, int64_t n, struct tile *t) {
+  const struct step *c = s->c;
+  fg_cpu_load_mask(c->mask, from, n, t->free);
+  blend(s->g + from, s->m ? s->m + from : NULL, t->free, c->params[FG_PARAM_decay], s->mean, t->g,
+        n);
+}
+
+/* The largest |g'| and its place; then the l2 norm in units of it, which cannot overflow. */
+static void find_length(struct sample *s, struct tile *t) {
+  const struct step *c = s->c;
+  for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
+    int64_t n = tile_size(c, from);
+    load_gradient(s, from, n, t);
+    for (int64_t i = 0; i < n; i++)
+      if (fabs(t->g[i]) > s->most) {
+        s->most = fabs(t->g[i]);
+        s->top = from + i;
+      }
+  }
+  double squares = 0;
+  for (int64_t from = 0; s->most > 0 && from < c->n; from += FG_CPU_TILE) {
+    int64_t n = tile_size(c, from);
+    load_gradient(s, from, n, t);
+    for (int64_t i = 0; i < n; i++)
+      squares += t->g[i] / s->most * (t->g[i] / s->most);
+  }
+  s->length = sqrt(squares);
+}
+
+/* ---- directions and projections; t->d becomes x + alpha * direction - x0 */
+
+static void load_move(const struct sample *s, int64_t from, int64_t n, struct tile *t) {
+  const struct step *c = s->c;
+  double eps = c->params[FG_PARAM_eps], alpha = c->params[FG_PARAM_alpha];
+  load_gradient(s, from, n, t);
+  fg_cpu_load_eps(c->eps_map, eps, from, n, t->eps);
+  for (int64_t i = 0; i < n; i++) {
+    double a = !c->eps_map ? alpha : eps > 0 ? alpha * (t->eps[i] / eps) : 0, direction;
+    if (c->attrs.norm == FG_NORM_l2)
+      direction = s->most > 0 ? t->g[i] / s->most / s->length : 0;
+    else
+      direction = from + i != s->top ? 0 : t->g[i] > 0 ? 1 : t->g[i] < 0 ? -1 : 0;
+    double moved = s->x[from + i] + (direction == 0 ? 0 : a * direction);
+    t->d[i] = moved - s->x0[from + i];
+  }
+}
+
+static void find_shrink(struct sample *s, struct tile *t) {
+  const struct step *c = s->c;
+  double squares = 0, eps = c->params[FG_PARAM_eps];
+  for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
+    int64_t n = tile_size(c, from);
+    load_move(s, from, n, t);
+    for (int64_t i = 0; i < n; i++)
+      squares += t->d[i] * t->d[i];
+  }
+  double length = sqrt(squares);
+  s->shrink = length > eps ? eps / length : 1;
+}
+
+/* Duchi et al. 2008: the theta for which sum max(|d| - theta, 0) = eps, found by Michelot's
+ * iteration (1986): theta over those still above it only grows, and stands still after finitely
+ * many turns. */
+static void find_threshold(struct sample *s, struct tile *t) {
+  const struct step *c = s->c;
+  double eps = c->params[FG_PARAM_eps], theta = 0;
+  for (int64_t above = -1;;) {
+    double sum = 0;
+    int64_t count = 0;
+    for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
+      int64_t n = tile_size(c, from);
+      load_move(s, from, n, t);
+      for (int64_t i = 0; i < n; i++)
+        if (fabs(t->d[i]) > theta) {
+          sum += fabs(t->d[i]);
+          count++;
+        }
+    }
+    if (count == 0 || count == above || (above < 0 && sum <= eps))
+      break;
+    theta = (sum - eps) / (double)count;
+    above = count;
+  }
+  s->threshold = theta;
+}
+
+/* ---- moving */
+
+/* Whether |y - x0| <= eps in real arithmetic: d + rest is exactly y - x0 (Knuth's two-sum). */
+FG_INLINE bool is_within(double y, double x0, double eps) {
+  double d = y - x0, t = d - y, rest = (y - (d - t)) - (x0 + t);
+  bool below = (d < eps) | ((d == eps) & (rest <= 0));
+  bool above = (d > -eps) | ((d == -eps) & (rest >= 0));
+  return below & above;
+}
+
+/* The float nearest to v within eps of x0; x0 itself where neither v's float nor the next two
+ * toward x0 are (eps below a rounding step, or no number at all). */
+FG_INLINE float hold(double v, float x0, double eps) {
+  double from = x0, most = from + eps, least = from - eps;
+  v = v > most ? most : v < least ? least : v;
+  float a = (float)v, b = fg_cpu_beside(a, a < x0), c = fg_cpu_beside(b, b < x0);
+  float y = is_within(c, from, eps) ? c : x0;
+  y = is_within(b, from, eps) ? b : y;
+  return is_within(a, from, eps) ? a : y;
+}
+
+FG_CLONES static void move_linf(const struct sample *s, const struct tile *t, int64_t from,
+                                int64_t n) {
+  const struct step *c = s->c;
+  const float *x0 = s->x0 + from, *x = s->x + from;
+  const double *g = t->g, *radius = t->eps;
+  float *next = c->next + (x0 - c->x0);
+  double eps = c->params[FG_PARAM_eps], alpha = c->params[FG_PARAM_alpha];
+  double lo = c->params[FG_PARAM_lo], hi = c->params[FG_PARAM_hi];
+  bool mapped = c->eps_map, project = c->attrs.project;
+  double divisor = eps > 0 ? eps : 1, length = eps > 0 || !mapped ? alpha : 0;
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) {
+    double a = mapped ? length * (radius[i] / divisor) : length;
+    double v = x[i] + (g[i] > 0 ? a : g[i] < 0 ? -a : 0.0);
+    v = project ? hold(v, x0[i], radius[i]) : v;
+    next[i] = fg_cpu_into_box(v, lo, hi);
+  }
+}
+
+static void move_other(const struct sample *s, const struct tile *t, int64_t from, int64_t n) {
+  const struct step *c = s->c;
+  const float *x0 = s->x0 + from;
+  float *next = c->next + (x0 - c->x0);
+  double lo = c->params[FG_PARAM_lo], hi = c->params[FG_PARAM_hi];
+  for (int64_t i = 0; i < n; i++) {
+    double d = t->d[i];
+    if (c->attrs.project && c->attrs.norm == FG_NORM_l2)
+      d *= s->shrink;
+    else if (c->attrs.project)
+      d = copysign(fmax(fabs(d) - s->threshold, 0), d);
+    next[i] = fg_cpu_into_box(x0[i] + d, lo, hi);
+  }
+}
+
+static void move(const struct sample *s, struct tile *t) {
+  const struct step *c = s->c;
+  for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
+    int64_t n = tile_size(c, from);
+    if (c->attrs.norm == FG_NORM_linf) {
+      load_gradient(s, from, n, t);
+      fg_cpu_load_eps(c->eps_map, c->params[FG_PARAM_eps], from, n, t->eps);
+      move_linf(s, t, from, n);
+    } else {
+      load_move(s, from, n, t);
+      move_other(s, t, from, n);
+    }
+    for (int64_t i = 0; c->m_next && i < n; i++)
+      c->m_next[(s->x0 - c->x0) + from + i] = (float)t->g[i];
+  }
+}
+
+/* ---- the kernel */
+
+static void one_sample(const struct step *c, int64_t i) {
+  struct tile t;
+  int64_t at = i * c->n;
+  struct sample s = {.c = c,
+                     .x0 = c->x0 + at,
+                     .x = c->x + at,
+                     .g = c->g + at,
+                     .m = c->m ? c->m + at : NULL,
+                     .shrink = 1};
+  measure(&s, &t);
+  if (c->stats) {
+    c->stats[i * 3] = (float)s.sum;
+    c->stats[i * 3 + 1] = s.free ? (float)((double)s.zeros / (double)s.free) : 1.0f;
+    c->stats[i * 3 + 2] = (float)s.broken;
+  }
+  if (s.broken) {
+    for (int64_t j = at; j < at + c->n; j++) {
+      c->next[j] = c->x0[j];
+      if (c->m_next)
+        c->m_next[j] = 0;
+    }
+    return;
+  }
+  if (c->attrs.norm != FG_NORM_linf)
+    find_length(&s, &t);
+  if (c->attrs.norm == FG_NORM_l2 && c->attrs.project)
+    find_shrink(&s, &t);
+  if (c->attrs.norm == FG_NORM_l1 && c->attrs.project)
+    find_threshold(&s, &t);
+  move(&s, &t);
+}
+
+static void samples(const void *ctx, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; i++)
+    one_sample(ctx, i);
+}
+
+static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
+  (void)device;
+  const struct fg_tensor *x0 = &call->in[X0];
+  FG_TRY(fg_cpu_need_f32(call, 4, call->n_out));
+  FG_TRY(fg_cpu_check_features(call, x0, EPS_MAP, MASK, PARAMS));
+  for (int i = X; i <= M; i++)
+    if (fg_cpu_present(&call->in[i]) && !fg_same_shape(x0, &call->in[i]))
+      return FG_FAIL(UNSUPPORTED, "cpu: step: input %d has another shape than x0", i);
+  if (call->n_out > M_NEXT && fg_cpu_present(&call->out[M_NEXT]) && !fg_cpu_present(&call->in[M]))
+    return FG_FAIL(UNSUPPORTED, "cpu: step: no momentum to continue");
+  return FGSM_OK;
+}
+
+static float *out(const struct fg_call *call, int i) {
+  return i < call->n_out && fg_cpu_present(&call->out[i]) ? call->out[i].data : NULL;
+}
+
+static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
+  (void)scratch, (void)stream;
+  const struct fg_tensor *x0 = &call->in[X0];
+  struct step c = {
+    .eps_map = fg_cpu_optional(call, EPS_MAP),
+    .mask = fg_cpu_optional(call, MASK),
+    .params = call->in[PARAMS].data,
+    .x0 = x0->data,
+    .x = call->in[X].data,
+    .g = call->in[G].data,
+    .m = fg_cpu_present(&call->in[M]) ? call->in[M].data : NULL,
+    .next = out(call, NEXT),
+    .m_next = out(call, M_NEXT),
+    .stats = out(call, STATS),
+    .n = fg_cpu_features(x0),
+    .attrs = call->attrs->step
+  };
+  double each = c.attrs.norm == FG_NORM_linf ? 3 : 15;
+  fg_cpu_parallel(x0->dim[0], 1, 50 + each * (double)c.n, samples, &c);
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_cpu_step = {prepare, run, NULL};

@@ -1,0 +1,10 @@
+/* Activations that other kernels apply to rows which are still in cache. */
+#ifndef FG_CPU_UNARY_H
+#define FG_CPU_UNARY_H
+
+#include "cpu.h"
+
+/* y[i] = f(y[i]) for i in [0, n). */
+void fg_cpu_act(const struct fg_unary_attrs *act, float *y, int64_t n);
+
+#endif

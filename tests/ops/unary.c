@@ -1,0 +1,127 @@
+/* unary, unary_grad. Kinks stand as cases of their own, with PyTorch's values. */
+#include <math.h>
+
+#include "harness.h"
+
+#define KIND(k, al, be)                                                                            \
+  {                                                                                                \
+    .unary = { FG_UNARY_##k, al, be }                                                              \
+  }
+#define VALUE(label, k, al, be, gen, ...)                                                          \
+  {                                                                                                \
+    .name = label, .op = FG_OP_unary, .attrs = KIND(k, al, be), .in = {FG_R(gen, __VA_ARGS__)},    \
+    .out = {                                                                                       \
+      FG_Y(__VA_ARGS__)                                                                            \
+    }                                                                                              \
+  }
+/* from: 0 the slope is a function of x, 1 of y */
+#define SLOPE(label, k, al, be, from, gen, ...)                                                    \
+  {                                                                                                \
+    .name = label, .op = FG_OP_unary_grad, .attrs = KIND(k, al, be),                               \
+    .in = {[from] = FG_R(gen, __VA_ARGS__), [2] = FG_R(FG_NORMAL, __VA_ARGS__)}, .out = {          \
+      FG_Y(__VA_ARGS__)                                                                            \
+    }                                                                                              \
+  }
+#define SUM_SLOPE(label, k, al, be, from, gen, ...)                                                \
+  {                                                                                                \
+    .name = label, .op = FG_OP_unary_grad, .attrs = KIND(k, al, be),                               \
+    .in = {[from] = FG_R(gen, __VA_ARGS__),                                                        \
+           [2] = FG_R(FG_NORMAL, __VA_ARGS__),                                                     \
+           [3] = FG_R(FG_NORMAL, __VA_ARGS__)},                                                    \
+    .out = {                                                                                       \
+      FG_Y(__VA_ARGS__)                                                                            \
+    }                                                                                              \
+  }
+/* f or f' at stated points */
+#define POINTS(label, k, al, be, n, at, ...)                                                       \
+  {                                                                                                \
+    .name = label, .op = FG_OP_unary, .attrs = KIND(k, al, be), .in = {FG_R(at, n)},               \
+    .out = {FG_T(F32, FG_VALUES(__VA_ARGS__), n)}, .flags = FG_CASE_NO_GRADIENT                    \
+  }
+#define KINKS(label, k, al, be, from, n, at, ...)                                                  \
+  {                                                                                                \
+    .name = label, .op = FG_OP_unary_grad, .attrs = KIND(k, al, be),                               \
+    .in = {[from] = FG_R(at, n), [2] = FG_R(FG_VALUES(2), n)}, .out = {                            \
+      FG_T(F32, FG_VALUES(__VA_ARGS__), n)                                                         \
+    }                                                                                              \
+  }
+#define LIST(...) FG_VALUES(__VA_ARGS__)
+#define WHOLE(label, k, type, gen)                                                                 \
+  {                                                                                                \
+    .name = label, .op = FG_OP_unary, .attrs = KIND(k, 0, 0), .in = {FG_T(type, gen, 9)},          \
+    .out = {FG_T(type, FG_NORMAL, 9)}, .flags = FG_CASE_EXACT                                      \
+  }
+
+static const struct fg_case cases[] = {
+    VALUE("identity", identity, 0, 0, FG_NORMAL, 2, 16, 3, 5),
+    VALUE("relu", relu, 0, 0, FG_AWAY, 2, 16, 5, 3),
+    VALUE("relu odd channels", relu, 0, 0, FG_AWAY, 3, 7, 5, 5),
+    VALUE("relu long", relu, 0, 0, FG_AWAY, 4, 16, 33, 31),
+    VALUE("relu empty batch", relu, 0, 0, FG_AWAY, 0, 8, 3, 3),
+    VALUE("leaky_relu", leaky_relu, 0.125, 0, FG_AWAY, 2, 8, 4, 4),
+    VALUE("leaky_relu negative alpha", leaky_relu, -0.25, 0, FG_AWAY, 37),
+    VALUE("relu6", relu6, 0, 0, FG_UNIFORM(-3, 9), 2, 8, 3, 7),
+    VALUE("sigmoid", sigmoid, 0, 0, FG_NORMAL, 5, 13),
+    VALUE("tanh", tanh, 0, 0, FG_NORMAL, 5, 13),
+    VALUE("exp", exp, 0, 0, FG_NORMAL, 1, 1, 1, 19),
+    VALUE("sqrt", sqrt, 0, 0, FG_POSITIVE, 31),
+    VALUE("clip", clip, -0.5, 0.75, FG_AWAY, 2, 8, 5, 5),
+    VALUE("gelu", gelu, 0, 0, FG_NORMAL, 3, 129),
+    VALUE("gelu wide", gelu, 0, 0, FG_UNIFORM(-9, 9), 257),
+    VALUE("gelu_tanh", gelu_tanh, 0, 0, FG_NORMAL, 3, 129),
+    VALUE("erf", erf, 0, 0, FG_NORMAL, 65),
+    VALUE("log", log, 0, 0, FG_POSITIVE, 65),
+    VALUE("neg", neg, 0, 0, FG_NORMAL, 17),
+    VALUE("abs", abs, 0, 0, FG_AWAY, 2, 8, 2, 2),
+    VALUE("power 3", power, 3, 0, FG_AWAY, 33),
+    VALUE("power half", power, 0.5, 0, FG_POSITIVE, 33),
+    VALUE("power 2", power, 2, 0, FG_AWAY, 33),
+    {.name = "relu of a scalar",
+     .op = FG_OP_unary,
+     .attrs = KIND(relu, 0, 0),
+     .in = {FG_SCALAR(F32, FG_POSITIVE)},
+     .out = {FG_SCALAR(F32, FG_NORMAL)}},
+    WHOLE("neg of int64", neg, I64, FG_NORMAL),
+    WHOLE("identity of bytes", identity, U8, FG_NORMAL),
+    WHOLE("abs of int32", abs, I32, FG_NORMAL),
+    WHOLE("relu of int64", relu, I64, FG_INTEGER(-5, 50)),
+    POINTS("relu at its kink and NaN", relu, 0, 0, 5, LIST(-1, 0, 2, NAN, INFINITY), 0, 0, 2, NAN,
+           INFINITY),
+    POINTS("relu6 at its kinks", relu6, 0, 0, 5, LIST(-1, 0, 3, 6, 7), 0, 0, 3, 6, 6),
+    POINTS("clip at its kinks and NaN", clip, -1, 2, 5, LIST(-2, -1, 0.5, 2, NAN), -1, -1, 0.5, 2,
+           NAN),
+    POINTS("sigmoid far out", sigmoid, 0, 0, 4, LIST(-200, 0, 200, -INFINITY), 0, 0.5, 1, 0),
+    POINTS("gelu at points", gelu, 0, 0, 4, LIST(-1, 0, 1, 2), -0.15865525, 0, 0.84134475,
+           1.95449974),
+    POINTS("gelu_tanh at points", gelu_tanh, 0, 0, 4, LIST(-1, 0, 1, 2), -0.15880801, 0, 0.84119199,
+           1.95459769),
+    SLOPE("relu slope", relu, 0, 0, 1, FG_AWAY, 2, 16, 5, 3),
+    SUM_SLOPE("relu slope of two gradients", relu, 0, 0, 1, FG_AWAY, 3, 7, 5, 5),
+    SUM_SLOPE("relu slope of two, blocks", relu, 0, 0, 1, FG_AWAY, 2, 16, 5, 5),
+    SLOPE("relu slope empty batch", relu, 0, 0, 1, FG_AWAY, 0, 16, 5, 3),
+    SLOPE("leaky_relu slope", leaky_relu, 0.125, 0, 1, FG_AWAY, 37),
+    SLOPE("leaky_relu slope negative alpha", leaky_relu, -0.25, 0, 0, FG_AWAY, 37),
+    SLOPE("relu6 slope", relu6, 0, 0, 1, FG_UNIFORM(0.5, 5.5), 2, 8, 3, 3),
+    SLOPE("sigmoid slope", sigmoid, 0, 0, 1, FG_UNIFORM(0.1, 0.9), 5, 13),
+    SLOPE("tanh slope", tanh, 0, 0, 1, FG_UNIFORM(-0.9, 0.9), 5, 13),
+    SLOPE("exp slope", exp, 0, 0, 1, FG_POSITIVE, 21),
+    SLOPE("sqrt slope", sqrt, 0, 0, 1, FG_POSITIVE, 21),
+    SLOPE("clip slope", clip, -1, 1.2, 0, FG_AWAY, 33),
+    SLOPE("gelu slope", gelu, 0, 0, 0, FG_NORMAL, 3, 129),
+    SLOPE("gelu_tanh slope", gelu_tanh, 0, 0, 0, FG_NORMAL, 3, 129),
+    SUM_SLOPE("gelu slope of two gradients", gelu, 0, 0, 0, FG_NORMAL, 3, 43),
+    SLOPE("erf slope", erf, 0, 0, 0, FG_NORMAL, 65),
+    SLOPE("log slope", log, 0, 0, 0, FG_POSITIVE, 65),
+    SLOPE("neg slope", neg, 0, 0, 0, FG_NORMAL, 17),
+    SLOPE("abs slope", abs, 0, 0, 0, FG_AWAY, 17),
+    SLOPE("power 3 slope", power, 3, 0, 0, FG_AWAY, 33),
+    SLOPE("power half slope", power, 0.5, 0, 0, FG_POSITIVE, 33),
+    KINKS("relu slope at 0", relu, 0, 0, 1, 3, LIST(0, 1, 0), 0, 2, 0),
+    KINKS("leaky_relu slope at 0", leaky_relu, 0.125, 0, 1, 3, LIST(0, 1, -1), 0.25, 2, 0.25),
+    KINKS("relu6 slope at its bounds", relu6, 0, 0, 1, 3, LIST(0, 3, 6), 0, 2, 0),
+    KINKS("clip slope at its bounds", clip, -1, 2, 0, 5, LIST(-2, -1, 0, 2, 3), 0, 2, 2, 2, 0),
+    KINKS("abs slope at 0", abs, 0, 0, 0, 3, LIST(-1, 0, 1), -2, 0, 2),
+    KINKS("power 0 slope at 0", power, 0, 0, 0, 2, LIST(0, 1), 0, 0),
+    KINKS("gelu slope at points", gelu, 0, 0, 0, 3, LIST(-1, 0, 1), -0.16663094, 1, 2.16663094),
+};
+FG_TABLE(unary);

@@ -1,0 +1,320 @@
+#!/bin/sh
+# test_cli.sh FGSM JSON-GET SOURCE : the command from outside: exit codes, what goes where, and that no
+# failure leaves anything under a final name. FGSM_TEST_DEVICE chooses the device (auto).
+set -u
+fgsm=$1
+json_get=$2
+source=$3
+device=${FGSM_TEST_DEVICE:-auto}
+model=$source/examples/glyphs.onnx
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/out"
+cd "$work" || exit 1
+checks=0
+failures=0
+
+fail() {
+  echo "FAILED: $*"
+  failures=$((failures + 1))
+}
+
+# expect CODE COMMAND... : runs it, with its output in `stdout` and `stderr`.
+expect() {
+  want=$1
+  shift
+  checks=$((checks + 1))
+  "$@" >stdout 2>stderr </dev/null
+  code=$?
+  if [ "$code" != "$want" ]; then
+    fail "exit code $code, not $want: $*"
+    sed 's/^/    /' stderr
+  fi
+}
+
+# says WORDS : standard error holds them.
+says() {
+  checks=$((checks + 1))
+  grep -q -e "$1" stderr || fail "standard error does not say '$1': $(cat stderr)"
+}
+
+# member VALUE KEY... : the JSON on standard output has it.
+member() {
+  checks=$((checks + 1))
+  want=$1
+  shift
+  got=$("$json_get" "$@" <stdout 2>&1) || fail "no member $*: $got"
+  [ "$got" = "$want" ] || fail "member $* is '$got', not '$want'"
+}
+
+# exists FILE..., gone : the output folder holds exactly these files.
+exists() {
+  checks=$((checks + 1))
+  got=$(ls -A out | sort | tr '\n' ' ')
+  want=$(printf '%s\n' "$@" | sort | tr '\n' ' ')
+  [ "$got" = "$want" ] || fail "the output folder holds '$got', not '$want'"
+  rm -rf out && mkdir out
+}
+gone() {
+  checks=$((checks + 1))
+  [ -z "$(ls -A out)" ] || fail "left behind: $(ls -A out)"
+  rm -rf out && mkdir out
+}
+
+# ---- data: 150 images of 28 x 28, whose bytes are those of the model file, and their labels
+n=150
+{
+  printf '\000\000\010\003\000\000\000\226\000\000\000\034\000\000\000\034'
+  head -c $((n * 784)) "$model"
+} >images-idx3-ubyte
+{
+  printf '\000\000\010\001\000\000\000\226'
+  i=0
+  while [ $i -lt 15 ]; do
+    printf '\000\001\002\003\004\005\006\007\010\011'
+    i=$((i + 1))
+  done
+} >labels-idx1-ubyte
+attack() {
+  "$fgsm" attack "$model" "$@" --device "$device"
+}
+
+# ---- usage
+expect 2 "$fgsm"
+expect 2 "$fgsm" frobnicate
+says "no command 'frobnicate'"
+expect 2 "$fgsm" attack
+says "too few arguments"
+expect 2 "$fgsm" attack a b c --eps 1
+says "one argument too many"
+expect 2 "$fgsm" attack a b --epz 1
+says "did you mean 'eps'"
+expect 2 "$fgsm" attack a b -x
+says "unknown option '-x'"
+expect 2 "$fgsm" attack a b --eps
+says "needs a value"
+expect 2 "$fgsm" attack a b --eps banana
+says "banana"
+expect 2 "$fgsm" attack a b --help=yes
+expect 2 "$fgsm" inspect "$model" --eps 1
+says "is for attack"
+expect 2 attack images-idx3-ubyte
+says "option 'eps' is missing"
+expect 2 attack images-idx3-ubyte --eps 0.1 --attack fgsm --steps 7
+expect 2 "$fgsm" help frobnicate
+expect 2 "$fgsm" completions csh
+
+# ---- help and version, to standard output
+expect 0 "$fgsm" --help
+[ -s stdout ] && [ ! -s stderr ] || fail "--help does not go to standard output"
+expect 0 "$fgsm" attack --help
+for option in eps out attack loss config fail-under; do
+  grep -q -e "--$option" stdout || fail "the help of attack does not name --$option"
+done
+expect 0 "$fgsm" help inspect
+expect 0 "$fgsm" --version
+grep -q '^fgsm [0-9]' stdout || fail "no version"
+expect 0 "$fgsm" version --json
+member "$("$fgsm" version | cut -d' ' -f2)" version
+expect 0 "$fgsm" devices --json
+"$json_get" devices 0 name <stdout >/dev/null || fail "devices lists none"
+expect 0 "$fgsm" man
+grep -q '^\.TH FGSM 1' stdout || fail "no manual page"
+for shell in bash zsh fish; do
+  expect 0 "$fgsm" completions $shell
+  grep -q fail-under stdout || fail "completions for $shell lack options"
+done
+expect 0 "$fgsm" inspect "$model" --device "$device"
+expect 0 "$fgsm" inspect "$model" --json --device "$device"
+"$json_get" <stdout >/dev/null || fail "inspect --json is not JSON"
+
+# ---- bad models and data
+expect 4 "$fgsm" attack missing.onnx images-idx3-ubyte --eps 0.1
+says "missing.onnx"
+echo "this is no model" >text.onnx
+expect 3 "$fgsm" attack text.onnx images-idx3-ubyte --eps 0.1
+says "text.onnx"
+head -c 5000 "$model" >short.onnx
+expect 3 "$fgsm" inspect short.onnx
+: >empty.onnx
+expect 3 "$fgsm" inspect empty.onnx
+expect 4 attack missing-idx3-ubyte --eps 0.1 --out out/adv.npy
+says "missing-idx3-ubyte"
+gone
+head -c 50000 images-idx3-ubyte >short-images-idx3-ubyte
+cp labels-idx1-ubyte short-labels-idx1-ubyte
+expect 4 attack short-images-idx3-ubyte --eps 0.1 --out out/adv.npy
+says "short-images-idx3-ubyte"
+gone
+gzip -c images-idx3-ubyte | head -c 20000 >cut-images-idx3-ubyte.gz
+cp labels-idx1-ubyte cut-labels-idx1-ubyte
+expect 4 attack cut-images-idx3-ubyte.gz --eps 0.1 --out out/adv.npy
+says "cut-images-idx3-ubyte.gz"
+gone
+cp images-idx3-ubyte alone-images-idx3-ubyte
+expect 4 attack alone-images-idx3-ubyte --eps 0.1 --out out/adv.npy
+says "label"
+gone
+{
+  head -c 100 labels-idx1-ubyte
+  printf '\377'
+  tail -c +102 labels-idx1-ubyte
+} >high.idx1-ubyte
+expect 4 attack images-idx3-ubyte --labels high.idx1-ubyte --eps 0.1 --out out/adv.npy
+says "sample 92 has label 255"
+gone
+expect 4 attack images-idx3-ubyte --eps 0.1 --start 150
+says "start"
+expect 4 attack images-idx3-ubyte --eps missing.npy
+expect 5 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device cuda
+
+# ---- a good run: files, manifest, records, JSON
+expect 0 attack images-idx3-ubyte --eps 8/255 --out out/adv-images-idx3-ubyte --json
+member 150 samples
+member 8/255 eps
+for key in clean_correct clean_accuracy adversarial_accuracy success_rate changed_rate linf_max \
+  mean_loss_clean mean_loss_adversarial zero_gradient_samples nonfinite_samples \
+  images_per_second seconds device precision stage_wait denominators; do
+  "$json_get" $key <stdout >/dev/null || fail "attack --json lacks $key"
+done
+checks=$((checks + 16))
+awk -F, 'NR > 1 && ($9 < 0 || $9 > 8/255 + 1e-7) { exit 1 } END { if (NR != 151) exit 1 }' \
+  out/adv-images-idx3-ubyte.records.csv || fail "the records: rows, or linf beyond eps"
+cp out/adv-images-idx3-ubyte.json stdout
+member "$(sha256sum <out/adv-images-idx3-ubyte | cut -d' ' -f1)" output sha256
+member "$(sha256sum <"$model" | cut -d' ' -f1)" model sha256
+member "$(sha256sum <images-idx3-ubyte | cut -d' ' -f1)" data sha256
+member 8/255 options eps
+member 150 results samples
+cmp -s labels-idx1-ubyte out/adv-labels-idx1-ubyte || fail "the labels changed"
+[ "$(wc -c <out/adv-images-idx3-ubyte)" = "$(wc -c <images-idx3-ubyte)" ] || fail "the size changed"
+cmp -s images-idx3-ubyte out/adv-images-idx3-ubyte && fail "the attack changed nothing"
+exists adv-images-idx3-ubyte adv-labels-idx1-ubyte adv-images-idx3-ubyte.json \
+  adv-images-idx3-ubyte.records.csv
+
+# Twice the same; eps 0 is the identity, and written by nobody else.
+expect 0 attack images-idx3-ubyte --eps 0 --out out/zero-images-idx3-ubyte
+cmp -s images-idx3-ubyte out/zero-images-idx3-ubyte || fail "eps 0 is not the identity"
+grep -q 'of 150 samples' stdout || fail "the summary does not name the denominator"
+rm -rf out && mkdir out
+for run in 1 2; do
+  expect 0 attack images-idx3-ubyte --eps 0.1 --attack pgd --steps 2 --seed 3 --out out/$run.npy
+done
+cmp -s out/1.npy out/2.npy || fail "the same seed gave other bytes"
+rm -rf out && mkdir out
+
+# Several eps; a part of the data; options from a file, with the command line's last word.
+expect 0 attack images-idx3-ubyte --eps 1/255,0.1 --start 20 --limit 70 --out out/adv.npy --json
+member 70 samples
+member 0.1 eps
+member 1/255 curve 0 eps
+member 0.1 curve 1 eps
+[ "$(sed -n 2p out/adv-eps0.1.npy.records.csv | cut -d, -f1)" = 20 ] || fail "records begin elsewhere"
+exists adv-eps1_255.npy adv-eps1_255.labels.npy adv-eps1_255.npy.json \
+  adv-eps1_255.npy.records.csv adv-eps0.1.npy adv-eps0.1.labels.npy adv-eps0.1.npy.json \
+  adv-eps0.1.npy.records.csv
+printf 'eps = 0.3 # much\nlimit = 40\njson = true\n' >options
+expect 0 attack images-idx3-ubyte --limit 30 --config options
+member 30 samples
+member 0.3 eps
+printf 'eps = 0.3\nlimitt = 40\n' >options
+expect 2 attack images-idx3-ubyte --config options
+says "options:2: unknown option 'limitt'; did you mean 'limit'"
+gone
+
+# Labels that the model predicts: all are right before the attack.
+expect 0 attack alone-images-idx3-ubyte --eps 0.1 --labels predicted --json
+member 150 clean_correct
+expect 0 attack images-idx3-ubyte --eps 0.1 --target 3 --json --limit 20
+expect 0 attack images-idx3-ubyte --eps 0.1 --target least-likely --json --limit 20
+expect 2 attack images-idx3-ubyte --eps 0.1 --target 99 --limit 20
+expect 0 attack images-idx3-ubyte --eps 0.1 --target labels-idx1-ubyte --json --limit 20
+member 0 success_candidates
+
+# ---- the check that was asked for; outputs are written as otherwise
+expect 1 attack images-idx3-ubyte --eps 0.1 --fail-under 1 --out out/adv.npy --json
+says "adversarial accuracy"
+member false fail_under passed
+exists adv.npy adv.labels.npy adv.npy.json adv.npy.records.csv
+expect 0 attack images-idx3-ubyte --eps 0.1 --fail-under 0
+
+# ---- what goes where: nothing but the result on standard output, nothing on standard error if quiet
+expect 0 attack images-idx3-ubyte --eps 0.1 --quiet --limit 10
+[ ! -s stderr ] || fail "--quiet is not quiet: $(cat stderr)"
+grep -q "$(printf '\r')" stderr && fail "a progress bar without a terminal"
+
+if command -v script >/dev/null; then
+  checks=$((checks + 2))
+  bar="'$fgsm' attack '$model' images-idx3-ubyte --eps 0.1 --device '$device'"
+  TERM=xterm script -qec "$bar" /dev/null </dev/null >terminal 2>&1
+  grep -q '150/150.*left' terminal || fail "no progress bar on a terminal"
+  grep -q "$(printf '\033\\[32m')" terminal || fail "no colour on a terminal"
+  NO_COLOR=1 TERM=xterm script -qec "$bar" /dev/null </dev/null >terminal 2>&1
+  grep -q "$(printf '\033\\[32m')" terminal && fail "NO_COLOR is not honoured"
+else
+  echo "not run: the progress bar on a terminal, as script(1) is not there"
+fi
+
+# ---- outputs that cannot be: the input itself, a folder that is not there, a full disk
+expect 2 attack images-idx3-ubyte --eps 0.1 --out images-idx3-ubyte
+says "cannot be written"
+expect 2 attack images-idx3-ubyte --eps 0.1 --out ./out/../images-idx3-ubyte
+ln -s images-idx3-ubyte link-idx3-ubyte
+expect 2 attack images-idx3-ubyte --eps 0.1 --out link-idx3-ubyte
+rm link-idx3-ubyte
+expect 4 attack images-idx3-ubyte --eps 0.1 --out out/none/adv.npy
+says "out/none"
+gone
+expect 2 attack images-idx3-ubyte --eps 0.1 --out out/adv.docx
+gone
+expect 4 sh -c "ulimit -f 64; exec '$fgsm' attack '$model' images-idx3-ubyte --eps 0.1 \
+  --device '$device' --out out/adv.npy"
+says "out/adv"
+gone
+if [ -w /dev/full ]; then
+  checks=$((checks + 1))
+  "$fgsm" help attack >/dev/full 2>stderr
+  [ $? = 4 ] || fail "a full standard output is not noticed"
+  says "standard output"
+else
+  echo "not run: /dev/full is not there"
+fi
+checks=$((checks + 1))
+"$fgsm" man 2>stderr | true
+[ ! -s stderr ] || fail "a closed pipe is an error: $(cat stderr)"
+
+# ---- interruption: at once, 130, and what was under the final name before stays
+echo precious >out/adv.npy
+checks=$((checks + 1))
+timeout --preserve-status -s INT 1 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 \
+  --attack pgd --steps 100000 --device "$device" --batch 8 --out out/adv.npy >stdout 2>stderr
+code=$?
+[ $code = 130 ] || fail "SIGINT: exit code $code"
+says "interrupted"
+[ "$(cat out/adv.npy)" = precious ] || fail "an interrupted run replaced a file"
+exists adv.npy
+checks=$((checks + 1))
+timeout --preserve-status -s TERM 1 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 \
+  --attack pgd --steps 100000 --device "$device" --batch 8 --out out/adv.npy >stdout 2>stderr
+code=$?
+[ $code = 130 ] || fail "SIGTERM: exit code $code"
+gone
+
+# ---- conversion: there and back is the same
+expect 0 "$fgsm" convert images-idx3-ubyte out/c.npy
+expect 0 "$fgsm" convert out/c.npy out/back-images-idx3-ubyte --labels out/c.labels.npy --json
+member 150 samples
+cmp -s images-idx3-ubyte out/back-images-idx3-ubyte || fail "conversion changed the images"
+cmp -s labels-idx1-ubyte out/back-labels-idx1-ubyte || fail "conversion changed the labels"
+rm -rf out && mkdir out
+expect 0 "$fgsm" convert images-idx3-ubyte out/c.npy --start 10 --limit 5 --out-type f32
+expect 0 "$fgsm" convert out/c.npy out/back-images-idx3-ubyte --out-type u8
+[ "$(tail -c 3920 out/back-images-idx3-ubyte | sha256sum)" = \
+  "$(tail -c +7857 images-idx3-ubyte | head -c 3920 | sha256sum)" ] || fail "bytes through floats"
+expect 2 "$fgsm" convert images-idx3-ubyte images-idx3-ubyte
+rm -rf out && mkdir out
+expect 4 "$fgsm" convert short-images-idx3-ubyte out/c.npy
+gone
+
+echo "$checks checks, $failures failed"
+[ "$failures" = 0 ] && [ "$checks" -gt 140 ]
