@@ -113,6 +113,16 @@ static bool all_divide(const struct fg_call *call, int block) {
   return true;
 }
 
+/* A forward convolution may take the image plainly, not give a plain result: oneDNN would reorder
+ * it behind our back, and could not add a residual on the way. */
+static bool forward_takes(const struct fg_call *call) {
+  const struct fg_tensor *x = &call->in[0], *y = &call->out[0], *residual = &call->in[3];
+  bool adds = call->n_in > 3 && residual->type != FG_NONE;
+  if (y->layout != FG_BLOCKED || (adds && residual->layout != FG_BLOCKED))
+    return false;
+  return x->layout == FG_BLOCKED || !adds || (x->dim[1] <= 3 && call->attrs->conv.group == 1);
+}
+
 /* Channels of a group must divide, or every channel be its own group. */
 static bool conv_takes(const struct fg_call *call, int block) {
   const struct fg_conv_attrs *a = &call->attrs->conv;
@@ -121,8 +131,7 @@ static bool conv_takes(const struct fg_call *call, int block) {
     return false;
   if (a->spatial != 2 || w->rank != 4 || w->layout == FG_BLOCKED)
     return false;
-  if (call->op == FG_OP_conv && call->n_in > 3 && call->in[3].type != FG_NONE &&
-      call->in[3].layout != call->out[0].layout)
+  if (call->op == FG_OP_conv && !forward_takes(call))
     return false;
   if (a->group == 1)
     return true;
@@ -173,6 +182,7 @@ static bool takes_blocked(const struct fg_device *device, const struct fg_call *
 
 const struct fg_backend fg_cpu = {.name = "cpu",
                                   .real = FG_F32,
+                                  .host_memory = true,
                                   .open = open_device,
                                   .close = close_device,
                                   .enter = enter,

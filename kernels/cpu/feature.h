@@ -32,21 +32,21 @@ void fg_cpu_load_mask(const struct fg_tensor *mask, int64_t from, int64_t n, flo
 /* to[j] = eps of feature from + j; `eps` without a map. */
 void fg_cpu_load_eps(const struct fg_tensor *map, double eps, int64_t from, int64_t n, double *to);
 
-/* The float beside y, toward plus (up) or minus infinity. y is no NaN. */
-FG_INLINE float fg_cpu_beside(float y, bool up) {
-  int32_t bits = fg_float_to_bits(y);
-  bool away = (bits < 0) != up;
-  int32_t zero = up ? 1 : (int32_t)0x80000001u;
-  int32_t moved = away ? bits + 1 : bits - 1;
-  return fg_bits_to_float(y == 0 ? zero : moved);
+/* The float beside y: above it for step 1, below it for step -1. y is no NaN. Floats' bits, those
+ * of negative ones turned over, are integers in the same order; -0 (there -1) is stepped over. */
+FG_INLINE float fg_cpu_beside(float y, int32_t step) {
+  int32_t bits = fg_float_to_bits(y + 0.0f);
+  int32_t key = (bits ^ ((bits >> 31) & 0x7fffffff)) + step;
+  key = key == -1 ? key + (step - 1) / 2 : key;
+  return fg_bits_to_float(key ^ ((key >> 31) & 0x7fffffff));
 }
 
 /* v rounded to a float within [lo, hi]; lo <= hi, bounds that no float lies between aside. */
 FG_INLINE float fg_cpu_into_box(double v, double lo, double hi) {
   v = v > hi ? hi : v < lo ? lo : v;
   float y = (float)v;
-  y = (double)y > hi ? fg_cpu_beside(y, false) : y;
-  y = (double)y < lo ? fg_cpu_beside(y, true) : y;
+  y = (double)y > hi ? fg_cpu_beside(y, -1) : y;
+  y = (double)y < lo ? fg_cpu_beside(y, 1) : y;
   return y;
 }
 

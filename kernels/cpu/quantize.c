@@ -23,11 +23,14 @@ FG_INLINE double clamp(double v, double lo, double hi) {
   return v >= hi ? hi : v;
 }
 
+/* Levels by which x0, a byte over 255 rounded to float32, may lie off the lattice. */
+#define SLACK 2e-5
+
 /* The byte nearest to 255 x in the ball and in 0..255; nearest to x0 where there is none. Halves go
  * up, NaN to 0. */
 FG_INLINE double byte_of(double x, double x0, double eps, bool ball) {
-  double lo = ball ? ceil(255 * (x0 - eps) - 1e-9) : 0;
-  double hi = ball ? floor(255 * (x0 + eps) + 1e-9) : 255;
+  double lo = ball ? ceil(255 * (x0 - eps) - SLACK) : 0;
+  double hi = ball ? floor(255 * (x0 + eps) + SLACK) : 255;
   lo = lo > 0 ? lo : 0;
   hi = hi < 255 ? hi : 255;
   bool possible = (lo <= hi) & (x == x);

@@ -35,7 +35,7 @@ struct sample {
 struct tile {
   float free[FG_CPU_TILE];
   double g[FG_CPU_TILE]; /* masked; then with momentum; then the direction */
-  double eps[FG_CPU_TILE], d[FG_CPU_TILE];
+  double eps[FG_CPU_TILE], alpha[FG_CPU_TILE], d[FG_CPU_TILE];
 };
 
 static int64_t tile_size(const struct step *c, int64_t from) {
@@ -120,18 +120,25 @@ static void find_length(struct sample *s, struct tile *t) {
 
 /* ---- directions and projections; t->d becomes x + alpha * direction - x0 */
 
+/* t->eps and t->alpha of each feature. */
+static void load_lengths(const struct step *c, int64_t from, int64_t n, struct tile *t) {
+  double eps = c->params[FG_PARAM_eps], alpha = c->params[FG_PARAM_alpha];
+  fg_cpu_load_eps(c->eps_map, eps, from, n, t->eps);
+  for (int64_t i = 0; i < n; i++)
+    t->alpha[i] = !c->eps_map ? alpha : eps > 0 ? alpha * (t->eps[i] / eps) : 0;
+}
+
 static void load_move(const struct sample *s, int64_t from, int64_t n, struct tile *t) {
   const struct step *c = s->c;
-  double eps = c->params[FG_PARAM_eps], alpha = c->params[FG_PARAM_alpha];
   load_gradient(s, from, n, t);
-  fg_cpu_load_eps(c->eps_map, eps, from, n, t->eps);
+  load_lengths(c, from, n, t);
   for (int64_t i = 0; i < n; i++) {
-    double a = !c->eps_map ? alpha : eps > 0 ? alpha * (t->eps[i] / eps) : 0, direction;
+    double direction;
     if (c->attrs.norm == FG_NORM_l2)
       direction = s->most > 0 ? t->g[i] / s->most / s->length : 0;
     else
       direction = from + i != s->top ? 0 : t->g[i] > 0 ? 1 : t->g[i] < 0 ? -1 : 0;
-    double moved = s->x[from + i] + (direction == 0 ? 0 : a * direction);
+    double moved = s->x[from + i] + (direction == 0 ? 0 : t->alpha[i] * direction);
     t->d[i] = moved - s->x0[from + i];
   }
 }
@@ -177,42 +184,46 @@ static void find_threshold(struct sample *s, struct tile *t) {
 
 /* ---- moving */
 
-/* Whether |y - x0| <= eps in real arithmetic: d + rest is exactly y - x0 (Knuth's two-sum). */
-FG_INLINE bool is_within(double y, double x0, double eps) {
+/* By how much |y - x0| exceeds eps: the sign is that of real arithmetic, whatever the rounding. d +
+ * rest is exactly y - x0 (Knuth's two-sum); d - eps is exact where the two are close (Sterbenz),
+ * and far larger than rest where they are not. */
+FG_INLINE double excess(double y, double x0, double eps) {
   double d = y - x0, t = d - y, rest = (y - (d - t)) - (x0 + t);
-  bool below = (d < eps) | ((d == eps) & (rest <= 0));
-  bool above = (d > -eps) | ((d == -eps) & (rest >= 0));
-  return below & above;
+  double above = (d - eps) + rest, below = -((d + eps) + rest);
+  return above > below ? above : below;
 }
 
 /* The float nearest to v within eps of x0; x0 itself where neither v's float nor the next two
  * toward x0 are (eps below a rounding step, or no number at all). */
-FG_INLINE float hold(double v, float x0, double eps) {
+FG_INLINE double hold(double v, float x0, double eps) {
   double from = x0, most = from + eps, least = from - eps;
-  v = v > most ? most : v < least ? least : v;
-  float a = (float)v, b = fg_cpu_beside(a, a < x0), c = fg_cpu_beside(b, b < x0);
-  float y = is_within(c, from, eps) ? c : x0;
-  y = is_within(b, from, eps) ? b : y;
-  return is_within(a, from, eps) ? a : y;
+  v = v > most ? most : v;
+  v = v < least ? least : v;
+  float a = (float)v;
+  int32_t step = a < x0 ? 1 : -1;
+  float b = fg_cpu_beside(a, step), c = fg_cpu_beside(b, step);
+  double y = excess(c, from, eps) <= 0 ? (double)c : from;
+  y = excess(b, from, eps) <= 0 ? (double)b : y;
+  return excess(a, from, eps) <= 0 ? (double)a : y;
 }
 
-FG_CLONES static void move_linf(const struct sample *s, const struct tile *t, int64_t from,
-                                int64_t n) {
-  const struct step *c = s->c;
-  const float *x0 = s->x0 + from, *x = s->x + from;
-  const double *g = t->g, *radius = t->eps;
-  float *next = c->next + (x0 - c->x0);
-  double eps = c->params[FG_PARAM_eps], alpha = c->params[FG_PARAM_alpha];
-  double lo = c->params[FG_PARAM_lo], hi = c->params[FG_PARAM_hi];
-  bool mapped = c->eps_map, project = c->attrs.project;
-  double divisor = eps > 0 ? eps : 1, length = eps > 0 || !mapped ? alpha : 0;
+/* Three loops rather than one: each is of a shape that compilers vectorise. */
+FG_CLONES static void move_linf(const float *x0, const float *x, struct tile *t, bool project,
+                                double lo, double hi, float *next, int64_t n) {
+  const double *g = t->g, *radius = t->eps, *alpha = t->alpha;
+  double *v = t->d;
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {
-    double a = mapped ? length * (radius[i] / divisor) : length;
-    double v = x[i] + (g[i] > 0 ? a : g[i] < 0 ? -a : 0.0);
-    v = project ? hold(v, x0[i], radius[i]) : v;
-    next[i] = fg_cpu_into_box(v, lo, hi);
+    double sign = (g[i] > 0 ? 1.0 : 0.0) - (g[i] < 0 ? 1.0 : 0.0);
+    v[i] = x[i] + sign * alpha[i];
   }
+  if (project)
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+      v[i] = hold(v[i], x0[i], radius[i]);
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++)
+    next[i] = fg_cpu_into_box(v[i], lo, hi);
 }
 
 static void move_other(const struct sample *s, const struct tile *t, int64_t from, int64_t n) {
@@ -236,8 +247,9 @@ static void move(const struct sample *s, struct tile *t) {
     int64_t n = tile_size(c, from);
     if (c->attrs.norm == FG_NORM_linf) {
       load_gradient(s, from, n, t);
-      fg_cpu_load_eps(c->eps_map, c->params[FG_PARAM_eps], from, n, t->eps);
-      move_linf(s, t, from, n);
+      load_lengths(c, from, n, t);
+      move_linf(s->x0 + from, s->x + from, t, c->attrs.project, c->params[FG_PARAM_lo],
+                c->params[FG_PARAM_hi], c->next + (s->x0 - c->x0) + from, n);
     } else {
       load_move(s, from, n, t);
       move_other(s, t, from, n);
