@@ -275,8 +275,9 @@ Test(io_dataset, labels_of_text_are_read_in_any_order) {
   struct buffer x = {.n = 0};
   struct fg_dataset *d = NULL;
   char text[4000] = "class\n";
+  static const unsigned char items[500];
   size_t at = strlen(text);
-  put_npy(&x, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (500,), }", x.data, 500);
+  put_npy(&x, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (500,), }", items, 500);
   for (int i = 0; i < 500; i++)
     at += (size_t)snprintf(text + at, sizeof text - at, "%d\n", i * 3);
   assert_ok(fg_dataset_open(files_write("x.npy", x.data, x.n), files_write("y.txt", text, at), &d));

@@ -10,11 +10,11 @@
 #include "base.h"
 
 struct fg_dataset_info {
-  const char *format; /* "idx", "cifar", "npy", "npz" */
-  int64_t n;          /* samples                      */
-  enum fg_type type;  /* U8 or F32: what read hands out */
+  const char *format;  /* "idx", "cifar", "npy", "npz" */
+  int64_t n;           /* samples                      */
+  enum fg_type type;   /* U8 or F32: what read hands out */
   enum fg_type stored; /* what the file holds: F64, F16, ... */
-  int rank;           /* of one sample */
+  int rank;            /* of one sample */
   int64_t dim[FG_MAX_RANK];
   bool has_labels;
   int extra_bytes; /* per sample, carried through unchanged (CIFAR-100's coarse label) */
@@ -26,7 +26,8 @@ struct fg_dataset;
  * found by content, then by name. `labels` (NULL: found beside the data or inside it) names a file
  * with the labels: IDX, .npy of integers, .npz member `y`/`labels`, or text with one number a line.
  * Errors (FGSM_DATA, FGSM_IO) name the file, what was expected, and the byte or sample. */
-fgsm_status fg_dataset_open(const char *path, const char *labels, struct fg_dataset **out) FGSM_MUST_USE;
+fgsm_status fg_dataset_open(const char *path, const char *labels,
+                            struct fg_dataset **out) FGSM_MUST_USE;
 const struct fg_dataset_info *fg_dataset_info(const struct fg_dataset *dataset);
 /* Reads up to `most` samples in order; *n is how many (0 at the end). labels and extra may be NULL.
  * A short file is FGSM_DATA, never a silent end. */
@@ -77,6 +78,7 @@ void fg_file_close(struct fg_file *file); /* without a commit: removes it */
 bool fg_path_same(const char *a, const char *b);
 
 /* "adv.npy" with "-eps1_255" -> "adv-eps1_255.npy"; keeps ".idx3-ubyte.gz"-like double suffixes. */
-fgsm_status fg_path_insert(const char *path, const char *infix, char *out, size_t size) FGSM_MUST_USE;
+fgsm_status fg_path_insert(const char *path, const char *infix, char *out,
+                           size_t size) FGSM_MUST_USE;
 
 #endif
