@@ -49,7 +49,7 @@ void *golden_array(const char *file, const char *member, enum fg_type type, int6
 
 fgsm_status try_create(const struct setting *s, struct fg_attacker **out) {
   char words[512];
-  snprintf(words, sizeof words, "device=%s %s", s->device, s->words);
+  snprintf(words, sizeof words, "device=%s threads=1 %s", s->device, s->words);
   fgsm_options *options = options_from(words);
   fgsm_status status = fg_attacker_create(s->onnx, options, &s->shape, s->arrays, s->batch, out);
   fgsm_options_destroy(options);

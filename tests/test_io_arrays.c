@@ -230,6 +230,36 @@ Test(io_arrays, every_cut_of_a_file_is_refused) {
   }
 }
 
+/* The length at the end of a gzip file is believed only until its end is read. */
+Test(io_arrays, a_gzip_that_lies_about_its_length_is_found_out) {
+  struct buffer b = {.n = 0}, twice = {.n = 0};
+  struct whole w;
+  size_t n = 0;
+  put_npy(&b, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 2), }", "abcdef", 6);
+  unsigned char *gz = files_read(files_write_gz("a.npy", b.data, b.n), &n);
+  put(&twice, gz, n);
+  put(&twice, gz, n);
+  expect_fails(DATA, "more follow",
+               whole_read(files_write("b.npy", twice.data, twice.n), NULL, 2, &w));
+  whole_free(&w);
+  twice.n = 0;
+  put(&twice, gz, n / 2);
+  put(&twice, gz + n - 4, 4);
+  expect_fails(DATA, "b.npy", whole_read(files_write("b.npy", twice.data, twice.n), NULL, 2, &w));
+  whole_free(&w);
+  twice.n = 0; /* one file in two gzip members is sound */
+  free(gz);
+  for (int i = 0; i < 2; i++) {
+    size_t half = b.n / 2;
+    gz = files_read(files_write_gz("half", b.data + (i ? half : 0), i ? b.n - half : half), &n);
+    put(&twice, gz, n);
+    free(gz);
+  }
+  assert_ok(whole_read(files_write("b.npy", twice.data, twice.n), NULL, 2, &w));
+  cr_expect(w.n == 3 && memcmp(w.x, "abcdef", 6) == 0);
+  whole_free(&w);
+}
+
 Test(io_arrays, seek_goes_anywhere_in_any_kind_of_file) {
   struct buffer b = {.n = 0};
   unsigned char items[1000];

@@ -69,6 +69,28 @@ Test(io_dataset, cifar_of_an_odd_size_is_refused) {
   whole_free(&w);
 }
 
+Test(io_dataset, a_size_that_fits_both_cifars_is_settled_by_the_labels) {
+  struct whole w;
+  for (int coarse = 0; coarse < 2; coarse++) {
+    int n = coarse ? 3073 : 3074, record = 3073 + coarse;
+    unsigned char *data = malloc((size_t)n * (size_t)record);
+    memset(data, 0x55, (size_t)n * (size_t)record);
+    for (int i = 0; i < n; i++) {
+      data[i * record] = (unsigned char)(i % 10);
+      data[i * record + coarse] = (unsigned char)(coarse ? 99 - i % 100 : i % 10);
+    }
+    assert_ok(whole_read(files_write("a.bin", data, (size_t)n * (size_t)record), NULL, 100, &w));
+    cr_expect(w.n == n && w.info.extra_bytes == coarse);
+    cr_expect(w.labels[1] == (coarse ? 98 : 1));
+    whole_free(&w);
+    free(data);
+  }
+  struct buffer b = {.n = 0};
+  put_records(&b, 2, 1, 0);
+  b.data[1] = 100; /* a fine label that CIFAR-100 does not have */
+  expect_fails(DATA, "in no format", whole_read(files_write("a", b.data, b.n), NULL, 2, &w));
+}
+
 Test(io_dataset, several_files_are_read_as_one) {
   struct buffer b = {.n = 0}, c = {.n = 0};
   struct whole w;
@@ -109,6 +131,12 @@ Test(io_dataset, files_that_differ_do_not_join) {
   put_records(&c, 2, 1, 0);
   const char *ten = files_write("a.bin", b.data, b.n), *hundred = files_write("b.bin", c.data, c.n);
   snprintf(path, sizeof path, "%s,%s", ten, hundred);
+  expect_fails(DATA, "only alike files join", whole_read(path, NULL, 1, &w));
+  struct buffer x = {.n = 0}, y = {.n = 0};
+  put_npy(&x, 1, X, "abcdef", 6);
+  put_npy(&y, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }", "abcdef", 6);
+  snprintf(path, sizeof path, "%s,%s", files_write("x.npy", x.data, x.n),
+           files_write("y.npy", y.data, y.n));
   expect_fails(DATA, "only alike files join", whole_read(path, NULL, 1, &w));
   snprintf(path, sizeof path, "%s,", ten);
   expect_fails(USAGE, "empty name", whole_read(path, NULL, 1, &w));
@@ -241,6 +269,25 @@ Test(io_dataset, labels_of_text) {
   struct whole w;
   expect_fails(DATA, "zero byte", with_labels(files_write("y.csv", "4\n\0\n5\n6", 7), &w));
   expect_fails(DATA, "begins with byte 89", with_labels(files_write("y.csv", "\x89PNG", 4), &w));
+}
+
+Test(io_dataset, labels_of_text_are_read_in_any_order) {
+  struct buffer x = {.n = 0};
+  struct fg_dataset *d = NULL;
+  char text[4000] = "class\n";
+  size_t at = strlen(text);
+  put_npy(&x, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (500,), }", x.data, 500);
+  for (int i = 0; i < 500; i++)
+    at += (size_t)snprintf(text + at, sizeof text - at, "%d\n", i * 3);
+  assert_ok(fg_dataset_open(files_write("x.npy", x.data, x.n), files_write("y.txt", text, at), &d));
+  for (int i = 0; i < 100; i++) {
+    int64_t label[2], n;
+    unsigned char pair[2];
+    assert_ok(fg_dataset_seek(d, i * 313 % 499));
+    assert_ok(fg_dataset_read(d, 2, pair, label, NULL, &n));
+    cr_expect(n == 2 && label[0] == i * 313 % 499 * 3 && label[1] == label[0] + 3);
+  }
+  fg_dataset_close(d);
 }
 
 Test(io_dataset, labels_that_are_none_are_refused) {

@@ -146,6 +146,16 @@ Test(io_hostile, bombs_do_not_fill_the_memory) {
     memset(zeros, 0, head.n);
   }
   free(zeros);
+  bytes = 300 << 20; /* honest, but it would have to be held to be read by rows */
+  zeros = calloc(1, bytes);
+  struct buffer head = {.n = 0};
+  put_npy(&head, 1, "{'descr': '|u1', 'fortran_order': True, 'shape': (300, 1048560), }", "", 0);
+  memcpy(zeros, head.data, head.n);
+  struct whole held;
+  expect_fails(
+      DATA, "held in memory",
+      whole_read(files_write_gz("a.npy.gz", zeros, 300 * 1048560 + head.n), NULL, 1, &held));
+  free(zeros);
   struct buffer many = {.n = 0}; /* 4 G labels promised, and as many samples */
   struct whole w;
   put(&many, "\0\0\x08\1\xff\xff\xff\xff", 8);

@@ -336,3 +336,49 @@ Test(onnx_hostile, survives_noise) {
     cr_expect(status == FGSM_MODEL || status == FGSM_UNSUPPORTED, "%s", fgsm_status_name(status));
   }
 }
+
+/* Small files whose constants would fill any memory if they were all computed. */
+Test(onnx_hostile, computes_no_constant_without_bounds) {
+  double start = fg_now();
+  struct onnx_bytes g = {0};
+  const int64_t huge[2] = {1 << 17, 1 << 17};
+  onnx_put(&g, 1, onnx_node("ConstantOfShape", "fill", "shape", "c"));
+  onnx_put(&g, 1, onnx_node("Add", "add", "x c", "y"));
+  onnx_put(&g, 5, onnx_tensor("shape", ONNX_INT64, 1, (int64_t[]){2}, huge, sizeof huge));
+  fgsm_status status = load(graph_of(g), NULL);
+  cr_expect(status == FGSM_OK || status == FGSM_UNSUPPORTED || status == FGSM_MODEL, "%s: %s",
+            fgsm_status_name(status), fgsm_last_error());
+
+  /* Each of 60 nodes doubles what the one before gave. */
+  g = (struct onnx_bytes){0};
+  char in[32] = "w w", out[16];
+  const float w[4] = {1, 2, 3, 4};
+  for (int i = 0; i < 60; i++) {
+    snprintf(out, sizeof out, "v%d", i);
+    struct onnx_bytes node = onnx_node("Concat", out, in, out);
+    onnx_put(&node, 5, onnx_attr_int("axis", 0));
+    onnx_put(&g, 1, node);
+    snprintf(in, sizeof in, "v%d v%d", i, i);
+  }
+  onnx_put(&g, 1, onnx_node("Add", "add", "x v59", "y"));
+  onnx_put(&g, 5, onnx_tensor("w", ONNX_FLOAT, 2, (int64_t[]){1, 4}, w, sizeof w));
+  status = load(graph_of(g), NULL);
+  cr_expect(status == FGSM_UNSUPPORTED || status == FGSM_MEMORY, "%s: %s", fgsm_status_name(status),
+            fgsm_last_error());
+
+  /* 1025 x 1025 places with a window of 1024 x 1024 each. */
+  g = (struct onnx_bytes){0};
+  const int64_t side[4] = {1, 1, 1024, 1024}, pads[4] = {512, 512, 512, 512};
+  float *ones = calloc(1024 * 1024, sizeof *ones);
+  struct onnx_bytes conv = onnx_node("Conv", "conv", "w w", "c");
+  onnx_put(&conv, 5, onnx_ints("pads", 4, pads));
+  onnx_put(&g, 1, conv);
+  onnx_put(&g, 1, onnx_node("ReduceMean", "mean", "c", "m"));
+  onnx_put(&g, 1, onnx_node("Add", "add", "x m", "y"));
+  onnx_put(&g, 5, onnx_tensor("w", ONNX_FLOAT, 4, side, ones, 1024 * 1024 * sizeof *ones));
+  free(ones);
+  status = load(graph_of(g), NULL);
+  cr_expect(status == FGSM_OK || status == FGSM_UNSUPPORTED, "%s: %s", fgsm_status_name(status),
+            fgsm_last_error());
+  check_bounds(start);
+}

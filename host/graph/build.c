@@ -26,10 +26,19 @@ static fgsm_status blame(const struct fg_node *node, fgsm_status status) {
                  *node->name ? " '" : "", node->name, *node->name ? "'" : "", why);
 }
 
+/* Room and work for constants that are computed, beside some times what was given: a small file
+ * whose nodes double a constant again and again, or convolve large ones, must not fill the memory
+ * or take for ever to load. */
+static const double MOST_COMPUTED_BYTES = 256 << 20, MOST_COMPUTED_FLOPS = 4e9;
+
+static double flops_of(const struct fg_graph *g, const struct fg_node *node, double out_elements) {
+  return fg_op_defs[node->op]->flops ? fg_op_defs[node->op]->flops(g, node) : out_elements;
+}
+
 /* Constants that grow when computed (a small scalar expanded to gigabytes) stay nodes. */
-static bool worth_folding(const struct fg_graph *g, const struct fg_node *node,
+static bool worth_folding(struct fg_graph *g, const struct fg_node *node,
                           const struct fg_value *out) {
-  double in_bytes = 0, out_bytes = 0;
+  double in_bytes = 0, out_bytes = 0, elements = 0;
   for (int i = 0; i < node->n_in; i++)
     if (node->in[i] != FG_ABSENT) {
       if (!fg_value_is_constant(g, node->in[i]))
@@ -37,12 +46,21 @@ static bool worth_folding(const struct fg_graph *g, const struct fg_node *node,
       in_bytes += (double)fg_value_bytes(g, node->in[i]);
     }
   for (int i = 0; i < node->n_out; i++) {
-    double n = (double)fg_type_size(out[i].type);
+    double n = 1;
     for (int k = 0; k < out[i].rank; k++)
       n *= (double)out[i].dim[k];
-    out_bytes += n;
+    elements += n;
+    out_bytes += n * (double)fg_type_size(out[i].type);
   }
-  return node->n_in > 0 && out_bytes <= 4 * in_bytes + (1 << 20);
+  double given = (double)g->given_bytes;
+  if (node->n_in == 0 || out_bytes > 4 * in_bytes + (1 << 20) ||
+      (double)g->computed_bytes + out_bytes > 4 * given + MOST_COMPUTED_BYTES)
+    return false;
+  double flops = g->computed_flops + flops_of(g, node, elements);
+  if (flops > 8 * given + MOST_COMPUTED_FLOPS)
+    return false;
+  g->computed_flops = flops;
+  return true;
 }
 
 /* Runs a node whose inputs are constants on the oracle; its outputs become constants. */
@@ -64,6 +82,7 @@ static fgsm_status compute(struct fg_graph *g, const struct fg_node *node) {
     if (node->out[i] == FG_ABSENT)
       continue;
     size_t bytes = fg_value_bytes(g, node->out[i]);
+    g->computed_bytes += bytes;
     if (!(call.out[i].data = fg_arena_alloc(&g->arena, bytes ? bytes : 1))) {
       fg_ref.close(device);
       return FGSM_MEMORY;
@@ -104,6 +123,8 @@ fgsm_status fg_graph_add(struct fg_graph *g, enum fg_op op, const char *name,
       return FG_FAIL(INTERNAL, "%s: input %d is no value of the graph", fg_op_name(op), i);
     node.in[i] = in[i];
   }
+  for (int i = n_in; i < FG_MAX_IN; i++)
+    node.in[i] = FG_ABSENT; /* a trailing optional input may be left out of the list */
   if (attrs)
     node.attrs = *attrs;
   fgsm_status status = fg_op_defs[op]->infer(g, &node, value);

@@ -48,6 +48,9 @@ fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
   g->n_values = from->n_values;
   memcpy(g->outputs, from->outputs, sizeof g->outputs);
   g->n_outputs = from->n_outputs;
+  g->given_bytes = from->given_bytes;
+  g->computed_bytes = from->computed_bytes;
+  g->computed_flops = from->computed_flops;
   status = FGSM_MEMORY;
   for (int64_t i = 0; i < g->n_nodes; i++)
     if (!(g->nodes[i].name = fg_arena_text(&g->arena, from->nodes[i].name)))
@@ -150,6 +153,7 @@ static fgsm_status with_data(struct fg_graph *g, const char *name, enum fg_role 
       ((double *)copy)[i] = element(type, data, i);
   }
   g->values[id].data = copy;
+  g->given_bytes += bytes;
   *out = id;
   return FGSM_OK;
 }

@@ -52,6 +52,8 @@ struct fg_graph {
   fg_id outputs[16]; /* values that must survive, in the order that the builder asked for */
   int n_outputs;
   enum fg_type real; /* the type that float values are built in: F32, or F64 for the oracle */
+  size_t given_bytes, computed_bytes; /* of constants: copied in; folded from those */
+  double computed_flops;              /* that folding took */
 };
 
 fgsm_status fg_graph_create(enum fg_type real, struct fg_graph **out) FGSM_MUST_USE;

@@ -120,9 +120,7 @@ static bool dies_here(const struct fg_plan *p, fg_id id, int64_t at) {
 
 /* The input that node `at` may overwrite with out[0], or -1. */
 static int overwrites(const struct fg_plan *p, const struct fg_node *node, int64_t at) {
-  int slot = traits[node->op] == INPLACE                                              ? 0
-             : (node->op == FG_OP_conv || node->op == FG_OP_matmul) && node->n_in > 3 ? 3
-                                                                                      : -1;
+  int slot = traits[node->op] == INPLACE ? 0 : -1;
   if (slot < 0 || node->in[slot] == FG_ABSENT || !dies_here(p, node->in[slot], at))
     return -1;
   for (int k = 0; k < node->n_in; k++)

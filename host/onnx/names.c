@@ -12,9 +12,10 @@ static uint64_t hash(const char *name) {
   return h ^ h >> 29;
 }
 
-static int64_t slot_of(const struct fg_names *names, const char *name) {
-  int64_t mask = names->slots - 1, i = (int64_t)(hash(name) & (uint64_t)mask);
-  while (names->keys[i] && strcmp(names->keys[i], name) != 0)
+/* Where `name` is, or would be put. */
+static int64_t slot_of(const char *const *keys, int64_t slots, const char *name) {
+  int64_t mask = slots - 1, i = (int64_t)(hash(name) & (uint64_t)mask);
+  while (keys[i] && strcmp(keys[i], name) != 0)
     i = (i + 1) & mask;
   return i;
 }
@@ -22,33 +23,37 @@ static int64_t slot_of(const struct fg_names *names, const char *name) {
 int64_t fg_names_find(const struct fg_names *names, const char *name) {
   if (!names->slots)
     return -1;
-  int64_t i = slot_of(names, name);
+  int64_t i = slot_of(names->keys, names->slots, name);
   return names->keys[i] ? names->values[i] : -1;
 }
 
 static fgsm_status widen(struct fg_names *names) {
-  struct fg_names wider = {.slots = names->slots ? names->slots * 2 : 64, .n = names->n};
-  wider.keys = calloc((size_t)wider.slots, sizeof *wider.keys);
-  wider.values = calloc((size_t)wider.slots, sizeof *wider.values);
-  if (!wider.keys || !wider.values) {
-    fg_names_free(&wider);
-    return FG_FAIL(MEMORY, "no memory for %lld names", (long long)wider.slots);
+  int64_t slots = names->slots ? names->slots * 2 : 64;
+  const char **keys = calloc((size_t)slots, sizeof *keys);
+  int64_t *values = calloc((size_t)slots, sizeof *values);
+  if (!keys || !values) {
+    free(keys);
+    free(values);
+    return FG_FAIL(MEMORY, "no memory for %lld names", (long long)slots);
   }
   for (int64_t i = 0; i < names->slots; i++)
     if (names->keys[i]) {
-      int64_t to = slot_of(&wider, names->keys[i]);
-      wider.keys[to] = names->keys[i];
-      wider.values[to] = names->values[i];
+      int64_t to = slot_of(keys, slots, names->keys[i]);
+      keys[to] = names->keys[i];
+      values[to] = names->values[i];
     }
-  fg_names_free(names);
-  *names = wider;
+  free(names->keys);
+  free(names->values);
+  names->keys = keys;
+  names->values = values;
+  names->slots = slots;
   return FGSM_OK;
 }
 
 fgsm_status fg_names_add(struct fg_names *names, const char *name, int64_t value) {
   if (2 * (names->n + 1) > names->slots)
     FG_TRY(widen(names));
-  int64_t i = slot_of(names, name);
+  int64_t i = slot_of(names->keys, names->slots, name);
   names->keys[i] = name;
   names->values[i] = value;
   names->n++;

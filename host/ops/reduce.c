@@ -19,7 +19,7 @@ static fgsm_status infer(const struct fg_graph *g, struct fg_node *node, struct 
     return FG_FAIL(MODEL, "an axis is out of range for x of shape %s", FG_SHAPE(x));
   for (int i = 0; i < x->rank; i++) {
     bool over = a->axes >> i & 1;
-    if (over && x->dim[i] == 0)
+    if (x->dim[i] == 0)
       return FG_FAIL(UNSUPPORTED, "x of shape %s has nothing to reduce over", FG_SHAPE(x));
     if (!over || a->keep)
       dim[rank++] = over ? 1 : x->dim[i];

@@ -91,7 +91,7 @@ fgsm_status fg_rule_output(struct fg_value *out, enum fg_type type, int rank, co
     if (dim[i] == 0 && fg_type_is_real(type))
       return FG_FAIL(UNSUPPORTED, "the result has no elements: %s",
                      fg_shape_text(rank, dim, (char[160]){0}, 160));
-    if (!fg_mul_ok(n, dim[i], &n))
+    if (!fg_mul_ok(n, dim[i] ? dim[i] : 1, &n)) /* strides must fit even where a dim is 0 */
       return FG_FAIL(UNSUPPORTED, "the result is too large: %s",
                      fg_shape_text(rank, dim, (char[160]){0}, 160));
   }

@@ -67,8 +67,9 @@ const struct fg_op_def fg_def_concat = {infer_concat, grad_concat, no_flops};
 
 /* ---- slice */
 
-/* Every place that a slice of n[] places takes lies in whole[]. */
-static fgsm_status check_slice(const struct fg_slice_attrs *a, int rank, const int64_t *n,
+/* Every place that a slice of n[] places takes lies in whole[]. A step that is never made becomes
+ * 1, so that kernels may multiply by it. */
+static fgsm_status check_slice(struct fg_slice_attrs *a, int rank, const int64_t *n,
                                const int64_t *whole) {
   for (int i = 0; i < rank; i++) {
     int64_t last;
@@ -81,13 +82,15 @@ static fgsm_status check_slice(const struct fg_slice_attrs *a, int rank, const i
       return FG_FAIL(MODEL, "%lld places from %lld in steps of %lld do not lie in an axis of %lld",
                      (long long)n[i], (long long)a->start[i], (long long)a->step[i],
                      (long long)whole[i]);
+    if (n[i] <= 1)
+      a->step[i] = 1;
   }
   return FGSM_OK;
 }
 
 static fgsm_status infer_slice(const struct fg_graph *g, struct fg_node *node,
                                struct fg_value *out) {
-  const struct fg_slice_attrs *a = &node->attrs.slice;
+  struct fg_slice_attrs *a = &node->attrs.slice;
   FG_TRY(fg_rule_inputs(g, node, 1, 1));
   const struct fg_value *x = fg_rule_input(g, node, 0);
   FG_TRY(check_slice(a, x->rank, a->dim, x->dim));
@@ -104,7 +107,7 @@ const struct fg_op_def fg_def_slice = {infer_slice, grad_slice, no_flops};
 
 static fgsm_status infer_slice_grad(const struct fg_graph *g, struct fg_node *node,
                                     struct fg_value *out) {
-  const struct fg_slice_attrs *a = &node->attrs.slice;
+  struct fg_slice_attrs *a = &node->attrs.slice;
   FG_TRY(fg_rule_inputs(g, node, 1, 1));
   FG_TRY(fg_rule_reals(g, node, 1));
   const struct fg_value *dy = fg_rule_input(g, node, 0);

@@ -43,10 +43,11 @@ FG_CLONES static double sum_exp(const float *z, int64_t k, float top) {
   return sum;
 }
 
-FG_CLONES static void put_exp(const float *z, float *d, int64_t k, float top, float share) {
+/* d = exp(z - top - log_sum), rounded after each step as PyTorch's float32 log-softmax is. */
+FG_CLONES static void put_exp(const float *z, float *d, int64_t k, float top, float log_sum) {
 #pragma omp simd
   for (int64_t j = 0; j < k; j++)
-    d[j] = fg_vexpf(z[j] - top) * share;
+    d[j] = fg_vexpf(z[j] - top - log_sum);
 }
 
 FG_CLONES static double sum_of(const float *d, int64_t k) {
@@ -61,10 +62,10 @@ static double cross_entropy(const float *z, int64_t k, int64_t y, bool parity, f
   int64_t first = largest(z, k, -1, -1);
   double sum = sum_exp(z, k, z[first]);
   if (d && parity) {
-    put_exp(z, d, k, z[first], (float)(1 / sum));
+    put_exp(z, d, k, z[first], logf((float)sum));
     d[y] -= 1;
   } else if (d && k > 1) {
-    put_exp(z, d, k, z[largest(z, k, y, -1)], 1.0f);
+    put_exp(z, d, k, z[largest(z, k, y, -1)], 0.0f);
     d[y] = 0; /* it may be infinite; the sum is of the others */
     d[y] = (float)-sum_of(d, k);
   } else if (d) {

@@ -23,7 +23,7 @@ FG_INLINE double clamp(double v, double lo, double hi) {
   return v >= hi ? hi : v;
 }
 
-/* Levels by which a bound may be overstepped: one step of float32 below 1. */
+/* Levels by which x0, a byte over 255 rounded to float32, may lie off the lattice. */
 #define SLACK 2e-5
 
 /* The byte nearest to 255 x in the ball and in 0..255; nearest to x0 where there is none. Halves go

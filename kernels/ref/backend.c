@@ -60,21 +60,20 @@ static fgsm_status sync(struct fg_device *device, void *stream) {
   return FGSM_OK;
 }
 
-const struct fg_backend fg_ref = {
-    .name = "ref",
-    .host_memory = true,
-    .real = FG_F64,
-    .open = open_device,
-    .close = close_device,
-    .enter = enter,
-    .describe = describe,
-    .alloc = allocate,
-    .free = release,
-    .upload = copy,
-    .download = copy,
-    .sync = sync,
-    .kernels = {
+const struct fg_backend fg_ref = {.name = "ref",
+                                  .host_memory = true,
+                                  .real = FG_F64,
+                                  .open = open_device,
+                                  .close = close_device,
+                                  .enter = enter,
+                                  .describe = describe,
+                                  .alloc = allocate,
+                                  .free = release,
+                                  .upload = copy,
+                                  .download = copy,
+                                  .sync = sync,
+                                  .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_ref_##name,
 #include "ops.def"
 #undef OP
-    }};
+                                  }};

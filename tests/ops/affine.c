@@ -1,28 +1,28 @@
 /* affine, batch_norm. */
 #include "harness.h"
 
-#define AFFINE(label, ax, scale, shift, act, ...)                                                  \
+/* An activation is what fusion adds: there is no gradient through it. */
+#define AFFINE(label, ax, scale, shift, act, flags_, ...)                                          \
   {                                                                                                \
     .name = label, .op = FG_OP_affine, .attrs = {.affine = {ax, {FG_UNARY_##act, 0, 0}}},          \
-    .in = {FG_R(FG_NORMAL, __VA_ARGS__), scale, shift}, .out = {                                   \
-      FG_Y(__VA_ARGS__)                                                                            \
-    }                                                                                              \
+    .in = {FG_R(FG_NORMAL, __VA_ARGS__), scale, shift}, .out = {FG_Y(__VA_ARGS__)},                \
+    .flags = flags_                                                                                \
   }
 #define C(n) FG_R(FG_AWAY, n)
 #define NONE                                                                                       \
   { 0 }
 
 static const struct fg_case cases[] = {
-    AFFINE("affine", 1, C(16), C(16), identity, 2, 16, 5, 3),
-    AFFINE("affine with relu", 1, C(16), C(16), relu, 2, 16, 5, 3),
-    AFFINE("affine of 3 channels", 1, C(3), C(3), identity, 2, 3, 7, 7),
-    AFFINE("affine, scale alone", 1, C(8), NONE, identity, 2, 8, 4, 4),
-    AFFINE("affine, shift alone", 1, NONE, C(8), identity, 2, 8, 4, 4),
-    AFFINE("affine, neither", 1, NONE, NONE, sigmoid, 2, 8, 4, 4),
-    AFFINE("affine of a row", 1, C(13), C(13), identity, 5, 13),
-    AFFINE("affine of the last axis", 2, C(7), C(7), identity, 2, 3, 7),
-    AFFINE("affine of the first axis", 0, C(4), C(4), identity, 4, 9),
-    AFFINE("affine of an empty batch", 1, C(8), C(8), identity, 0, 8, 4, 4),
+    AFFINE("affine", 1, C(16), C(16), identity, 0, 2, 16, 5, 3),
+    AFFINE("affine with relu", 1, C(16), C(16), relu, FG_CASE_NO_GRADIENT, 2, 16, 5, 3),
+    AFFINE("affine of 3 channels", 1, C(3), C(3), identity, 0, 2, 3, 7, 7),
+    AFFINE("affine, scale alone", 1, C(8), NONE, identity, 0, 2, 8, 4, 4),
+    AFFINE("affine, shift alone", 1, NONE, C(8), identity, 0, 2, 8, 4, 4),
+    AFFINE("affine, neither", 1, NONE, NONE, sigmoid, FG_CASE_NO_GRADIENT, 2, 8, 4, 4),
+    AFFINE("affine of a row", 1, C(13), C(13), identity, 0, 5, 13),
+    AFFINE("affine of the last axis", 2, C(7), C(7), identity, 0, 2, 3, 7),
+    AFFINE("affine of the first axis", 0, C(4), C(4), identity, 0, 4, 9),
+    AFFINE("affine of an empty batch", 1, C(8), C(8), identity, 0, 0, 8, 4, 4),
     {.name = "affine with constant scale",
      .op = FG_OP_affine,
      .attrs = {.affine = {1, {FG_UNARY_identity, 0, 0}}},
