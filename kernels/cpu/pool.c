@@ -19,12 +19,17 @@ struct pool {
   bool include_pad;
 };
 
+/* a / b of numbers that are not negative; windows mostly step by 1 or 2. */
+FG_INLINE int64_t over(int64_t a, int64_t b) {
+  return b == 1 ? a : b == 2 ? a >> 1 : a / b;
+}
+
 /* Places along one axis that fall on the image, of the window at output o: [*first, *last). */
 FG_INLINE void places(int64_t o, int64_t stride, int64_t dilation, int64_t pad, int64_t size,
                       int64_t k, int64_t *first, int64_t *last) {
   int64_t at = o * stride - pad;
-  int64_t lo = at >= 0 ? 0 : (-at + dilation - 1) / dilation;
-  int64_t hi = at >= size ? 0 : (size - 1 - at) / dilation + 1;
+  int64_t lo = at >= 0 ? 0 : over(-at + dilation - 1, dilation);
+  int64_t hi = at >= size ? 0 : over(size - 1 - at, dilation) + 1;
   *last = hi < k ? hi : k;
   *first = lo < *last ? lo : *last;
 }
@@ -33,8 +38,8 @@ FG_INLINE void places(int64_t o, int64_t stride, int64_t dilation, int64_t pad, 
 FG_INLINE void outputs(int64_t t, int64_t stride, int64_t dilation, int64_t pad, int64_t size,
                        int64_t n, int64_t *first, int64_t *last) {
   int64_t shift = t * dilation - pad;
-  int64_t lo = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
-  int64_t hi = size - 1 - shift < 0 ? 0 : (size - 1 - shift) / stride + 1;
+  int64_t lo = shift >= 0 ? 0 : over(-shift + stride - 1, stride);
+  int64_t hi = size - 1 - shift < 0 ? 0 : over(size - 1 - shift, stride) + 1;
   *last = hi < n ? hi : n;
   *first = lo < *last ? lo : *last;
 }
@@ -50,16 +55,19 @@ FG_INLINE void consider(float v, int32_t place, float *top, int32_t *index) {
   *index = better ? place : *index;
 }
 
-static void put(const struct pool *p, int64_t at, const float *top, const int32_t *index,
-                int64_t n) {
-  for (int64_t i = 0; i < n; i++) {
-    p->out[at + i] = top[i];
-    int32_t place = index[i] < 0 ? 0 : index[i];
-    if (p->index && p->wide)
-      ((int32_t *)p->index)[at + i] = place;
-    else if (p->index)
-      ((uint8_t *)p->index)[at + i] = (uint8_t)place;
-  }
+FG_INLINE void put(const struct pool *p, int64_t at, const float *top, const int32_t *index,
+                   int64_t n) {
+  memcpy(p->out + at, top, (size_t)n * sizeof *top);
+  if (!p->index)
+    return;
+  int32_t *wide = (int32_t *)p->index + at;
+  uint8_t *narrow = (uint8_t *)p->index + at;
+  if (p->wide)
+    for (int64_t i = 0; i < n; i++)
+      wide[i] = index[i] < 0 ? 0 : index[i];
+  else
+    for (int64_t i = 0; i < n; i++)
+      narrow[i] = (uint8_t)(index[i] < 0 ? 0 : index[i]);
 }
 
 /* Outputs [from, from + n) of one row of a plain plane. */
@@ -68,7 +76,7 @@ FG_CLONES static void max_row(const struct pool *p, const float *x, int64_t at, 
   float top[TILE];
   int32_t index[TILE];
   int64_t r0, r1;
-  for (int64_t i = 0; i < TILE; i++) {
+  for (int64_t i = 0; i < n; i++) {
     top[i] = -INFINITY;
     index[i] = -1;
   }
@@ -162,13 +170,9 @@ static void max_grad_body(const void *ctx, int64_t begin, int64_t end) {
 
 /* ---- mean */
 
-FG_INLINE float share(const struct pool *p, int64_t o, int64_t c) {
-  int64_t r0, r1, t0, t1;
-  if (p->include_pad)
-    return 1.0f / (float)(p->kh * p->kw);
-  places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
-  places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
-  int64_t n = (r1 - r0) * (t1 - t0);
+/* What a window with `rows` by `columns` places on the image is multiplied by. */
+FG_INLINE float share(const struct pool *p, int64_t rows, int64_t columns) {
+  int64_t n = p->include_pad ? p->kh * p->kw : rows * columns;
   return 1.0f / (float)(n > 0 ? n : 1);
 }
 
@@ -194,7 +198,7 @@ static void avg_plain(const struct pool *p, const float *x, int64_t at, int64_t 
         for (int64_t t = t0; t < t1; t++)
           sum += row[t * p->dw];
     }
-    p->out[at + c] = (float)sum * share(p, o, c);
+    p->out[at + c] = (float)sum * share(p, r1 - r0, t1 - t0);
   }
 }
 
@@ -212,7 +216,7 @@ FG_CLONES static void avg_lanes(const struct pool *p, const float *x, int64_t at
         for (int64_t l = 0; l < lanes; l++)
           sum[l] += v[l];
       }
-    float each = share(p, o, c);
+    float each = share(p, r1 - r0, t1 - t0);
     for (int64_t l = 0; l < lanes; l++)
       p->out[at + c * lanes + l] = (float)sum[l] * each;
   }
@@ -251,19 +255,25 @@ static void avg_grad_body(const void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     float *dx = p->out + i * plane;
     memset(dx, 0, (size_t)plane * sizeof *dx);
-    for (int64_t o = 0; o < p->oh; o++)
+    for (int64_t o = 0; o < p->oh; o++) {
+      places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
       for (int64_t c = 0; c < p->ow; c++) {
         const float *dy = p->in + ((i * p->oh + o) * p->ow + c) * lanes;
-        float value[16], each = share(p, o, c);
+        places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
+        float value[16], each = share(p, r1 - r0, t1 - t0);
         for (int64_t l = 0; l < lanes; l++)
           value[l] = dy[l] * each;
-        places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
-        places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
         for (int64_t r = r0; r < r1; r++) {
           int64_t y = o * p->sh + r * p->dh - p->ph, x = c * p->sw + t0 * p->dw - p->pw;
-          spread(dx + (y * p->w + x) * lanes, value, t1 - t0, p->dw * lanes, lanes);
+          float *at = dx + (y * p->w + x) * lanes;
+          if (lanes == 1 && t1 - t0 < 8)
+            for (int64_t t = 0; t < t1 - t0; t++)
+              at[t * p->dw] += value[0];
+          else
+            spread(at, value, t1 - t0, p->dw * lanes, lanes);
         }
       }
+    }
   }
 }
 

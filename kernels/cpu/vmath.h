@@ -87,6 +87,7 @@ FG_INLINE float fg_vtopf(const float *x, int64_t n, float sign) {
   for (int l = 0; l < 16; l++)
     lane[l] = -INFINITY;
   for (; i + 16 <= n; i += 16)
+#pragma omp simd
     for (int l = 0; l < 16; l++) {
       float v = sign * x[i + l];
       lane[l] = v > lane[l] ? v : lane[l];

@@ -267,6 +267,7 @@ fgsm_status fg_ref_window(const struct fg_call *call, const struct fg_ref_window
     out->x_count *= out->x[d];
     out->y_count *= out->y[d];
     out->places *= size[i];
+    FG_REF_NEED(call, out->places <= INT32_MAX, "a window of more places than an index can count");
   }
   return FGSM_OK;
 }

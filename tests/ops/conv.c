@@ -28,7 +28,7 @@
     .name = label ", weight gradient", .op = FG_OP_conv_grad_weight, .attrs = attrs_,              \
     .in = {T(x), T(y)}, .out = {T(w)}, .tolerance = 1e-4, .flags = FG_CASE_SPARSE                  \
   }
-#define TAIL(label, act_, bias, residual, flags_, ...)                                             \
+#define TAIL(label, act_, bias, residual, flags_)                                                  \
   {                                                                                                \
     .name = label, .op = FG_OP_conv,                                                               \
     .attrs = {.conv = {ATTRS(1, 1, 1, 1, 1, 1, 1, 1, 1), .act = act_}},                            \
