@@ -159,7 +159,7 @@ typedef struct fgsm_result {
   int64_t label;               /* the label attacked (the target, if targeted)                */
   int32_t clean_prediction, adversarial_prediction;
   float clean_loss, adversarial_loss;
-  float gradient_l1;           /* sum |dL/dx| at the clean sample                             */
+  float gradient_l1;           /* sum |dL/dx| at the clean sample (or the first random start) */
   float zero_gradient_share;   /* share of components with an exactly zero gradient, 0..1     */
   float linf, l2;              /* of x' - x, in the units of x (bytes: fractions of 255)      */
   uint32_t flags;              /* FGSM_FLAG_...                                               */
