@@ -58,12 +58,24 @@ FG_CLONES static double sum_of(const float *d, int64_t k) {
   return sum;
 }
 
+/* PyTorch's float32 p - onehot, which saturates where the others' share of the sum is rounded away;
+ * so the sum is taken as theirs is: eight lanes, then halves onto halves. */
+static void parity_slope(const float *z, int64_t k, int64_t y, float top, float *d) {
+  float lane[8] = {0};
+  for (int64_t j = 0; j < k; j++)
+    lane[j % 8] += expf(z[j] - top);
+  for (int half = 4; half; half /= 2)
+    for (int i = 0; i < half; i++)
+      lane[i] += lane[i + half];
+  put_exp(z, d, k, top, logf(lane[0]));
+  d[y] -= 1;
+}
+
 static double cross_entropy(const float *z, int64_t k, int64_t y, bool parity, float *d) {
   int64_t first = largest(z, k, -1, -1);
   double sum = sum_exp(z, k, z[first]);
   if (d && parity) {
-    put_exp(z, d, k, z[first], logf((float)sum));
-    d[y] -= 1;
+    parity_slope(z, k, y, z[first], d);
   } else if (d && k > 1) {
     put_exp(z, d, k, z[largest(z, k, y, -1)], 0.0f);
     d[y] = 0; /* it may be infinite; the sum is of the others */
