@@ -51,8 +51,9 @@ Test(models, resnet20_on_cifar10) {
   const char *dir = test_data("ResNet-20 on CIFAR-10");
   if (!dir)
     return;
-  json_t *r = attack(dir, "models/cifar10_resnet20_input01.onnx",
-                     "cifar10/test_batch_first1000.bin", (const char *const[]){"eps=2/255", NULL});
+  json_t *r =
+      attack(dir, "models/cifar10_resnet20_input01.onnx", "cifar10/test_batch_first1000.bin",
+             (const char *const[]){"eps=2/255", "loss-parity=torch", NULL});
   cr_expect_eq(field(r, "samples"), 1000);
   expect_percent(field(r, "clean_accuracy"), 91.50, "clean");
   expect_percent(field(r, "adversarial_accuracy"), 29.50, "eps 2/255");
@@ -64,8 +65,9 @@ static void lenet(const char *model, double clean, double small, double large) {
   const char *dir = test_data("LeNet-5 on MNIST");
   if (!dir)
     return;
-  json_t *r = attack(dir, model, "mnist/t10k-images-idx3-ubyte.gz",
-                     (const char *const[]){"eps=0.1,0.3", "out-type=f32", "batch=250", NULL});
+  json_t *r = attack(
+      dir, model, "mnist/t10k-images-idx3-ubyte.gz",
+      (const char *const[]){"eps=0.1,0.3", "out-type=f32", "loss-parity=torch", "batch=250", NULL});
   json_t *curve = json_object_get(r, "curve");
   cr_assert_eq(json_array_size(curve), 2);
   expect_percent(field(r, "clean_accuracy"), clean, "clean");
@@ -159,9 +161,9 @@ static void small_model(const char *dir, const char *name, double clean, double 
   char model[128], limit_setting[32];
   snprintf(model, sizeof model, "models/small/%s.onnx", name);
   snprintf(limit_setting, sizeof limit_setting, "limit=%s", limit);
-  json_t *r =
-      attack(dir, model, "mnist/t10k-images-idx3-ubyte.gz",
-             (const char *const[]){"eps=0.05", limit_setting, "out-type=f32", "batch=250", NULL});
+  json_t *r = attack(dir, model, "mnist/t10k-images-idx3-ubyte.gz",
+                     (const char *const[]){"eps=0.05", limit_setting, "out-type=f32",
+                                           "loss-parity=torch", "batch=250", NULL});
   printf("%s: %.2f %.2f\n", name, 100 * field(r, "clean_accuracy"),
          100 * field(r, "adversarial_accuracy"));
   expect_percent(field(r, "clean_accuracy"), clean, name);
