@@ -53,7 +53,17 @@ struct fg_unary_attrs {
 
 /* binary: a, b -> y, NumPy broadcasting. Float or I64/I32 arithmetic in the operands' type;
  * comparisons give BOOL. max and min propagate NaN; integer division truncates. */
-#define FG_BINARY_MAP(X) X(add) X(sub) X(mul) X(div) X(pow) X(max) X(min) X(equal) X(greater) X(less)
+#define FG_BINARY_MAP(X)                                                                           \
+  X(add)                                                                                           \
+  X(sub)                                                                                           \
+  X(mul)                                                                                           \
+  X(div)                                                                                           \
+  X(pow)                                                                                           \
+  X(max)                                                                                           \
+  X(min)                                                                                           \
+  X(equal)                                                                                         \
+  X(greater)                                                                                       \
+  X(less)
 enum fg_binary_kind {
 #define X(name) FG_BINARY_##name,
   FG_BINARY_MAP(X)
@@ -136,7 +146,11 @@ struct fg_pool_attrs {
 };
 
 /* reduce: x -> y over the axes in the bit mask `axes`; y keeps them as 1 where `keep`. */
-#define FG_REDUCE_MAP(X) X(sum) X(mean) X(max) X(min)
+#define FG_REDUCE_MAP(X)                                                                           \
+  X(sum)                                                                                           \
+  X(mean)                                                                                          \
+  X(max)                                                                                           \
+  X(min)
 enum fg_reduce_kind {
 #define X(name) FG_REDUCE_##name,
   FG_REDUCE_MAP(X)
@@ -205,10 +219,10 @@ enum fg_norm { FG_NORM_linf, FG_NORM_l2, FG_NORM_l1 };
 /* Numbers that change from run to run lie in a tensor of doubles, so that a recorded plan can be
  * replayed: params[FG_PARAM_...]. */
 enum fg_param {
-  FG_PARAM_eps,    /* the budget, in the units of x                                           */
-  FG_PARAM_alpha,  /* the step length, in the units of x                                      */
-  FG_PARAM_decay,  /* momentum's mu                                                           */
-  FG_PARAM_lo,     /* the data box; -inf and inf for none                                     */
+  FG_PARAM_eps,   /* the budget, in the units of x                                           */
+  FG_PARAM_alpha, /* the step length, in the units of x                                      */
+  FG_PARAM_decay, /* momentum's mu                                                           */
+  FG_PARAM_lo,    /* the data box; -inf and inf for none                                     */
   FG_PARAM_hi,
   FG_PARAM_radius, /* of the random start, in the units of x                                  */
   FG_PARAM_seed,   /* seed, below 2^53                                                        */

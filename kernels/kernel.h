@@ -88,7 +88,7 @@ struct fg_kernel {
  * (NULL: the default one) and, like run, may return before they are done: sync waits. */
 struct fg_backend {
   const char *name;
-  bool host_memory; /* the device's memory is the host's: constants are used where they lie */
+  bool host_memory;  /* the device's memory is the host's: constants are used where they lie */
   enum fg_type real; /* the float type that graphs for this backend are built in */
   fgsm_status (*open)(int index, int threads, struct fg_device **out);
   void (*close)(struct fg_device *device);
@@ -130,18 +130,20 @@ fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *
   } while (0)
 
 static inline size_t fg_type_size(enum fg_type type) {
-  static const unsigned char size[FG_TYPE_COUNT] = {0,
+  static const unsigned char size[FG_TYPE_COUNT] = {
+    0,
 #define X(name, text, bytes) bytes,
-                                                    FG_TYPE_MAP(X)
+    FG_TYPE_MAP(X)
 #undef X
   };
   return size[type];
 }
 
 static inline const char *fg_type_name(enum fg_type type) {
-  static const char *const name[FG_TYPE_COUNT] = {"none",
+  static const char *const name[FG_TYPE_COUNT] = {
+    "none",
 #define X(name, text, bytes) text,
-                                                  FG_TYPE_MAP(X)
+    FG_TYPE_MAP(X)
 #undef X
   };
   return name[type];
@@ -184,7 +186,7 @@ static inline const char *fg_op_name(enum fg_op op) {
 static inline const char *fg_unary_name(enum fg_unary_kind kind) {
   static const char *const name[FG_UNARY_COUNT] = {
 #define X(name, from) #name,
-      FG_UNARY_MAP(X)
+    FG_UNARY_MAP(X)
 #undef X
   };
   return name[kind];
@@ -194,7 +196,7 @@ static inline const char *fg_unary_name(enum fg_unary_kind kind) {
 static inline bool fg_unary_from_y(const struct fg_unary_attrs *a) {
   static const char from[FG_UNARY_COUNT] = {
 #define X(name, from) from,
-      FG_UNARY_MAP(X)
+    FG_UNARY_MAP(X)
 #undef X
   };
   return from[a->kind] == 'y' && !(a->kind == FG_UNARY_leaky_relu && a->alpha <= 0);
