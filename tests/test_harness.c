@@ -34,6 +34,7 @@ static fgsm_status leave_out_the_last(const struct fg_call *call, void *scratch,
   return FGSM_OK;
 }
 
+#ifndef FG_SANITIZED /* there a write beside a buffer is ASan's own report */
 static fgsm_status write_past_the_end(const struct fg_call *call, void *scratch, void *stream) {
   FG_TRY(run_oracle(call, scratch, stream));
   volatile unsigned char *at = call->out[0].data;
@@ -54,6 +55,7 @@ static fgsm_status write_past_the_scratch(const struct fg_call *call, void *scra
   at[call->scratch_bytes] = 0;
   return FGSM_OK;
 }
+#endif
 
 static fgsm_status change_an_input(const struct fg_call *call, void *scratch, void *stream) {
   FG_TRY(run_oracle(call, scratch, stream));
