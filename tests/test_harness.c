@@ -121,9 +121,7 @@ Test(harness, sees_what_was_not_written) {
 }
 
 Test(harness, sees_writes_beside_the_buffers) {
-#ifdef FG_SANITIZED
-  cr_log_warn("under AddressSanitizer a write beside a buffer is its own report: not tried");
-#else
+#ifndef FG_SANITIZED /* there such a write is ASan's own report */
   EXPECT_CAUGHT("conv 3x3", fg_mode_clean, write_past_the_end, "beside output 0");
   EXPECT_CAUGHT("add", fg_mode_clean, write_before_the_start, "beside output 0");
   EXPECT_CAUGHT("conv 3x3", fg_mode_clean, write_past_the_scratch, "beside its scratch");
