@@ -52,7 +52,8 @@
   X(sign, 'x')  /* -1, 0 or 1; NaN stays NaN. Slope 0                                           */ \
   X(floor, 'x') /* slope 0                                                                      */ \
   X(ceil, 'x')  /* slope 0                                                                      */ \
-  X(round, 'x') /* to the nearest whole number, half to even. Slope alpha: 0, or 1 (a quantiser,   \
+  X(round,                                                                                         \
+    'x') /* to the nearest whole number, half to even. Slope alpha: 0, or 1 (a quantiser,   \
                    which the gradient passes straight through)                                  */
 
 enum fg_unary_kind {
