@@ -49,7 +49,8 @@ enum fg_type {
 };
 
 /* How a 4-D value lies in memory. Dims are N C H W whatever the layout. BLOCKED groups channels by
- * the backend's channel_block: [N, C/block, H, W, block]; only values whose C divides are so laid. */
+ * the backend's channel_block: [N, C/block, H, W, block]; only values whose C divides are so laid.
+ */
 enum fg_layout { FG_PLAIN, FG_BLOCKED };
 
 struct fg_tensor {
@@ -114,8 +115,8 @@ extern const struct fg_backend fg_ref, fg_cpu;
 /* In a backend's table file: a line for each operator that it deliberately lacks. */
 #define FG_NO_KERNEL(backend, op) const struct fg_kernel fg_##backend##_##op = {NULL, NULL, NULL}
 
-/* Records the calling thread's error and returns `status`. FG_FAIL's value is a constant, so that the
- * compiler sees that a failed call did not succeed. */
+/* Records the calling thread's error and returns `status`. FG_FAIL's value is a constant, so that
+ * the compiler sees that a failed call did not succeed. */
 fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 #define FG_FAIL(status, ...)                                                                       \
@@ -190,6 +191,14 @@ static inline const char *fg_unary_name(enum fg_unary_kind kind) {
 #undef X
   };
   return name[kind];
+}
+
+/* Whether the kind's result is BOOL; whether it is defined for integers alone. */
+static inline bool fg_binary_compares(enum fg_binary_kind kind) {
+  return kind == FG_BINARY_equal || kind == FG_BINARY_greater || kind == FG_BINARY_less;
+}
+static inline bool fg_binary_is_whole(enum fg_binary_kind kind) {
+  return kind >= FG_BINARY_mod;
 }
 
 /* Whether the kind's gradient is computed from its result (then its argument need not be kept). */

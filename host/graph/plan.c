@@ -62,8 +62,6 @@ static fgsm_status own_outputs(struct fg_graph *g) {
     if (producer == FG_ABSENT || traits[g->nodes[producer].op] != VIEW)
       continue;
     struct fg_value like = *fg_value(g, id);
-    if (!fg_type_is_real(like.type))
-      return FG_FAIL(UNSUPPORTED, "an integer view cannot be an output");
     FG_TRY(fg_graph_value(g, &like, &view));
     g->nodes[producer].out[0] = view;
     fg_value(g, view)->producer = producer;

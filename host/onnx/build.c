@@ -9,7 +9,7 @@
 
 #include "build.h"
 
-enum { OLDEST_OPSET = 7, NEWEST_OPSET = 21, MOST_PROBLEMS = 1000, MOST_NODES = 1 << 15 };
+enum { OLDEST_OPSET = 7, NEWEST_OPSET = 26, MOST_PROBLEMS = 1000, MOST_NODES = 1 << 15 };
 
 static bool default_domain(const char *domain) {
   return !*domain || strcmp(domain, "ai.onnx") == 0;
