@@ -142,8 +142,9 @@ fgsm_status fg_onnx_tensor_read(const Onnx__TensorProto *tensor, struct fg_arena
                    fg_onnx_type_name(tensor->data_type));
   if (tensor->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL ||
       tensor->n_external_data)
-    return FG_FAIL(UNSUPPORTED, "it lies in another file; a later version reads external data: "
-                                "convert with onnx.save(..., save_as_external_data=False)");
+    return FG_FAIL(UNSUPPORTED,
+                   "it lies in another file, and what is read here was not opened by its "
+                   "path: convert with onnx.save(..., save_as_external_data=False)");
   if (tensor->segment)
     return FG_FAIL(UNSUPPORTED, "it is one segment of a tensor; only whole tensors are supported");
   FG_TRY(read_shape(tensor, out, &count));
