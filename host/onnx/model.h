@@ -63,9 +63,9 @@ const char *fg_onnx_type_name(int32_t data_type);
 fgsm_status fg_onnx_tensor_read(const Onnx__TensorProto *tensor, struct fg_arena *arena,
                                 struct fg_onnx_tensor *out) FGSM_MUST_USE;
 
-/* A node's attributes as importers see them; all memory is from `arena`. */
-fgsm_status fg_onnx_attrs_read(const Onnx__NodeProto *node, struct fg_arena *arena,
-                               struct fg_onnx_attr **out) FGSM_MUST_USE;
+/* n attributes as importers see them; all memory is from `arena`. */
+fgsm_status fg_onnx_attrs_read(size_t n, const Onnx__AttributeProto *const *attributes,
+                               struct fg_arena *arena, struct fg_onnx_attr **out) FGSM_MUST_USE;
 
 /* Names to numbers. Keys are not copied. */
 struct fg_names {

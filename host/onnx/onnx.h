@@ -51,6 +51,11 @@ fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_
                           bool trainable, const fg_id *in, fg_id *inputs, fg_id *outputs,
                           struct fg_onnx_problems *problems) FGSM_MUST_USE;
 
+/* Appends what output `which` alone needs of the model. in: n_inputs values, FG_ABSENT for an input
+ * that is not given (FGSM_USAGE if it is needed). */
+fgsm_status fg_onnx_build_output(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
+                                 const fg_id *in, int which, fg_id *out) FGSM_MUST_USE;
+
 /* Writes the file back: the graph as it was read, with tensors from other files in it; initializers
  * named in `names` get `data` (as many floats as the initializer has elements), converted to the
  * float type that they are stored in. FGSM_USAGE for a name that is no float initializer. The file
