@@ -42,14 +42,20 @@ static const char *const operators[] = {"abs",
                                         "gelu",
                                         "gemm",
                                         "globalaveragepool",
+                                        "globalmaxpool",
+                                        "group_normalization",
                                         "identity",
+                                        "instancenorm",
                                         "layer_normalization",
                                         "leakyrelu",
                                         "log",
                                         "logsoftmax",
+                                        "lppool",
+                                        "lrn",
                                         "matmul",
                                         "max",
                                         "maxpool",
+                                        "mvn",
                                         "min",
                                         "mul",
                                         "neg",
@@ -60,6 +66,7 @@ static const char *const operators[] = {"abs",
                                         "reflect_pad",
                                         "relu",
                                         "reshape",
+                                        "resize",
                                         "shape",
                                         "sigmoid",
                                         "slice",
@@ -72,6 +79,7 @@ static const char *const operators[] = {"abs",
                                         "tanh",
                                         "transpose",
                                         "unsqueeze",
+                                        "upsample",
                                         "where",
                                         "wrap_pad"};
 
@@ -98,11 +106,11 @@ static const struct {
     {"training_dropout*", "training mode"},
     {"dropout_default_mask*", "the dropout mask as output"},
     {"maxpool_with_argmax_*", "the positions of the maxima as output"},
-    {"averagepool_3d_*", "three spatial axes"},
-    {"maxpool_3d_*", "three spatial axes"},
     {"edge_pad", "padding other than with a constant"},
     {"reflect_pad", "padding other than with a constant"},
     {"globalaveragepool*", "operator set 1"},
+    {"globalmaxpool*", "operator set 1"},
+    {"instancenorm_*", "operator set 6"},
     {"identity_opt", "optional values"},
     {"identity_sequence", "sequences"},
     {"reshape_allowzero_reordered", "values without elements"},
@@ -114,6 +122,7 @@ struct tensor {
   int rank;
   int64_t dim[FG_MAX_RANK], n;
   void *data;
+  bool fixed; /* sizes that are written as floats: constants in models */
 };
 
 struct sample {
@@ -231,8 +240,11 @@ static fgsm_status open_sample(const char *name, struct sample *s) {
   s->n_out = fg_onnx_n_outputs(s->onnx);
   if (s->n_in > MOST_PORTS || s->n_out > MOST_PORTS)
     return FG_FAIL(UNSUPPORTED, "%d inputs, %d outputs", s->n_in, s->n_out);
-  for (int i = 0; i < s->n_in; i++)
+  for (int i = 0; i < s->n_in; i++) {
+    const char *port = fg_onnx_input(s->onnx, i)->name;
     FG_TRY(read_tensor(name, "input", i, &s->in[i]));
+    s->in[i].fixed = strcmp(port, "scales") == 0 || strcmp(port, "roi") == 0;
+  }
   for (int i = 0; i < s->n_out; i++)
     FG_TRY(read_tensor(name, "output", i, &s->want[i]));
   return FGSM_OK;
@@ -243,7 +255,7 @@ static fgsm_status open_sample(const char *name, struct sample *s) {
 /* Integers (shapes, axes, indices) and scalars (bounds, rates) are given as constants: that is how
  * models have them. */
 static bool is_data(const struct tensor *t) {
-  return fg_type_is_real(t->type) && t->rank > 0;
+  return fg_type_is_real(t->type) && t->rank > 0 && !t->fixed;
 }
 
 static fgsm_status build(const struct sample *s, enum fg_type real, struct fg_graph **g,
