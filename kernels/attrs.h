@@ -156,7 +156,7 @@ struct fg_matmul_attrs {
  * conv_grad_input: dy, w -> dx, of shape `dim`.
  * conv_grad_weight: x, dy -> dw, of shape `dim`. */
 struct fg_conv_attrs {
-  int spatial; /* 2 now; 1 and 3 are room for later */
+  int spatial; /* 2 or 3 */
   int group;
   int stride[3], dilation[3], pad_lo[3], pad_hi[3];
   struct fg_unary_attrs act;

@@ -47,6 +47,7 @@ static const char *const operators[] = {"abs",
                                         "constant_pad",
                                         "constantofshape",
                                         "conv",
+                                        "convtranspose",
                                         "cos",
                                         "cosh",
                                         "cumsum",
@@ -69,11 +70,15 @@ static const char *const operators[] = {"abs",
                                         "gelu",
                                         "gemm",
                                         "globalaveragepool",
+                                        "globalmaxpool",
                                         "greater",
+                                        "group_normalization",
+                                        "gru",
                                         "hardmax",
                                         "hardsigmoid",
                                         "hardswish",
                                         "identity",
+                                        "instancenorm",
                                         "isinf",
                                         "isnan",
                                         "layer_normalization",
@@ -81,10 +86,14 @@ static const char *const operators[] = {"abs",
                                         "less",
                                         "log",
                                         "logsoftmax",
+                                        "lppool",
+                                        "lrn",
+                                        "lstm",
                                         "matmul",
                                         "max",
                                         "maxpool",
                                         "mean",
+                                        "mvn",
                                         "min",
                                         "mish",
                                         "mod",
@@ -106,7 +115,9 @@ static const char *const operators[] = {"abs",
                                         "reflect_pad",
                                         "relu",
                                         "reshape",
+                                        "resize",
                                         "reversesequence",
+                                        "rnn",
                                         "round",
                                         "scatter",
                                         "scatternd",
@@ -114,6 +125,7 @@ static const char *const operators[] = {"abs",
                                         "shape",
                                         "sigmoid",
                                         "sign",
+                                        "simple_rnn",
                                         "sin",
                                         "sinh",
                                         "size",
@@ -140,6 +152,7 @@ static const char *const operators[] = {"abs",
                                         "triu",
                                         "unique",
                                         "unsqueeze",
+                                        "upsample",
                                         "where",
                                         "wrap_pad",
                                         "xor",
@@ -162,9 +175,9 @@ static const struct {
     {"training_dropout*", "training mode"},
     {"dropout_default_mask*", "the dropout mask as output"},
     {"maxpool_with_argmax_*", "the positions of the maxima as output"},
-    {"averagepool_3d_*", "three spatial axes"},
-    {"maxpool_3d_*", "three spatial axes"},
     {"globalaveragepool*", "operator set 1"},
+    {"globalmaxpool*", "operator set 1"},
+    {"instancenorm_*", "operator set 6"},
     {"identity_opt", "optional values"},
     {"identity_sequence", "sequences"},
     {"reshape_allowzero_reordered", "values without elements"},
@@ -196,6 +209,7 @@ struct tensor {
   int rank;
   int64_t dim[FG_MAX_RANK], n;
   void *data;
+  bool fixed; /* sizes that are written as floats: constants in models */
 };
 
 struct sample {
@@ -264,8 +278,8 @@ static bool selected(const char *name) {
 
 /* Of what is left out, folders that pass in the newer form of the tests. */
 static const char *const pass_when_newer[] = {
-    "globalaveragepool*", "cast_*BFLOAT16*", "elu*",      "selu*",
-    "hardsigmoid*",       "softplus*",       "softsign*", "reduce_log_sum"};
+    "globalmaxpool*", "instancenorm_*", "globalaveragepool*", "cast_*BFLOAT16*", "elu*",
+    "selu*",          "hardsigmoid*",   "softplus*",          "softsign*",       "reduce_log_sum"};
 
 static const char *skip_reason(const char *name) {
   for (size_t i = 0; *suite_folder && i < sizeof pass_when_newer / sizeof *pass_when_newer; i++)
@@ -325,8 +339,11 @@ static fgsm_status open_sample(const char *name, struct sample *s) {
   s->n_out = fg_onnx_n_outputs(s->onnx);
   if (s->n_in > MOST_PORTS || s->n_out > MOST_PORTS)
     return FG_FAIL(UNSUPPORTED, "%d inputs, %d outputs", s->n_in, s->n_out);
-  for (int i = 0; i < s->n_in; i++)
+  for (int i = 0; i < s->n_in; i++) {
+    const char *port = fg_onnx_input(s->onnx, i)->name;
     FG_TRY(read_tensor(name, "input", i, &s->in[i]));
+    s->in[i].fixed = strcmp(port, "scales") == 0 || strcmp(port, "roi") == 0;
+  }
   for (int i = 0; i < s->n_out; i++)
     FG_TRY(read_tensor(name, "output", i, &s->want[i]));
   return FGSM_OK;
@@ -340,7 +357,7 @@ static bool is_data(const struct sample *s, int i) {
   for (size_t k = 0; k < sizeof foldable / sizeof *foldable; k++)
     if (strncmp(s->name, foldable[k], strlen(foldable[k])) == 0)
       return false;
-  return fg_type_is_real(s->in[i].type) && s->in[i].rank > 0;
+  return fg_type_is_real(s->in[i].type) && s->in[i].rank > 0 && !s->in[i].fixed;
 }
 
 static fgsm_status build(const struct sample *s, enum fg_type real, struct fg_graph **g,

@@ -127,6 +127,11 @@ struct fg_window {
 fgsm_status fg_import_window(const struct fg_import *im, int spatial, const int64_t *window,
                              const int64_t *in, struct fg_window *out) FGSM_MUST_USE;
 
+/* The same for a transposed convolution: padding as written, none where it is automatic, and
+ * nothing said of whether the window fits. */
+fgsm_status fg_import_strides(const struct fg_import *im, int spatial, const int64_t *window,
+                              const int64_t *in, struct fg_window *out) FGSM_MUST_USE;
+
 /* [N, C, L] -> [N, C, 1, L] and back, for operators that are 2-D here. */
 fgsm_status fg_import_to_2d(struct fg_graph *g, fg_id x, fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_import_to_1d(struct fg_graph *g, fg_id x, fg_id *out) FGSM_MUST_USE;
