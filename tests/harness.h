@@ -75,7 +75,9 @@ struct fg_case_table {
   X(move)                                                                                          \
   X(gather)                                                                                        \
   X(loss)                                                                                          \
-  X(attack)
+  X(attack)                                                                                        \
+  X(grad_step)                                                                                     \
+  X(mlp)
 #define X(family) extern const struct fg_case_table fg_cases_##family;
 FG_CASE_FAMILIES(X)
 #undef X

@@ -120,26 +120,46 @@ static double flops_grad_weight(const struct fg_graph *g, const struct fg_node *
 
 const struct fg_op_def fg_def_conv_grad_weight = {infer_grad_weight, NULL, flops_grad_weight};
 
-/* conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params -> x', gradient, stats. */
+/* conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params, index? -> x', gradient, stats,
+ * bytes.
+ */
 static fgsm_status infer_step(const struct fg_graph *g, struct fg_node *node,
                               struct fg_value *out) {
   const struct fg_conv_attrs *a = &node->attrs.conv_step.conv;
-  FG_TRY(fg_rule_inputs(g, node, 4, 7));
+  FG_TRY(fg_rule_inputs(g, node, 4, 8));
   FG_TRY(fg_rule_reals(g, node, 15));
   const struct fg_value *dy = fg_rule_input(g, node, 0), *w = fg_rule_input(g, node, 1),
-                        *x0 = fg_rule_input(g, node, 2), *x = fg_rule_input(g, node, 3);
+                        *x0 = fg_rule_input(g, node, 2), *x = fg_rule_input(g, node, 3),
+                        *index = fg_rule_input(g, node, 7);
+  struct fg_value y = *dy;
   FG_TRY(rank_4(w, "the weight"));
   FG_TRY(rank_4(x0, "x0"));
   FG_TRY(fg_rule_same_shape(x, x0, "x"));
-  FG_TRY(check_grad(a, x0->dim, w->dim, dy));
+  if (index) {
+    FG_TRY(fg_rule_pool_grad(&node->attrs.conv_step.pool, dy, index));
+    memcpy(y.dim, node->attrs.conv_step.pool.dim, sizeof y.dim);
+  }
+  FG_TRY(check_grad(a, x0->dim, w->dim, &y));
   FG_TRY(fg_rule_step(&node->attrs.conv_step.step, x0, fg_rule_input(g, node, 4),
                       fg_rule_input(g, node, 5), fg_rule_input(g, node, 6)));
   FG_TRY(fg_rule_output(&out[0], x0->type, 4, x0->dim));
   FG_TRY(fg_rule_output(&out[1], x0->type, 4, x0->dim));
-  return fg_rule_output(&out[2], x0->type, 2, (int64_t[]){x0->dim[0], 3});
+  FG_TRY(fg_rule_output(&out[2], x0->type, 2, (int64_t[]){x0->dim[0], 3}));
+  return fg_rule_output(&out[3], FG_U8, 4, x0->dim);
 }
 
-const struct fg_op_def fg_def_conv_grad_input_step = {infer_step, NULL, flops_grad_input};
+/* What the convolution's gradient costs; its dy has the pool's argument's shape, where there is
+ * one.
+ */
+static double flops_step(const struct fg_graph *g, const struct fg_node *node) {
+  const struct fg_value *index = fg_rule_input(g, node, 7), *dy = fg_value(g, node->in[0]);
+  const int64_t *y = index ? node->attrs.conv_step.pool.dim : dy->dim;
+  const int64_t *w = fg_value(g, node->in[1])->dim;
+  return 2.0 * (double)y[0] * (double)y[1] * (double)y[2] * (double)y[3] * (double)w[1] *
+         (double)w[2] * (double)w[3];
+}
+
+const struct fg_op_def fg_def_conv_grad_input_step = {infer_step, NULL, flops_step};
 
 /* ---- ONNX */
 
