@@ -73,6 +73,7 @@ static const char *keeps_within(const struct fg_call *call) {
 #define OBJECTIVE(loss) NET(2, D(6, 9, 4), D(TANH, LAST), loss, 1, false)
 #define FEWER ON(7, 6, 103, 4, NONE, NONE, USUAL, 3)
 #define WIDE(acts, loss, steps, search) NET(3, D(70, 130, 65, 10), acts, loss, steps, search)
+#define STREAMED(acts, loss, steps, search) NET(3, D(130, 301, 203, 10), acts, loss, steps, search)
 
 static const struct fg_case cases[] = {
     {.name = "mlp relu", ACT(RELU), FEW},
@@ -120,6 +121,17 @@ static const struct fg_case cases[] = {
     {.name = "mlp 70-130-65-10, least budget",
      WIDE(D(RELU, RELU, LAST), CE, 6, true),
      ON(17, 70, 18405, 10, NONE, NONE, FREE, 4)},
+    /* more weights than shared memory holds */
+    {.name = "mlp 130-301-203-10",
+     STREAMED(D(RELU, GELU_TANH, LAST), CE, 1, false),
+     ON(21, 130, 102777, 10, NONE, NONE, USUAL, 3)},
+    {.name = "mlp 130-301-203-10, 2 steps",
+     STREAMED(D(LEAKY, RELU, LAST), D(FG_LOSS_margin, false, false), 2, false),
+     ON(5, 130, 102777, 10, FG_R(FG_UNIFORM(0.01, 0.05), 130), FG_R(FG_INTEGER(0, 1), 130),
+        SMALL_STEPS, 3)},
+    {.name = "mlp 130-301-203-10, least budget",
+     STREAMED(D(RELU, RELU, LAST), CE, 4, true),
+     ON(6, 130, 102777, 10, NONE, NONE, FREE, 4)},
     {.name = "mlp of an empty batch", OBJECTIVE(CE), ON(0, 6, 103, 4, NONE, NONE, USUAL, 3)},
     /* x, 2x - y over two features: labels 0, 1, none, 7; the last sample is not a number. */
     {.name = "mlp at points",
