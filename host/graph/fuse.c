@@ -141,7 +141,8 @@ static bool fuse_step(struct fg_rewrite *rw, int64_t at, struct fg_device *devic
          (fg_id[]){conv.in[0], conv.in[1], step->in[0], step->in[1], step->in[4], step->in[5],
                    step->in[6]},
          7 * sizeof(fg_id));
-  fused.attrs.conv_step = (struct fg_conv_step_attrs){conv.attrs.conv, step->attrs.step};
+  fused.attrs.conv_step =
+      (struct fg_conv_step_attrs){.conv = conv.attrs.conv, .step = step->attrs.step};
   fused.out[1] = FG_ABSENT;
   if (!accepts(g, &fused, device))
     return false;

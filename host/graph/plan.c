@@ -83,6 +83,8 @@ static bool optional(const struct fg_node *node, int k) {
   case FG_OP_loss:
   case FG_OP_step:
   case FG_OP_conv_grad_input_step:
+  case FG_OP_gemm_grad_input_step:
+  case FG_OP_mlp_fgsm:
     return k > 0;
   default:
     return false;

@@ -147,27 +147,43 @@ static double flops_grad_weight(const struct fg_graph *g, const struct fg_node *
 
 const struct fg_op_def fg_def_conv_grad_weight = {infer_grad_weight, NULL, flops_grad_weight};
 
-/* conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params -> x', gradient, stats. */
+/* conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params, index? -> x', gradient, stats,
+ * bytes.
+ */
 static fgsm_status infer_step(const struct fg_graph *g, struct fg_node *node,
                               struct fg_value *out) {
   const struct fg_conv_attrs *a = &node->attrs.conv_step.conv;
-  FG_TRY(fg_rule_inputs(g, node, 4, 7));
+  FG_TRY(fg_rule_inputs(g, node, 4, 8));
   FG_TRY(fg_rule_reals(g, node, 15));
   const struct fg_value *dy = fg_rule_input(g, node, 0), *w = fg_rule_input(g, node, 1),
-                        *x0 = fg_rule_input(g, node, 2), *x = fg_rule_input(g, node, 3);
+                        *x0 = fg_rule_input(g, node, 2), *x = fg_rule_input(g, node, 3),
+                        *index = fg_rule_input(g, node, 7);
+  struct fg_value y = *dy;
   FG_TRY(check_rank(a, w, "the weight"));
   FG_TRY(check_rank(a, x0, "x0"));
   FG_TRY(fg_rule_same_shape(x, x0, "x"));
-  FG_TRY(check_grad(a, x0->dim, w->dim, dy));
+  if (index) {
+    FG_TRY(fg_rule_pool_grad(&node->attrs.conv_step.pool, dy, index));
+    memcpy(y.dim, node->attrs.conv_step.pool.dim, sizeof y.dim);
+  }
+  FG_TRY(check_grad(a, x0->dim, w->dim, &y));
   FG_TRY(fg_rule_step(&node->attrs.conv_step.step, x0, fg_rule_input(g, node, 4),
                       fg_rule_input(g, node, 5), fg_rule_input(g, node, 6)));
   FG_TRY(fg_rule_output(&out[0], x0->type, x0->rank, x0->dim));
   FG_TRY(fg_rule_output(&out[1], x0->type, x0->rank, x0->dim));
-  return fg_rule_output(&out[2], x0->type, 2, (int64_t[]){x0->dim[0], 3});
+  FG_TRY(fg_rule_output(&out[2], x0->type, 2, (int64_t[]){x0->dim[0], 3}));
+  return fg_rule_output(&out[3], FG_U8, x0->rank, x0->dim);
 }
 
+/* What the convolution's gradient costs; its dy has the shape of the pool's argument, if there is a
+ * pool. */
 static double flops_step(const struct fg_graph *g, const struct fg_node *node) {
-  return flops_of(g, &node->attrs.conv_step.conv, node->in[0], fg_value(g, node->in[1])->dim);
+  const struct fg_value *dy = fg_value(g, node->in[0]), *w = fg_value(g, node->in[1]);
+  const int64_t *y = fg_rule_input(g, node, 7) ? node->attrs.conv_step.pool.dim : dy->dim;
+  double n = 2;
+  for (int i = 0; i < dy->rank; i++)
+    n *= (double)y[i] * (i ? (double)w->dim[i] : 1);
+  return n;
 }
 
 const struct fg_op_def fg_def_conv_grad_input_step = {infer_step, NULL, flops_step};

@@ -119,6 +119,17 @@ static fgsm_status infer_max_grad(const struct fg_graph *g, struct fg_node *node
   return FGSM_OK;
 }
 
+fgsm_status fg_rule_pool_grad(const struct fg_pool_attrs *a, const struct fg_value *dy,
+                              const struct fg_value *index) {
+  struct fg_value y = {.rank = 4};
+  FG_TRY(check(a, a->dim, y.dim));
+  FG_TRY(fg_rule_same_shape(dy, &y, "dy"));
+  FG_TRY(fg_rule_same_shape(index, &y, "index"));
+  if (index->type != index_type(a))
+    return FG_FAIL(INTERNAL, "index is %s", fg_type_name(index->type));
+  return FGSM_OK;
+}
+
 const struct fg_op_def fg_def_max_pool_grad = {infer_max_grad, NULL, NULL};
 const struct fg_op_def fg_def_avg_pool_grad = {infer_avg_grad, NULL, flops_grad};
 
