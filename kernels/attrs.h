@@ -19,7 +19,7 @@
  * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1
  * on its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh); elu'(0) = alpha
  * beta. */
-#define FG_UNARY_MAP(X)                                                                            \
+#define FG_UNARY_PLAIN_MAP(X)                                                                      \
   X(identity, 'y')   /* x                                                                       */ \
   X(relu, 'y')       /* max(x, 0); NaN stays NaN                                                */ \
   X(leaky_relu, 'y') /* x > 0 ? x : alpha x            ('x' when alpha <= 0)                    */ \
@@ -38,7 +38,14 @@
   X(power, 'x')      /* x^alpha, alpha constant                                                 */ \
   X(elu, 'x')        /* x > 0 ? x : alpha (exp(beta x) - 1)                                     */ \
   X(softplus, 'x')   /* log(1 + exp(x))                                                         */ \
-  X(sin, 'x')        /* sin(x), and so on                                                       */ \
+  X(sign, 'x')       /* -1, 0 or 1, NaN for NaN; slope 0                                        */ \
+  X(floor, 'x')      /* slope 0                                                                 */ \
+  X(ceil, 'x')       /* slope 0                                                                 */ \
+  X(round, 'x')      /* half to even; slope alpha: 0, or 1 for a quantiser's straight-through   */
+
+/* Those that the C library computes, one by one. */
+#define FG_UNARY_LIBM_MAP(X)                                                                       \
+  X(sin, 'x')                                                                                      \
   X(cos, 'x')                                                                                      \
   X(tan, 'y')                                                                                      \
   X(asin, 'x')                                                                                     \
@@ -48,13 +55,8 @@
   X(cosh, 'x')                                                                                     \
   X(asinh, 'x')                                                                                    \
   X(acosh, 'x')                                                                                    \
-  X(atanh, 'x')                                                                                    \
-  X(sign, 'x')  /* -1, 0 or 1; NaN stays NaN. Slope 0                                           */ \
-  X(floor, 'x') /* slope 0                                                                      */ \
-  X(ceil, 'x')  /* slope 0                                                                      */ \
-  X(round,                                                                                         \
-    'x') /* to the nearest whole number, half to even. Slope alpha: 0, or 1 (a quantiser,   \
-                   which the gradient passes straight through)                                  */
+  X(atanh, 'x')
+#define FG_UNARY_MAP(X) FG_UNARY_PLAIN_MAP(X) FG_UNARY_LIBM_MAP(X)
 
 enum fg_unary_kind {
 #define X(name, from) FG_UNARY_##name,

@@ -25,13 +25,13 @@ static void make_folders(char *path) {
 static bool write_entry(struct archive *a, const char *path) {
   char block[1 << 16];
   la_ssize_t n = 0;
+  bool ok = true;
   FILE *f = fopen(path, "wb");
   if (!f)
     return false;
-  while ((n = archive_read_data(a, block, sizeof block)) > 0)
-    if (fwrite(block, 1, (size_t)n, f) != (size_t)n)
-      n = -1;
-  return fclose(f) == 0 && n == 0;
+  while (ok && (n = archive_read_data(a, block, sizeof block)) > 0)
+    ok = fwrite(block, 1, (size_t)n, f) == (size_t)n;
+  return fclose(f) == 0 && ok && n == 0;
 }
 
 static bool extract(struct archive *a, const char *root, int *files) {

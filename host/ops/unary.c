@@ -358,3 +358,22 @@ fgsm_status fg_import_Swish(struct fg_import *im) {
   FG_TRY(fg_unary(im->g, FG_UNARY_sigmoid, 0, 0, gate, &gate));
   return fg_binary(im->g, FG_BINARY_mul, x, gate, &im->out[0]);
 }
+
+/* x < -lambd ? x + bias : x > lambd ? x - bias : 0, whose gradient on both bounds is 0. */
+fgsm_status fg_import_Shrink(struct fg_import *im) {
+  struct fg_graph *g = im->g;
+  double lambd, bias;
+  fg_id x, zero, low, high, below, above, less, more;
+  FG_TRY(fg_attr_float(im, "lambd", 0.5, &lambd));
+  FG_TRY(fg_attr_float(im, "bias", 0, &bias));
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(fg_graph_scalar(g, 0, &zero));
+  FG_TRY(fg_graph_scalar(g, -lambd, &low));
+  FG_TRY(fg_graph_scalar(g, lambd, &high));
+  FG_TRY(fg_binary(g, FG_BINARY_less, x, low, &below));
+  FG_TRY(fg_binary(g, FG_BINARY_greater, x, high, &above));
+  FG_TRY(line(g, 1, bias, x, &more));
+  FG_TRY(line(g, 1, -bias, x, &less));
+  FG_TRY(fg_rule_append(g, FG_OP_where, NULL, 3, (fg_id[]){above, less, zero}, &less));
+  return fg_import_append(im, FG_OP_where, NULL, 3, (fg_id[]){below, more, less}, &im->out[0]);
+}

@@ -93,7 +93,8 @@ VALUE(elu) {
 }
 VALUE(softplus) {
   UNUSED_AB;
-  return (x <= 0 ? 0 : x) + log1pf(fg_vexpf(-fabsf(x)));
+  float e = fg_vexpf(-fabsf(x)), w = 1.0f + e; /* log(1 + e) = e log(w) / (w - 1) */
+  return (x <= 0 ? 0 : x) + (w == 1.0f ? e : e * (logf(w) / (w - 1.0f)));
 }
 VALUE(sign) {
   UNUSED_AB;
@@ -273,25 +274,28 @@ struct flat {
   float a, b;
 };
 
-#define X(kind, from)                                                                              \
+#define LOOPS(kind, hint)                                                                          \
   FG_CLONES static void map_##kind(const void *ctx, int64_t begin, int64_t end) {                  \
     const struct flat *c = ctx;                                                                    \
     const float *x = c->v, a = c->a, b = c->b;                                                     \
     float *y = c->out;                                                                             \
-    _Pragma("omp simd") for (int64_t i = begin; i < end; i++) y[i] = value_##kind(x[i], a, b);     \
+    hint for (int64_t i = begin; i < end; i++) y[i] = value_##kind(x[i], a, b);                    \
   }                                                                                                \
   FG_CLONES static void grad_##kind(const void *ctx, int64_t begin, int64_t end) {                 \
     const struct flat *c = ctx;                                                                    \
     const float *v = c->v, *dy = c->dy, *dy2 = c->dy2, a = c->a, b = c->b;                         \
     float *dx = c->out;                                                                            \
     if (dy2)                                                                                       \
-      _Pragma("omp simd") for (int64_t i = begin; i < end; i++) dx[i] =                            \
+      hint for (int64_t i = begin; i < end; i++) dx[i] =                                           \
           slope_##kind(v[i], a, b) * (dy[i] + dy2[i]);                                             \
     else                                                                                           \
-      _Pragma("omp simd") for (int64_t i = begin; i < end; i++) dx[i] =                            \
-          slope_##kind(v[i], a, b) * dy[i];                                                        \
+      hint for (int64_t i = begin; i < end; i++) dx[i] = slope_##kind(v[i], a, b) * dy[i];         \
   }
-FG_UNARY_MAP(X)
+#define X(kind, from) LOOPS(kind, _Pragma("omp simd"))
+FG_UNARY_PLAIN_MAP(X)
+#undef X
+#define X(kind, from) LOOPS(kind, )
+FG_UNARY_LIBM_MAP(X)
 #undef X
 
 /* The powers that models are full of, without pow. */
@@ -331,7 +335,7 @@ static double cost(const struct fg_unary_attrs *a) {
   case FG_UNARY_softplus:
     return 8;
   default:
-    return a->kind >= FG_UNARY_sin && a->kind <= FG_UNARY_atanh ? 12 : 0.2;
+    return a->kind >= FG_UNARY_sin ? 12 : 0.2;
   }
 }
 
