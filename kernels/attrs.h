@@ -16,8 +16,9 @@
 
 /* unary: x -> y = f(x). alpha and beta are the parameters named here.
  *   name, gradient is a function of x ('x') or of y ('y'; then x need not be kept).
- * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1 on
- * its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh). */
+ * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1
+ * on its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh); elu'(0) = alpha
+ * beta. */
 #define FG_UNARY_MAP(X)                                                                            \
   X(identity, 'y')   /* x                                                                       */ \
   X(relu, 'y')       /* max(x, 0); NaN stays NaN                                                */ \
@@ -34,7 +35,26 @@
   X(log, 'x')        /* log(x)                                                                  */ \
   X(neg, 'x')        /* -x                                                                      */ \
   X(abs, 'x')        /* |x|                                                                     */ \
-  X(power, 'x')      /* x^alpha, alpha constant                                                 */
+  X(power, 'x')      /* x^alpha, alpha constant                                                 */ \
+  X(elu, 'x')        /* x > 0 ? x : alpha (exp(beta x) - 1)                                     */ \
+  X(softplus, 'x')   /* log(1 + exp(x))                                                         */ \
+  X(sin, 'x')        /* sin(x), and so on                                                       */ \
+  X(cos, 'x')                                                                                      \
+  X(tan, 'y')                                                                                      \
+  X(asin, 'x')                                                                                     \
+  X(acos, 'x')                                                                                     \
+  X(atan, 'x')                                                                                     \
+  X(sinh, 'x')                                                                                     \
+  X(cosh, 'x')                                                                                     \
+  X(asinh, 'x')                                                                                    \
+  X(acosh, 'x')                                                                                    \
+  X(atanh, 'x')                                                                                    \
+  X(sign, 'x')  /* -1, 0 or 1; NaN stays NaN. Slope 0                                           */ \
+  X(floor, 'x') /* slope 0                                                                      */ \
+  X(ceil, 'x')  /* slope 0                                                                      */ \
+  X(round,                                                                                         \
+    'x') /* to the nearest whole number, half to even. Slope alpha: 0, or 1 (a quantiser,   \
+                   which the gradient passes straight through)                                  */
 
 enum fg_unary_kind {
 #define X(name, from) FG_UNARY_##name,
@@ -51,9 +71,30 @@ struct fg_unary_attrs {
   double alpha, beta;
 };
 
-/* binary: a, b -> y, NumPy broadcasting. Float or I64/I32 arithmetic in the operands' type;
- * comparisons give BOOL. max and min propagate NaN; integer division truncates. */
-#define FG_BINARY_MAP(X) X(add) X(sub) X(mul) X(div) X(pow) X(max) X(min) X(equal) X(greater) X(less)
+/* binary: a, b -> y, NumPy broadcasting. Float or integer arithmetic in the operands' type;
+ * comparisons give BOOL. max and min propagate NaN; integer division truncates; fmod's sign is
+ * a's, mod's is b's. The second row is for integers alone (the bit operations for BOOL too): a
+ * shift by less than 0 or more than 63 places gives 0, one to the right repeats the sign. */
+#define FG_BINARY_REAL_MAP(X)                                                                      \
+  X(add)                                                                                           \
+  X(sub)                                                                                           \
+  X(mul)                                                                                           \
+  X(div)                                                                                           \
+  X(pow)                                                                                           \
+  X(max)                                                                                           \
+  X(min)                                                                                           \
+  X(fmod)                                                                                          \
+  X(equal)                                                                                         \
+  X(greater)                                                                                       \
+  X(less)
+#define FG_BINARY_WHOLE_MAP(X)                                                                     \
+  X(mod)                                                                                           \
+  X(bit_and)                                                                                       \
+  X(bit_or)                                                                                        \
+  X(bit_xor)                                                                                       \
+  X(shift_left)                                                                                    \
+  X(shift_right)
+#define FG_BINARY_MAP(X) FG_BINARY_REAL_MAP(X) FG_BINARY_WHOLE_MAP(X)
 enum fg_binary_kind {
 #define X(name) FG_BINARY_##name,
   FG_BINARY_MAP(X)
@@ -136,7 +177,12 @@ struct fg_pool_attrs {
 };
 
 /* reduce: x -> y over the axes in the bit mask `axes`; y keeps them as 1 where `keep`. */
-#define FG_REDUCE_MAP(X) X(sum) X(mean) X(max) X(min)
+#define FG_REDUCE_MAP(X)                                                                           \
+  X(sum)                                                                                           \
+  X(mean)                                                                                          \
+  X(max)                                                                                           \
+  X(min)                                                                                           \
+  X(prod)
 enum fg_reduce_kind {
 #define X(name) FG_REDUCE_##name,
   FG_REDUCE_MAP(X)
@@ -182,6 +228,41 @@ struct fg_pad_attrs {
   double value;
 };
 
+/* scatter: x [R, ...], index [M] (I64 or I32; negative counts from the end), u [M, ...] -> y, x
+ * with u's row m put into row index[m], in the order of the index: in its place (none), or combined
+ * with what is there. max and min propagate NaN. */
+#define FG_SCATTER_MAP(X)                                                                          \
+  X(none)                                                                                          \
+  X(add)                                                                                           \
+  X(mul)                                                                                           \
+  X(max)                                                                                           \
+  X(min)
+enum fg_scatter_kind {
+#define X(name) FG_SCATTER_##name,
+  FG_SCATTER_MAP(X)
+#undef X
+      FG_SCATTER_COUNT
+};
+struct fg_scatter_attrs {
+  enum fg_scatter_kind kind;
+};
+
+/* top: x -> index (I64), of x's shape but `k` along `axis`: where the k largest elements along the
+ * axis lie (`smallest`: the least), the best first; NaN is better than any number; among equals the
+ * first comes first (`last`: the last). */
+struct fg_top_attrs {
+  int axis;
+  int64_t k;
+  bool smallest, last;
+};
+
+/* cumsum: x -> y, the sums of x along `axis` up to each place (`reverse`: from it on), which itself
+ * counts unless `exclusive`. Floats or integers, which wrap. */
+struct fg_cumsum_attrs {
+  int axis;
+  bool exclusive, reverse;
+};
+
 /* reorder: x -> y, the same values in y's layout. No attributes. */
 
 /* loss: logits [N, K], labels [N] (I32, in 0..K-1) -> dlogits [N, K], loss [N], prediction [N] I32.
@@ -205,10 +286,10 @@ enum fg_norm { FG_NORM_linf, FG_NORM_l2, FG_NORM_l1 };
 /* Numbers that change from run to run lie in a tensor of doubles, so that a recorded plan can be
  * replayed: params[FG_PARAM_...]. */
 enum fg_param {
-  FG_PARAM_eps,    /* the budget, in the units of x                                           */
-  FG_PARAM_alpha,  /* the step length, in the units of x                                      */
-  FG_PARAM_decay,  /* momentum's mu                                                           */
-  FG_PARAM_lo,     /* the data box; -inf and inf for none                                     */
+  FG_PARAM_eps,   /* the budget, in the units of x                                           */
+  FG_PARAM_alpha, /* the step length, in the units of x                                      */
+  FG_PARAM_decay, /* momentum's mu                                                           */
+  FG_PARAM_lo,    /* the data box; -inf and inf for none                                     */
   FG_PARAM_hi,
   FG_PARAM_radius, /* of the random start, in the units of x                                  */
   FG_PARAM_seed,   /* seed, below 2^53                                                        */
@@ -217,11 +298,11 @@ enum fg_param {
 };
 
 /* perturb: x0 [N, ...], index [N] I64, eps_map? [...], mask? [...], params -> x, the random start.
- *   Philox4x32-10 keyed by seed, counter (index low, index high, stream, element / 4); see philox.h.
- *   uniform   x0 + U(-radius, radius), in L2: a Gaussian direction times radius times U(0, 1)
- *   sign      x0 + radius * sign(N(0, 1))
- *   then the data box where `box`. With eps_map the radius of feature i is radius / eps * eps_map[i];
- *   mask 0 keeps the feature: it is x0, and no part of an L2 direction.
+ *   Philox4x32-10 keyed by seed, counter (index low, index high, stream, element / 4); see
+ * philox.h. uniform   x0 + U(-radius, radius), in L2: a Gaussian direction times radius times U(0,
+ * 1) sign      x0 + radius * sign(N(0, 1)) then the data box where `box`. With eps_map the radius
+ * of feature i is radius / eps * eps_map[i]; mask 0 keeps the feature: it is x0, and no part of an
+ * L2 direction.
  *
  * step: x0, x, g, m? (momentum), eps_map?, mask?, params -> x', m'?, stats? [N, 3] float.
  *   g is first masked; stats = sum |g|, share of exactly zero components (of those not masked),
@@ -283,6 +364,9 @@ union fg_attrs {
   struct fg_axis_attrs axis;
   struct fg_slice_attrs slice;
   struct fg_pad_attrs pad;
+  struct fg_scatter_attrs scatter;
+  struct fg_top_attrs top;
+  struct fg_cumsum_attrs cumsum;
   struct fg_loss_attrs loss;
   struct fg_perturb_attrs perturb;
   struct fg_step_attrs step;

@@ -74,6 +74,7 @@ struct fg_case_table {
   X(reduce)                                                                                        \
   X(move)                                                                                          \
   X(gather)                                                                                        \
+  X(scatter)                                                                                       \
   X(loss)                                                                                          \
   X(attack)
 #define X(family) extern const struct fg_case_table fg_cases_##family;

@@ -219,7 +219,7 @@ static fgsm_status read_modes(const struct fg_import *im, struct resize *r) {
   FG_TRY(is_one_of("coordinate_transformation_mode", r->coordinates, coordinates));
   FG_TRY(is_one_of("nearest_mode", r->nearest, roundings));
   r->antialias = antialias;
-  r->exclude_outside = outside || antialias;
+  r->exclude_outside = outside;
   r->mode = !strcmp(mode, "nearest") ? NEAREST : !strcmp(mode, "cubic") ? CUBIC : LINEAR;
   if (r->mode == LINEAR && strcmp(mode, "linear") && strcmp(mode, "bilinear"))
     return FG_FAIL(UNSUPPORTED, "mode '%.40s' is not known", mode);

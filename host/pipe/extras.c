@@ -101,20 +101,15 @@ fgsm_status fg_job_range(const char *data, const struct fg_dataset_info *info,
   return FGSM_OK;
 }
 
-static bool same_file(const char *a, const char *b) {
-  struct stat x, y;
-  return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 fgsm_status fg_job_keep_apart(const char *out, const char *input) {
   char path[4096];
-  bool same = same_file(out, input);
+  bool same = fg_path_same(out, input);
   for (const char *part = input; part && !same;) {
     size_t n = strcspn(part, ",");
     if (n < sizeof path) {
       memcpy(path, part, n);
       path[n] = 0;
-      same = same_file(out, path);
+      same = fg_path_same(out, path);
     }
     part = part[n] ? part + n + 1 : NULL;
   }

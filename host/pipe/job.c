@@ -266,6 +266,7 @@ static fgsm_status open_output(const struct job *job, int e, struct output *out)
   FG_TRY(name_output(job, e, out));
   FG_TRY(keep_apart(job, out->path));
   FG_TRY(fg_sink_open(out->path, &info, &out->sink));
+  FG_TRY(fg_sink_check_apart(out->sink, job->dataset)); /* its labels file too */
   FG_TRY(beside(out, ".records.csv", path));
   FG_TRY(keep_apart(job, path));
   FG_TRY(fg_file_create(path, &out->records));
