@@ -137,3 +137,25 @@ fgsm_status fg_import_LRN(struct fg_import *im) {
   FG_TRY(fg_unary(im->g, FG_UNARY_power, -beta, 0, y, &y));
   return fg_binary(im->g, FG_BINARY_mul, x, y, &im->out[0]);
 }
+
+/* x / sqrt(mean of its squares over the axes from `axis` on + epsilon) * scale */
+fgsm_status fg_import_RMSNormalization(struct fg_import *im) {
+  int64_t axis;
+  int from;
+  double epsilon;
+  fg_id x, scale, y, c;
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(fg_input(im, 1, &scale));
+  FG_TRY(fg_attr_int(im, "axis", -1, &axis));
+  FG_TRY(fg_attr_float(im, "epsilon", 1e-5f, &epsilon));
+  int rank = fg_value(im->g, x)->rank;
+  FG_TRY(fg_check_axis(rank, axis, &from));
+  uint32_t axes = ((1u << rank) - 1) & ~((1u << from) - 1);
+  FG_TRY(fg_binary(im->g, FG_BINARY_mul, x, x, &y));
+  FG_TRY(fg_reduce(im->g, FG_REDUCE_mean, y, axes, true, &y));
+  FG_TRY(fg_graph_scalar(im->g, epsilon, &c));
+  FG_TRY(fg_binary(im->g, FG_BINARY_add, y, c, &y));
+  FG_TRY(fg_unary(im->g, FG_UNARY_sqrt, 0, 0, y, &y));
+  FG_TRY(fg_binary(im->g, FG_BINARY_div, x, y, &y));
+  return fg_binary(im->g, FG_BINARY_mul, y, scale, &im->out[0]);
+}
