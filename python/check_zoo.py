@@ -30,8 +30,14 @@ share of gradient components whose sign agrees. `ref` is the oracle in double, `
 oneDNN. Calls are the planner's, of forward and gradient together. Weights in the file are float32,
 so `ref` differs from PyTorch by what the exporter folded in float32.
 
-| model | parameters | exporter | calls | ref logits | ref gradient | cpu logits | cpu gradient | cpu signs |
-|---|--:|---|--:|--:|--:|--:|--:|--:|
+`PyTorch moves` says how well the question is posed: by how much PyTorch's own float64 gradient changes
+when its weights change by 1e-7 of themselves. Where that is large, some unit lies within rounding of
+the kink of a ReLU or of a tie in a max pool, and the gradient jumps by that much in any float32
+program; such rows are held to ten times that figure only, which for the largest says little beyond
+their logits; the others to 1e-4 on `cpu` and 1e-5 on `ref`. TorchScript does not export graph_net.
+
+| model | parameters | exporter | calls | PyTorch moves | ref logits | ref gradient | cpu logits | cpu gradient | cpu signs |
+|---|--:|---|--:|--:|--:|--:|--:|--:|--:|
 """
 
 
@@ -61,7 +67,7 @@ def measure(program, folder, device):
 def row(info, ref, cpu):
     name = info["name"] + (f" ({info['reduced']})" if info["reduced"] else "")
     cells = [name, f"{info['parameters']:,}", info["exporter"], str(cpu["calls"]),
-             f"{ref['logits']:.0e}", f"{ref['grad']:.0e}", f"{cpu['logits']:.0e}",
+             f"{info['stake']:.0e}", f"{ref['logits']:.0e}", f"{ref['grad']:.0e}", f"{cpu['logits']:.0e}",
              f"{cpu['grad']:.0e}", f"{100 * cpu['signs']:.3f} %"]
     return "| " + " | ".join(cells) + " |\n"
 
@@ -84,7 +90,7 @@ def main():
                 refused.append((label, why))
                 print(f"{label}: {why}", flush=True)
                 break
-            if not figures[device]["grad"] <= LIMIT[device]:
+            if not figures[device]["grad"] <= max(LIMIT[device], 10 * info["stake"]):
                 missed.append(f"{label} on {device}: {figures[device]['grad']:.1e}")
         else:
             line = row(info, figures["ref"], figures["cpu"])
@@ -92,8 +98,7 @@ def main():
             print(line, end="", flush=True)
     text += f"\nPyTorch {torch.split('+')[0]}.\n"
     if missed:
-        text += "\nOutside the contract (gradients within 1e-4 of the largest component on `cpu`, "
-        text += "1e-5 on `ref`):\n\n" + "".join(f"- {m}\n" for m in missed)
+        text += "\nOutside the contract:\n\n" + "".join(f"- {m}\n" for m in missed)
     if refused:
         text += "\nRefused:\n\n" + "".join(f"- {label}: {why}\n" for label, why in refused)
     if args.markdown:

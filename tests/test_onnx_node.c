@@ -306,6 +306,9 @@ static bool selected(const char *name) {
   return wanted;
 }
 
+/* Has no gradient where its data lie: the direction of a vector of length 0. */
+static const char jumps[] = "l2normalization_axis_0";
+
 /* Of what is left out, folders that pass in the newer form of the tests. */
 static const char *const pass_when_newer[] = {
     "globalmaxpool*", "instancenorm_*", "globalaveragepool*", "cast_*BFLOAT16*",
@@ -807,37 +810,38 @@ static void check_all_gradients(void) {
     bool smooth = false;
     int checked = 0;
     if (!has_gradient(names[i])) {
+      if (skip_reason(names[i]) || strcmp(names[i], jumps) == 0) {
+        free(names[i]);
+        continue;
+      }
+      fgsm_status status = open_sample(names[i], &s);
+      static const struct extent extents[] = {{MOST_PORTS, MOST_PORTS}, {1, MOST_PORTS}, {1, 1}};
+      for (int k = 0; k < 3 && (k == 0 || status == FGSM_UNSUPPORTED); k++) {
+        if (status == FGSM_OK || k > 0)
+          status = check_gradients(&s, device, extents[k], &smooth, &checked);
+        whole += k == 0 && status == FGSM_OK && smooth;
+      }
+      cr_expect(status == FGSM_OK, "%s: %s", names[i], fgsm_last_error());
+      if (status == FGSM_OK && smooth)
+        cr_expect(checked > 0, "%s: every probe lies on a kink", names[i]);
+      tested += smooth;
+      probes += checked;
+      close_sample(&s);
       free(names[i]);
-      continue;
     }
-    fgsm_status status = open_sample(names[i], &s);
-    static const struct extent extents[] = {{MOST_PORTS, MOST_PORTS}, {1, MOST_PORTS}, {1, 1}};
-    for (int k = 0; k < 3 && (k == 0 || status == FGSM_UNSUPPORTED); k++) {
-      if (status == FGSM_OK || k > 0)
-        status = check_gradients(&s, device, extents[k], &smooth, &checked);
-      whole += k == 0 && status == FGSM_OK && smooth;
-    }
-    cr_expect(status == FGSM_OK, "%s: %s", names[i], fgsm_last_error());
-    if (status == FGSM_OK && smooth)
-      cr_expect(checked > 0, "%s: every probe lies on a kink", names[i]);
-    tested += smooth;
-    probes += checked;
-    close_sample(&s);
-    free(names[i]);
+    fg_ref.close(device);
+    fprintf(stderr,
+            "onnx_node gradients, %s tests: %d folders, %d of them for all inputs and outputs, %d "
+            "probes\n",
+            *suite_folder ? "newer" : "Debian's", tested, whole, probes);
   }
-  fg_ref.close(device);
-  fprintf(stderr,
-          "onnx_node gradients, %s tests: %d folders, %d of them for all inputs and outputs, %d "
-          "probes\n",
-          *suite_folder ? "newer" : "Debian's", tested, whole, probes);
-}
 
-Test(onnx_node, gradients_match_finite_differences) {
-  check_all_gradients();
-}
+  Test(onnx_node, gradients_match_finite_differences) {
+    check_all_gradients();
+  }
 
-Test(onnx_node, gradients_of_the_newer_tests_match_finite_differences) {
-  enter_suite();
-  check_all_gradients();
-  leave_suite();
-}
+  Test(onnx_node, gradients_of_the_newer_tests_match_finite_differences) {
+    enter_suite();
+    check_all_gradients();
+    leave_suite();
+  }
