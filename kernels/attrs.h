@@ -16,9 +16,10 @@
 
 /* unary: x -> y = f(x). alpha and beta are the parameters named here.
  *   name, gradient is a function of x ('x') or of y ('y'; then x need not be kept).
- * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1 on
- * its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh). */
-#define FG_UNARY_MAP(X)                                                                            \
+ * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1
+ * on its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh); elu'(0) = alpha
+ * beta. */
+#define FG_UNARY_PLAIN_MAP(X)                                                                      \
   X(identity, 'y')   /* x                                                                       */ \
   X(relu, 'y')       /* max(x, 0); NaN stays NaN                                                */ \
   X(leaky_relu, 'y') /* x > 0 ? x : alpha x            ('x' when alpha <= 0)                    */ \
@@ -34,7 +35,28 @@
   X(log, 'x')        /* log(x)                                                                  */ \
   X(neg, 'x')        /* -x                                                                      */ \
   X(abs, 'x')        /* |x|                                                                     */ \
-  X(power, 'x')      /* x^alpha, alpha constant                                                 */
+  X(power, 'x')      /* x^alpha, alpha constant                                                 */ \
+  X(elu, 'x')        /* x > 0 ? x : alpha (exp(beta x) - 1)                                     */ \
+  X(softplus, 'x')   /* log(1 + exp(x))                                                         */ \
+  X(sign, 'x')       /* -1, 0 or 1, NaN for NaN; slope 0                                        */ \
+  X(floor, 'x')      /* slope 0                                                                 */ \
+  X(ceil, 'x')       /* slope 0                                                                 */ \
+  X(round, 'x')      /* half to even; slope alpha: 0, or 1 for a quantiser's straight-through   */
+
+/* Those that the C library computes, one by one. */
+#define FG_UNARY_LIBM_MAP(X)                                                                       \
+  X(sin, 'x')                                                                                      \
+  X(cos, 'x')                                                                                      \
+  X(tan, 'y')                                                                                      \
+  X(asin, 'x')                                                                                     \
+  X(acos, 'x')                                                                                     \
+  X(atan, 'x')                                                                                     \
+  X(sinh, 'x')                                                                                     \
+  X(cosh, 'x')                                                                                     \
+  X(asinh, 'x')                                                                                    \
+  X(acosh, 'x')                                                                                    \
+  X(atanh, 'x')
+#define FG_UNARY_MAP(X) FG_UNARY_PLAIN_MAP(X) FG_UNARY_LIBM_MAP(X)
 
 enum fg_unary_kind {
 #define X(name, from) FG_UNARY_##name,
@@ -51,9 +73,30 @@ struct fg_unary_attrs {
   double alpha, beta;
 };
 
-/* binary: a, b -> y, NumPy broadcasting. Float or I64/I32 arithmetic in the operands' type;
- * comparisons give BOOL. max and min propagate NaN; integer division truncates. */
-#define FG_BINARY_MAP(X) X(add) X(sub) X(mul) X(div) X(pow) X(max) X(min) X(equal) X(greater) X(less)
+/* binary: a, b -> y, NumPy broadcasting. Float or integer arithmetic in the operands' type;
+ * comparisons give BOOL. max and min propagate NaN; integer division truncates; fmod's sign is
+ * a's, mod's is b's. The second row is for integers alone (the bit operations for BOOL too): a
+ * shift by less than 0 or more than 63 places gives 0, one to the right repeats the sign. */
+#define FG_BINARY_REAL_MAP(X)                                                                      \
+  X(add)                                                                                           \
+  X(sub)                                                                                           \
+  X(mul)                                                                                           \
+  X(div)                                                                                           \
+  X(pow)                                                                                           \
+  X(max)                                                                                           \
+  X(min)                                                                                           \
+  X(fmod)                                                                                          \
+  X(equal)                                                                                         \
+  X(greater)                                                                                       \
+  X(less)
+#define FG_BINARY_WHOLE_MAP(X)                                                                     \
+  X(mod)                                                                                           \
+  X(bit_and)                                                                                       \
+  X(bit_or)                                                                                        \
+  X(bit_xor)                                                                                       \
+  X(shift_left)                                                                                    \
+  X(shift_right)
+#define FG_BINARY_MAP(X) FG_BINARY_REAL_MAP(X) FG_BINARY_WHOLE_MAP(X)
 enum fg_binary_kind {
 #define X(name) FG_BINARY_##name,
   FG_BINARY_MAP(X)
@@ -115,7 +158,7 @@ struct fg_matmul_attrs {
  * conv_grad_input: dy, w -> dx, of shape `dim`.
  * conv_grad_weight: x, dy -> dw, of shape `dim`. */
 struct fg_conv_attrs {
-  int spatial; /* 2 now; 1 and 3 are room for later */
+  int spatial; /* 2 or 3 */
   int group;
   int stride[3], dilation[3], pad_lo[3], pad_hi[3];
   struct fg_unary_attrs act;
@@ -136,7 +179,12 @@ struct fg_pool_attrs {
 };
 
 /* reduce: x -> y over the axes in the bit mask `axes`; y keeps them as 1 where `keep`. */
-#define FG_REDUCE_MAP(X) X(sum) X(mean) X(max) X(min)
+#define FG_REDUCE_MAP(X)                                                                           \
+  X(sum)                                                                                           \
+  X(mean)                                                                                          \
+  X(max)                                                                                           \
+  X(min)                                                                                           \
+  X(prod)
 enum fg_reduce_kind {
 #define X(name) FG_REDUCE_##name,
   FG_REDUCE_MAP(X)
@@ -182,6 +230,41 @@ struct fg_pad_attrs {
   double value;
 };
 
+/* scatter: x [R, ...], index [M] (I64 or I32; negative counts from the end), u [M, ...] -> y, x
+ * with u's row m put into row index[m], in the order of the index: in its place (none), or combined
+ * with what is there. max and min propagate NaN. */
+#define FG_SCATTER_MAP(X)                                                                          \
+  X(none)                                                                                          \
+  X(add)                                                                                           \
+  X(mul)                                                                                           \
+  X(max)                                                                                           \
+  X(min)
+enum fg_scatter_kind {
+#define X(name) FG_SCATTER_##name,
+  FG_SCATTER_MAP(X)
+#undef X
+      FG_SCATTER_COUNT
+};
+struct fg_scatter_attrs {
+  enum fg_scatter_kind kind;
+};
+
+/* top: x -> index (I64), of x's shape but `k` along `axis`: where the k largest elements along the
+ * axis lie (`smallest`: the least), the best first; NaN is better than any number; among equals the
+ * first comes first (`last`: the last). */
+struct fg_top_attrs {
+  int axis;
+  int64_t k;
+  bool smallest, last;
+};
+
+/* cumsum: x -> y, the sums of x along `axis` up to each place (`reverse`: from it on), which itself
+ * counts unless `exclusive`. Floats or integers, which wrap. */
+struct fg_cumsum_attrs {
+  int axis;
+  bool exclusive, reverse;
+};
+
 /* reorder: x -> y, the same values in y's layout. No attributes. */
 
 /* loss: logits [N, K], labels [N] (I32, in 0..K-1) -> dlogits [N, K], loss [N], prediction [N] I32.
@@ -205,10 +288,10 @@ enum fg_norm { FG_NORM_linf, FG_NORM_l2, FG_NORM_l1 };
 /* Numbers that change from run to run lie in a tensor of doubles, so that a recorded plan can be
  * replayed: params[FG_PARAM_...]. */
 enum fg_param {
-  FG_PARAM_eps,    /* the budget, in the units of x                                           */
-  FG_PARAM_alpha,  /* the step length, in the units of x                                      */
-  FG_PARAM_decay,  /* momentum's mu                                                           */
-  FG_PARAM_lo,     /* the data box; -inf and inf for none                                     */
+  FG_PARAM_eps,   /* the budget, in the units of x                                           */
+  FG_PARAM_alpha, /* the step length, in the units of x                                      */
+  FG_PARAM_decay, /* momentum's mu                                                           */
+  FG_PARAM_lo,    /* the data box; -inf and inf for none                                     */
   FG_PARAM_hi,
   FG_PARAM_radius, /* of the random start, in the units of x                                  */
   FG_PARAM_seed,   /* seed, below 2^53                                                        */
@@ -217,11 +300,11 @@ enum fg_param {
 };
 
 /* perturb: x0 [N, ...], index [N] I64, eps_map? [...], mask? [...], params -> x, the random start.
- *   Philox4x32-10 keyed by seed, counter (index low, index high, stream, element / 4); see philox.h.
- *   uniform   x0 + U(-radius, radius), in L2: a Gaussian direction times radius times U(0, 1)
- *   sign      x0 + radius * sign(N(0, 1))
- *   then the data box where `box`. With eps_map the radius of feature i is radius / eps * eps_map[i];
- *   mask 0 keeps the feature: it is x0, and no part of an L2 direction.
+ *   Philox4x32-10 keyed by seed, counter (index low, index high, stream, element / 4); see
+ * philox.h. uniform   x0 + U(-radius, radius), in L2: a Gaussian direction times radius times U(0,
+ * 1) sign      x0 + radius * sign(N(0, 1)) then the data box where `box`. With eps_map the radius
+ * of feature i is radius / eps * eps_map[i]; mask 0 keeps the feature: it is x0, and no part of an
+ * L2 direction.
  *
  * step: x0, x, g, m? (momentum), eps_map?, mask?, params -> x', m'?, stats? [N, 3] float.
  *   g is first masked; stats = sum |g|, share of exactly zero components (of those not masked),
@@ -234,8 +317,17 @@ enum fg_param {
  *   ball are one clamp, and x' is rounded toward x0 so that |x' - x0| <= eps holds in real
  *   arithmetic. Without `project` only the box holds.
  *
- * conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params -> x', gradient?, stats?: step
- *   applied to conv_grad_input's dx, without momentum.  (attributes: conv and step) */
+ * conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params, index? -> x', gradient?, stats?,
+ *   bytes?: step applied to conv_grad_input's dx, without momentum; bytes is quantize's q of x'.
+ *   With index, dy and index are what max_pool_grad takes, and what that makes of them (attributes
+ *   pool) is the convolution's dy. A ReLU between convolution and pool is no obstacle: its gradient
+ *   may as well be taken after the pool, whose values are the convolution's.
+ *   (attributes: conv, step, pool)
+ *
+ * gemm_grad_input_step: dy [N, M], w, x0 [N, ...], x, eps_map?, mask?, params -> x', gradient?,
+ *   stats?: step applied to matmul's product of dy and w, read in x0's shape. w is [M, D], with
+ *   trans_b [D, M]; D is the number of features. (attributes: matmul, without trans_a and act;
+ * step) */
 enum fg_start { FG_START_none, FG_START_uniform, FG_START_sign };
 struct fg_perturb_attrs {
   enum fg_start kind;
@@ -249,6 +341,39 @@ struct fg_step_attrs {
 struct fg_conv_step_attrs {
   struct fg_conv_attrs conv;
   struct fg_step_attrs step;
+  struct fg_pool_attrs pool; /* where there is an index */
+};
+struct fg_gemm_step_attrs {
+  struct fg_matmul_attrs matmul;
+  struct fg_step_attrs step;
+};
+
+/* mlp_fgsm: x0 [N, ...], x, weights [P], labels [N], eps_map?, mask?, params -> x', loss?,
+ *   prediction?, stats?: the whole attack of a dense network, `steps` times over
+ *     logits = the network at x; loss's dlogits; their gradient with respect to x; step,
+ *   without momentum, each step from where the last one came to. loss, prediction and stats [N, 3]
+ *   are those of the last step, taken where it started from.
+ *   The network: h_0 = x; h_l = act[l - 1](w_l h_(l-1) + b_l) for l = 1 .. layers; logits are the
+ *   last h. width[l] is h_l's length, width[0] the number of features. `weights` is one vector: for
+ *   each layer w_l [width[l], width[l-1]], row-major, then b_l [width[l]] (zeros for none). The
+ *   activations are identity, relu, leaky_relu, sigmoid, tanh, gelu or gelu_tanh, the last one
+ *   identity.
+ *   `search`: the gradient is taken once, at x. With x(t) the step from there whose eps, eps_map
+ * and alpha are multiplied by t, it finds the least t at which the prediction is what the attack is
+ *   after (another class than the label; targeted: the label): 0, where that holds at x0; none,
+ *   where it does not hold at 1; else the upper end of [0, 1] after `steps` halvings that keep the
+ *   aim reached there and not reached at the lower end. stats is [N, 4]: the fourth number is t
+ * eps, inf where there is none (a prediction of -1 or a label out of range reaches nothing). x' is
+ * x0 for t = 0, x(t), or x(1) where there is none. */
+#define FG_MLP_LAYERS 16
+struct fg_mlp_attrs {
+  int layers;
+  int width[FG_MLP_LAYERS + 1];
+  struct fg_unary_attrs act[FG_MLP_LAYERS];
+  struct fg_loss_attrs loss;
+  struct fg_step_attrs step; /* linf */
+  int steps;                 /* at least 1; of a search, at most 50 */
+  bool search;
 };
 
 /* quantize: x' (float), x0 (float), params -> q (U8), stats [N, 2] float: linf, l2 of q/255 - x0.
@@ -283,10 +408,15 @@ union fg_attrs {
   struct fg_axis_attrs axis;
   struct fg_slice_attrs slice;
   struct fg_pad_attrs pad;
+  struct fg_scatter_attrs scatter;
+  struct fg_top_attrs top;
+  struct fg_cumsum_attrs cumsum;
   struct fg_loss_attrs loss;
   struct fg_perturb_attrs perturb;
   struct fg_step_attrs step;
   struct fg_conv_step_attrs conv_step;
+  struct fg_gemm_step_attrs gemm_step;
+  struct fg_mlp_attrs mlp;
   struct fg_keep_best_attrs keep_best;
 };
 

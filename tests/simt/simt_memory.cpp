@@ -232,9 +232,12 @@ cudaError_t cudaGetDevice(int *index) {
 
 /* A card of four multiprocessors: small grids, and still more than one block. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
-  if (attribute != cudaDevAttrMultiProcessorCount)
+  if (attribute == cudaDevAttrMultiProcessorCount)
+    *value = 4;
+  else if (attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin)
+    *value = SHARED_LIMIT;
+  else
     return fail(cudaErrorInvalidValue);
-  *value = 4;
   return cudaSuccess;
 }
 }
