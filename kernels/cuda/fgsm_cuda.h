@@ -36,6 +36,11 @@ template <class V> __device__ __forceinline__ V fgsm_ldv(const void *p) {
 template <class V> __device__ __forceinline__ void fgsm_stv(void *p, V v) {
   *reinterpret_cast<V *>(p) = v;
 }
+/* 16 bytes to device memory as one store even beside a branch that stores them one by one, with
+ * which the compiler would merge it. */
+__device__ __forceinline__ void fgsm_st4_global(float *p, float4 v) {
+  __stwb(reinterpret_cast<float4 *>(p), v);
+}
 
 /* d = a b + c of one warp: a 16x16 row-major, b 16x8 column-major, bfloat16; c, d float. */
 __device__ __forceinline__ void fgsm_mma_m16n8k16_bf16(float d[4], const unsigned a[4],

@@ -119,6 +119,9 @@ template <class V> SIMT_INTRINSIC void fgsm_stv(void *p, V v, SIMT_LOC) {
   else
     __builtin_memcpy(p, &v, sizeof(V));
 }
+SIMT_INTRINSIC void fgsm_st4_global(float *p, float4 v, SIMT_LOC) {
+  fgsm_stv(p, v, loc_);
+}
 SIMT_INTRINSIC void fgsm_cp_async16(void *shared_to, const void *from, SIMT_LOC) {
   simt::cp_async(shared_to, from, 16, loc_);
 }

@@ -1,0 +1,44 @@
+# The CUDA kernels for a card: code for sm_80 and sm_90a, and PTX for what comes after. Without nvcc
+# nothing here is built; the kernels are then still run on the CPU (tests/simt).
+#
+# nvcc is called by itself, not as a language of CMake's: what ptxas reports of each kernel must be
+# kept, because a test holds it against the budgets that stand beside the kernels.
+
+option(FGSM_CUDA "compile the CUDA kernels where nvcc is found" ON)
+find_program(FGSM_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+if(NOT FGSM_CUDA OR NOT FGSM_NVCC)
+  message(STATUS "no nvcc: the CUDA kernels are not compiled for a card")
+  return()
+endif()
+
+file(GLOB FGSM_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
+set(FGSM_CUDA_DIR ${CMAKE_BINARY_DIR}/cuda)
+file(MAKE_DIRECTORY ${FGSM_CUDA_DIR})
+set(flags -std=c++17 -O3 -lineinfo -I${CMAKE_SOURCE_DIR}/kernels/cuda -I${FGSM_SEAM_DIR}
+    -I${CMAKE_SOURCE_DIR}/include)
+set(objects)
+set(listings)
+foreach(source ${FGSM_CUDA_SOURCES})
+  get_filename_component(name ${source} NAME_WE)
+  set(object ${FGSM_CUDA_DIR}/${name}.o)
+  set(listing ${FGSM_CUDA_DIR}/${name}.ptx)
+  add_custom_command(
+    OUTPUT ${object} BYPRODUCTS ${FGSM_CUDA_DIR}/${name}.ptxas
+    COMMAND ${CMAKE_SOURCE_DIR}/cmake/compile-cuda ${FGSM_CUDA_DIR}/${name}.ptxas
+            ${CMAKE_C_COMPILER_LAUNCHER} ${FGSM_NVCC} ${flags} -Xptxas=-v
+            -Xcompiler=-fPIC,-fvisibility=hidden,-Wall
+            -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a
+            -gencode=arch=compute_80,code=compute_80 -MD -MF ${object}.d -c ${source} -o ${object}
+    DEPENDS ${source} ${CMAKE_SOURCE_DIR}/cmake/compile-cuda
+    DEPFILE ${object}.d COMMENT "nvcc ${name}.cu" VERBATIM)
+  add_custom_command(
+    OUTPUT ${listing}
+    COMMAND ${FGSM_NVCC} ${flags} -arch=compute_90a -ptx -MD -MF ${listing}.d ${source} -o ${listing}
+    DEPENDS ${source} DEPFILE ${listing}.d COMMENT "nvcc -ptx ${name}.cu" VERBATIM)
+  list(APPEND objects ${object})
+  list(APPEND listings ${listing})
+endforeach()
+set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+add_library(fgsm_cuda_objects OBJECT ${objects})
+set_target_properties(fgsm_cuda_objects PROPERTIES LINKER_LANGUAGE C)
+add_custom_target(fgsm_cuda_listings ALL DEPENDS ${objects} ${listings})
