@@ -170,18 +170,19 @@ __global__ void __launch_bounds__(128, 4) stem3(Call c) {
     load_tile<S3_PLANES, S3_H + 2, S3_W + 8, POOL, VEC_DY>(c.source, n, k0, y0 - 1, x0 - 4, tile);
     load_weights<S3_PLANES, 9>(c.weights, c.shape.filters, c.shape.channels, k0, w);
     __syncthreads();
-    for (int k = 0; k < S3_PLANES; k++)
+    for (int k = 0; k < S3_PLANES; k++) {
       FGSM_UNROLL
-    for (int v = 0; v < 3; v++) {
-      const float *row = &tile[k][ty + v][tx];
-      const float4 mid = fgsm_ldv<float4>(row + 4);
-      const float dy[6] = {row[3], mid.x, mid.y, mid.z, mid.w, row[8]};
-      FGSM_UNROLL
-      for (int u = 0; u < 3; u++) {
-        const float4 weight = fgsm_ldv<float4>(w[k][(2 - v) * 3 + 2 - u]);
+      for (int v = 0; v < 3; v++) {
+        const float *row = &tile[k][ty + v][tx];
+        const float4 mid = fgsm_ldv<float4>(row + 4);
+        const float dy[6] = {row[3], mid.x, mid.y, mid.z, mid.w, row[8]};
         FGSM_UNROLL
-        for (int j = 0; j < 4; j++)
-          add4(g[j], dy[j + u], weight);
+        for (int u = 0; u < 3; u++) {
+          const float4 weight = fgsm_ldv<float4>(w[k][(2 - v) * 3 + 2 - u]);
+          FGSM_UNROLL
+          for (int j = 0; j < 4; j++)
+            add4(g[j], dy[j + u], weight);
+        }
       }
     }
     __syncthreads();
@@ -209,24 +210,25 @@ __global__ void __launch_bounds__(128, 4) stem7(Call c) {
                                                                    x0 / 2 - 4, tile);
     load_weights<S7_PLANES, 49>(c.weights, c.shape.filters, c.shape.channels, k0, w);
     __syncthreads();
-    for (int k = 0; k < S7_PLANES; k++)
+    for (int k = 0; k < S7_PLANES; k++) {
       FGSM_UNROLL
-    for (int v = 0; v < 4; v++) {
-      float dy[5];
-      FGSM_UNROLL
-      for (int j = 0; j < 5; j++)
-        dy[j] = tile[k][ty + v][tx + 3 + j];
-      FGSM_UNROLL
-      for (int a = 0; a < 2; a++) {
-        const int r = 5 + a - 2 * v;
-        if (r < 0)
-          continue;
+      for (int v = 0; v < 4; v++) {
+        float dy[5];
         FGSM_UNROLL
-        for (int s = 0; s < 7; s++) {
-          const int odd = (s + 1) % 2, u = (5 + odd - s) / 2; /* s = 5 + odd - 2u */
-          const float4 weight = fgsm_ldv<float4>(w[k][r * 7 + s]);
-          add4(g[a][odd], dy[u], weight);
-          add4(g[a][2 + odd], dy[u + 1], weight);
+        for (int j = 0; j < 5; j++)
+          dy[j] = tile[k][ty + v][tx + 3 + j];
+        FGSM_UNROLL
+        for (int a = 0; a < 2; a++) {
+          const int r = 5 + a - 2 * v;
+          if (r < 0)
+            continue;
+          FGSM_UNROLL
+          for (int s = 0; s < 7; s++) {
+            const int odd = (s + 1) % 2, u = (5 + odd - s) / 2; /* s = 5 + odd - 2u */
+            const float4 weight = fgsm_ldv<float4>(w[k][r * 7 + s]);
+            add4(g[a][odd], dy[u], weight);
+            add4(g[a][2 + odd], dy[u + 1], weight);
+          }
         }
       }
     }
@@ -277,12 +279,13 @@ __global__ void __launch_bounds__(TILE_THREADS) patches(Call c) {
   Partial p = {0, 0, 0, 0, 0};
   const Budget b = load_budget(c.step.params);
   FGSM_UNROLL
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 4; i++) {
     FGSM_UNROLL
-  for (int j = 0; j < 4; j++) {
-    const int m = row0 + (int)threadIdx.x / 16 * 4 + i, f = col0 + (int)threadIdx.x % 16 * 4 + j;
-    if (m < area && f < features)
-      take(c.step, b, n, place_in_image(s, m, f), g[i][j], &p);
+    for (int j = 0; j < 4; j++) {
+      const int m = row0 + (int)threadIdx.x / 16 * 4 + i, f = col0 + (int)threadIdx.x % 16 * 4 + j;
+      if (m < area && f < features)
+        take(c.step, b, n, place_in_image(s, m, f), g[i][j], &p);
+    }
   }
   leave(c, p);
 }

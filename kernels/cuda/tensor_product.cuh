@@ -52,10 +52,11 @@ __device__ __forceinline__ void tensor_product(const Lines &rows, const Lines &c
   const int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16;
   const int col = (int)threadIdx.x / 128 * 32;
   FGSM_UNROLL
-  for (int c = 0; c < 4; c++)
+  for (int c = 0; c < 4; c++) {
     FGSM_UNROLL
-  for (int v = 0; v < 4; v++)
-    g[c][v] = 0;
+    for (int v = 0; v < 4; v++)
+      g[c][v] = 0;
+  }
   for (int k0 = 0; k0 < inner; k0 += MMA_K) {
     load_lines(rows, row0, k0, inner, a);
     load_lines(cols, col0, k0, inner, b);
