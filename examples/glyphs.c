@@ -113,7 +113,9 @@ static int cosine(int step) {
   return step <= 6 ? quarter[step] : -quarter[12 - step];
 }
 
-static int sine(int step) { return cosine(step + 18); }
+static int sine(int step) {
+  return cosine(step + 18);
+}
 
 /* ---- drawing --------------------------------------------------------------------------------- */
 
@@ -167,9 +169,15 @@ static struct point hand_map(const struct hand *h, int x, int y) {
                         (int)((h->m[1][0] * u + h->m[1][1] * v) / 65536) + h->shift_y};
 }
 
-static int clamp(int v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : v; }
-static int min(int a, int b) { return a < b ? a : b; }
-static int max(int a, int b) { return a > b ? a : b; }
+static int clamp(int v, int lo, int hi) {
+  return v < lo ? lo : v > hi ? hi : v;
+}
+static int min(int a, int b) {
+  return a < b ? a : b;
+}
+static int max(int a, int b) {
+  return a > b ? a : b;
+}
 
 /* Lowers `near` around the segment p-q, as far as a stroke of this radius can be seen. */
 static void draw_segment(field near, struct point p, struct point q, int radius) {

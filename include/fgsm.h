@@ -130,8 +130,8 @@ FGSM_API fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) 
 /* ---- Attacking a dataset file */
 
 typedef struct fgsm_progress {
-  int64_t done, total;        /* samples; total is -1 while unknown */
-  double seconds;             /* since the first batch              */
+  int64_t done, total; /* samples; total is -1 while unknown */
+  double seconds;      /* since the first batch              */
   int64_t clean_correct, adversarial_correct;
 } fgsm_progress;
 typedef void (*fgsm_progress_fn)(void *user, const fgsm_progress *progress);
@@ -156,13 +156,13 @@ typedef struct fgsm_attack fgsm_attack;
 
 /* What happened to one sample. */
 typedef struct fgsm_result {
-  int64_t label;               /* the label attacked (the target, if targeted)                */
+  int64_t label; /* the label attacked (the target, if targeted)                */
   int32_t clean_prediction, adversarial_prediction;
   float clean_loss, adversarial_loss;
-  float gradient_l1;           /* sum |dL/dx| at the clean sample (or the first random start) */
-  float zero_gradient_share;   /* share of components with an exactly zero gradient, 0..1     */
-  float linf, l2;              /* of x' - x, in the units of x (bytes: fractions of 255)      */
-  uint32_t flags;              /* FGSM_FLAG_...                                               */
+  float gradient_l1;         /* sum |dL/dx| at the clean sample (or the first random start) */
+  float zero_gradient_share; /* share of components with an exactly zero gradient, 0..1     */
+  float linf, l2;            /* of x' - x, in the units of x (bytes: fractions of 255)      */
+  uint32_t flags;            /* FGSM_FLAG_...                                               */
 } fgsm_result;
 
 #define FGSM_FLAG_ZERO_GRADIENT 1u /* every component of the gradient was exactly zero        */

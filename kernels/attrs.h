@@ -17,8 +17,9 @@
 /* unary: x -> y = f(x). alpha and beta are the parameters named here.
  *   name, gradient is a function of x ('x') or of y ('y'; then x need not be kept).
  * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1
- * on its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh). */
-#define FG_UNARY_MAP(X)                                                                            \
+ * on its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh); elu'(0) = alpha
+ * beta. */
+#define FG_UNARY_PLAIN_MAP(X)                                                                      \
   X(identity, 'y')   /* x                                                                       */ \
   X(relu, 'y')       /* max(x, 0); NaN stays NaN                                                */ \
   X(leaky_relu, 'y') /* x > 0 ? x : alpha x            ('x' when alpha <= 0)                    */ \
@@ -34,7 +35,28 @@
   X(log, 'x')        /* log(x)                                                                  */ \
   X(neg, 'x')        /* -x                                                                      */ \
   X(abs, 'x')        /* |x|                                                                     */ \
-  X(power, 'x')      /* x^alpha, alpha constant                                                 */
+  X(power, 'x')      /* x^alpha, alpha constant                                                 */ \
+  X(elu, 'x')        /* x > 0 ? x : alpha (exp(beta x) - 1)                                     */ \
+  X(softplus, 'x')   /* log(1 + exp(x))                                                         */ \
+  X(sign, 'x')       /* -1, 0 or 1, NaN for NaN; slope 0                                        */ \
+  X(floor, 'x')      /* slope 0                                                                 */ \
+  X(ceil, 'x')       /* slope 0                                                                 */ \
+  X(round, 'x')      /* half to even; slope alpha: 0, or 1 for a quantiser's straight-through   */
+
+/* Those that the C library computes, one by one. */
+#define FG_UNARY_LIBM_MAP(X)                                                                       \
+  X(sin, 'x')                                                                                      \
+  X(cos, 'x')                                                                                      \
+  X(tan, 'y')                                                                                      \
+  X(asin, 'x')                                                                                     \
+  X(acos, 'x')                                                                                     \
+  X(atan, 'x')                                                                                     \
+  X(sinh, 'x')                                                                                     \
+  X(cosh, 'x')                                                                                     \
+  X(asinh, 'x')                                                                                    \
+  X(acosh, 'x')                                                                                    \
+  X(atanh, 'x')
+#define FG_UNARY_MAP(X) FG_UNARY_PLAIN_MAP(X) FG_UNARY_LIBM_MAP(X)
 
 enum fg_unary_kind {
 #define X(name, from) FG_UNARY_##name,
@@ -51,9 +73,11 @@ struct fg_unary_attrs {
   double alpha, beta;
 };
 
-/* binary: a, b -> y, NumPy broadcasting. Float or I64/I32 arithmetic in the operands' type;
- * comparisons give BOOL. max and min propagate NaN; integer division truncates. */
-#define FG_BINARY_MAP(X)                                                                           \
+/* binary: a, b -> y, NumPy broadcasting. Float or integer arithmetic in the operands' type;
+ * comparisons give BOOL. max and min propagate NaN; integer division truncates; fmod's sign is
+ * a's, mod's is b's. The second row is for integers alone (the bit operations for BOOL too): a
+ * shift by less than 0 or more than 63 places gives 0, one to the right repeats the sign. */
+#define FG_BINARY_REAL_MAP(X)                                                                      \
   X(add)                                                                                           \
   X(sub)                                                                                           \
   X(mul)                                                                                           \
@@ -61,9 +85,18 @@ struct fg_unary_attrs {
   X(pow)                                                                                           \
   X(max)                                                                                           \
   X(min)                                                                                           \
+  X(fmod)                                                                                          \
   X(equal)                                                                                         \
   X(greater)                                                                                       \
   X(less)
+#define FG_BINARY_WHOLE_MAP(X)                                                                     \
+  X(mod)                                                                                           \
+  X(bit_and)                                                                                       \
+  X(bit_or)                                                                                        \
+  X(bit_xor)                                                                                       \
+  X(shift_left)                                                                                    \
+  X(shift_right)
+#define FG_BINARY_MAP(X) FG_BINARY_REAL_MAP(X) FG_BINARY_WHOLE_MAP(X)
 enum fg_binary_kind {
 #define X(name) FG_BINARY_##name,
   FG_BINARY_MAP(X)
@@ -125,7 +158,7 @@ struct fg_matmul_attrs {
  * conv_grad_input: dy, w -> dx, of shape `dim`.
  * conv_grad_weight: x, dy -> dw, of shape `dim`. */
 struct fg_conv_attrs {
-  int spatial; /* 2 now; 1 and 3 are room for later */
+  int spatial; /* 2 or 3 */
   int group;
   int stride[3], dilation[3], pad_lo[3], pad_hi[3];
   struct fg_unary_attrs act;
@@ -150,7 +183,8 @@ struct fg_pool_attrs {
   X(sum)                                                                                           \
   X(mean)                                                                                          \
   X(max)                                                                                           \
-  X(min)
+  X(min)                                                                                           \
+  X(prod)
 enum fg_reduce_kind {
 #define X(name) FG_REDUCE_##name,
   FG_REDUCE_MAP(X)
@@ -194,6 +228,41 @@ struct fg_slice_attrs {
 struct fg_pad_attrs {
   int64_t lo[FG_MAX_RANK], hi[FG_MAX_RANK];
   double value;
+};
+
+/* scatter: x [R, ...], index [M] (I64 or I32; negative counts from the end), u [M, ...] -> y, x
+ * with u's row m put into row index[m], in the order of the index: in its place (none), or combined
+ * with what is there. max and min propagate NaN. */
+#define FG_SCATTER_MAP(X)                                                                          \
+  X(none)                                                                                          \
+  X(add)                                                                                           \
+  X(mul)                                                                                           \
+  X(max)                                                                                           \
+  X(min)
+enum fg_scatter_kind {
+#define X(name) FG_SCATTER_##name,
+  FG_SCATTER_MAP(X)
+#undef X
+      FG_SCATTER_COUNT
+};
+struct fg_scatter_attrs {
+  enum fg_scatter_kind kind;
+};
+
+/* top: x -> index (I64), of x's shape but `k` along `axis`: where the k largest elements along the
+ * axis lie (`smallest`: the least), the best first; NaN is better than any number; among equals the
+ * first comes first (`last`: the last). */
+struct fg_top_attrs {
+  int axis;
+  int64_t k;
+  bool smallest, last;
+};
+
+/* cumsum: x -> y, the sums of x along `axis` up to each place (`reverse`: from it on), which itself
+ * counts unless `exclusive`. Floats or integers, which wrap. */
+struct fg_cumsum_attrs {
+  int axis;
+  bool exclusive, reverse;
 };
 
 /* reorder: x -> y, the same values in y's layout. No attributes. */
@@ -340,6 +409,9 @@ union fg_attrs {
   struct fg_axis_attrs axis;
   struct fg_slice_attrs slice;
   struct fg_pad_attrs pad;
+  struct fg_scatter_attrs scatter;
+  struct fg_top_attrs top;
+  struct fg_cumsum_attrs cumsum;
   struct fg_loss_attrs loss;
   struct fg_perturb_attrs perturb;
   struct fg_step_attrs step;

@@ -49,7 +49,8 @@ enum fg_type {
 };
 
 /* How a 4-D value lies in memory. Dims are N C H W whatever the layout. BLOCKED groups channels by
- * the backend's channel_block: [N, C/block, H, W, block]; only values whose C divides are so laid. */
+ * the backend's channel_block: [N, C/block, H, W, block]; only values whose C divides are so laid.
+ */
 enum fg_layout { FG_PLAIN, FG_BLOCKED };
 
 struct fg_tensor {
@@ -88,7 +89,7 @@ struct fg_kernel {
  * (NULL: the default one) and, like run, may return before they are done: sync waits. */
 struct fg_backend {
   const char *name;
-  bool host_memory; /* the device's memory is the host's: constants are used where they lie */
+  bool host_memory;  /* the device's memory is the host's: constants are used where they lie */
   enum fg_type real; /* the float type that graphs for this backend are built in */
   fgsm_status (*open)(int index, int threads, struct fg_device **out);
   void (*close)(struct fg_device *device);
@@ -114,8 +115,8 @@ extern const struct fg_backend fg_ref, fg_cpu;
 /* In a backend's table file: a line for each operator that it deliberately lacks. */
 #define FG_NO_KERNEL(backend, op) const struct fg_kernel fg_##backend##_##op = {NULL, NULL, NULL}
 
-/* Records the calling thread's error and returns `status`. FG_FAIL's value is a constant, so that the
- * compiler sees that a failed call did not succeed. */
+/* Records the calling thread's error and returns `status`. FG_FAIL's value is a constant, so that
+ * the compiler sees that a failed call did not succeed. */
 fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 #define FG_FAIL(status, ...)                                                                       \
@@ -130,18 +131,20 @@ fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *
   } while (0)
 
 static inline size_t fg_type_size(enum fg_type type) {
-  static const unsigned char size[FG_TYPE_COUNT] = {0,
+  static const unsigned char size[FG_TYPE_COUNT] = {
+    0,
 #define X(name, text, bytes) bytes,
-                                                    FG_TYPE_MAP(X)
+    FG_TYPE_MAP(X)
 #undef X
   };
   return size[type];
 }
 
 static inline const char *fg_type_name(enum fg_type type) {
-  static const char *const name[FG_TYPE_COUNT] = {"none",
+  static const char *const name[FG_TYPE_COUNT] = {
+    "none",
 #define X(name, text, bytes) text,
-                                                  FG_TYPE_MAP(X)
+    FG_TYPE_MAP(X)
 #undef X
   };
   return name[type];
@@ -184,17 +187,25 @@ static inline const char *fg_op_name(enum fg_op op) {
 static inline const char *fg_unary_name(enum fg_unary_kind kind) {
   static const char *const name[FG_UNARY_COUNT] = {
 #define X(name, from) #name,
-      FG_UNARY_MAP(X)
+    FG_UNARY_MAP(X)
 #undef X
   };
   return name[kind];
+}
+
+/* Whether the kind's result is BOOL; whether it is defined for integers alone. */
+static inline bool fg_binary_compares(enum fg_binary_kind kind) {
+  return kind == FG_BINARY_equal || kind == FG_BINARY_greater || kind == FG_BINARY_less;
+}
+static inline bool fg_binary_is_whole(enum fg_binary_kind kind) {
+  return kind >= FG_BINARY_mod;
 }
 
 /* Whether the kind's gradient is computed from its result (then its argument need not be kept). */
 static inline bool fg_unary_from_y(const struct fg_unary_attrs *a) {
   static const char from[FG_UNARY_COUNT] = {
 #define X(name, from) from,
-      FG_UNARY_MAP(X)
+    FG_UNARY_MAP(X)
 #undef X
   };
   return from[a->kind] == 'y' && !(a->kind == FG_UNARY_leaky_relu && a->alpha <= 0);

@@ -29,8 +29,9 @@ static struct world *world_create(const char *eps, const char *attack) {
   cr_assert_eq(fgsm_options_create(&w->options), FGSM_OK);
   cr_assert_eq(fgsm_options_set(w->options, "attack", attack), FGSM_OK);
   cr_assert_eq(fgsm_options_set(w->options, "eps", eps), FGSM_OK);
-  for (int i = 0; i < N * VALUES; i++)
-    w->x[i] = 0.5f + 0.5f * sinf((float)(i % VALUES) * 0.05f * (float)(1 + i / VALUES));
+  for (int n = 0; n < N; n++)
+    for (int i = 0; i < VALUES; i++)
+      w->x[n * VALUES + i] = 0.5f + 0.5f * sinf((float)i * 0.05f * (float)(1 + n));
   for (int i = 0; i < N; i++)
     w->labels[i] = i;
   return w;

@@ -209,6 +209,7 @@ FAMILY(pool, 10)
 FAMILY(reduce, 12)
 FAMILY(move, 20)
 FAMILY(gather, 4)
+FAMILY(scatter, 10)
 
 /* Reals pass a cast unchanged, and so does their gradient. */
 Test(gradients, of_cast) {

@@ -34,6 +34,7 @@ static fgsm_status leave_out_the_last(const struct fg_call *call, void *scratch,
   return FGSM_OK;
 }
 
+#ifndef FG_SANITIZED /* there a write beside a buffer is ASan's own report */
 static fgsm_status write_past_the_end(const struct fg_call *call, void *scratch, void *stream) {
   FG_TRY(run_oracle(call, scratch, stream));
   volatile unsigned char *at = call->out[0].data;
@@ -54,6 +55,7 @@ static fgsm_status write_past_the_scratch(const struct fg_call *call, void *scra
   at[call->scratch_bytes] = 0;
   return FGSM_OK;
 }
+#endif
 
 static fgsm_status change_an_input(const struct fg_call *call, void *scratch, void *stream) {
   FG_TRY(run_oracle(call, scratch, stream));
@@ -119,9 +121,7 @@ Test(harness, sees_what_was_not_written) {
 }
 
 Test(harness, sees_writes_beside_the_buffers) {
-#ifdef FG_SANITIZED
-  cr_log_warn("under AddressSanitizer a write beside a buffer is its own report: not tried");
-#else
+#ifndef FG_SANITIZED /* there such a write is ASan's own report */
   EXPECT_CAUGHT("conv 3x3", fg_mode_clean, write_past_the_end, "beside output 0");
   EXPECT_CAUGHT("add", fg_mode_clean, write_before_the_start, "beside output 0");
   EXPECT_CAUGHT("conv 3x3", fg_mode_clean, write_past_the_scratch, "beside its scratch");

@@ -111,36 +111,71 @@ Test(models, a_saturated_softmax_is_reported_with_parity_and_attacked_without) {
   json_decref(torch);
 }
 
-/* Central differences of the loss at one point, every input component. */
-static void check_acas(const char *path) {
-  struct net net;
-  double x[5], step = 1e-5;
-  int64_t n, label = 2;
-  cr_assert_eq(net_open(path, &fg_ref, 1, &(struct net_options){0}, &net), FGSM_OK, "%s: %s", path,
-               fgsm_last_error());
-  for (int i = 0; i < 5; i++)
-    x[i] = 0.31 - 0.13 * i;
-  cr_assert_eq(net_run(&net, (const double *const[]){x}, &label), FGSM_OK);
-  double *grad = net_read(&net, net.grad[0], &n), top = 0;
+/* The class with the least logit at x: its loss never saturates, in nets whose logits reach
+ * hundreds. */
+static int64_t least_likely(struct net *net, const double *x) {
+  int64_t n, least = 0;
+  cr_assert_eq(net_run(net, (const double *const[]){x}, NULL), FGSM_OK);
+  double *logits = net_read(net, net->logits, &n);
+  for (int64_t i = 1; i < n; i++)
+    if (logits[i] < logits[least])
+      least = i;
+  free(logits);
+  return least;
+}
+
+static double loss_at(struct net *net, const double *x, int64_t label) {
+  int64_t n;
+  cr_assert_eq(net_run(net, (const double *const[]){x}, &label), FGSM_OK);
+  double *loss = net_read(net, net->loss, &n), value = loss[0];
+  free(loss);
+  return value;
+}
+
+/* Central differences of the loss at x, every input component; the gradient's largest magnitude. A
+ * component with a kink between the two sides (they disagree with each other) is counted instead.
+ */
+static double check_differences(struct net *net, double x[5], const char *path, int *kinks) {
+  const double step = 1e-6;
+  int64_t n, label = least_likely(net, x);
+  cr_assert_eq(net_run(net, (const double *const[]){x}, &label), FGSM_OK);
+  double *grad = net_read(net, net->grad[0], &n), top = 0;
   cr_assert_eq(n, 5);
   for (int i = 0; i < 5; i++)
     top = fmax(top, fabs(grad[i]));
-  cr_expect(top > 0, "%s: the gradient is zero", path);
+  double here = loss_at(net, x, label);
   for (int i = 0; i < 5; i++) {
-    double side[2], keep = x[i];
-    for (int s = 0; s < 2; s++) {
-      x[i] = keep + (s ? step : -step);
-      cr_assert_eq(net_run(&net, (const double *const[]){x}, &label), FGSM_OK);
-      double *loss = net_read(&net, net.loss, &n);
-      side[s] = loss[0];
-      free(loss);
-    }
+    double keep = x[i];
+    x[i] = keep + step;
+    double above = (loss_at(net, x, label) - here) / step;
+    x[i] = keep - step;
+    double below = (here - loss_at(net, x, label)) / step;
     x[i] = keep;
-    double d = (side[1] - side[0]) / (2 * step);
-    cr_expect(fabs(d - grad[i]) <= 1e-5 * top, "%s: d/dx%d is %.9g, differences give %.9g", path, i,
-              grad[i], d);
+    if (fabs(above - below) > 1e-3 * top + 1e-6) {
+      ++*kinks;
+      continue;
+    }
+    cr_expect(fabs((above + below) / 2 - grad[i]) <= 1e-4 * top + 1e-6,
+              "%s: d/dx%d is %.9g, differences give %.9g", path, i, grad[i], (above + below) / 2);
   }
   free(grad);
+  return top;
+}
+
+/* Where a collision is far, whole regions of these nets are flat; enough points are not there. */
+static void check_acas(const char *path, int *kinks) {
+  enum { POINTS = 12 };
+  struct net net;
+  int sloping = 0;
+  cr_assert_eq(net_open(path, &fg_ref, 1, &(struct net_options){0}, &net), FGSM_OK, "%s: %s", path,
+               fgsm_last_error());
+  for (int p = 0; p < POINTS; p++) {
+    double x[5];
+    for (int i = 0; i < 5; i++)
+      x[i] = fmod(0.137 + 0.618034 * p + 0.2718 * i * (p + 1), 1) - 0.5;
+    sloping += check_differences(&net, x, path, kinks) > 1e-3;
+  }
+  cr_expect(sloping >= 2, "%s: a gradient at %d of %d points only", path, sloping, POINTS);
   net_close(&net);
 }
 
@@ -148,12 +183,14 @@ Test(models, acasxu_gradients_match_finite_differences) {
   const char *dir = test_data("ACAS Xu");
   if (!dir)
     return;
+  int kinks = 0;
   for (int a = 1; a <= 5; a++)
     for (int b = 1; b <= 9; b++) {
       char path[512];
       snprintf(path, sizeof path, "%s/acasxu/ACASXU_experimental_v2a_%d_%d.onnx", dir, a, b);
-      check_acas(path);
+      check_acas(path, &kinks);
     }
+  cr_expect(kinks <= 10, "%d of 2700 components lie at kinks", kinks);
 }
 
 static void small_model(const char *dir, const char *name, double clean, double adversarial,

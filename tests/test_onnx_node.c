@@ -13,83 +13,176 @@
 #include <sys/stat.h>
 
 #include "onnx.h"
+#include "onnx_suite.h"
 
 enum { MOST_PORTS = 16, MOST_FOLDERS = 4096, PROBES = 16 };
 
 /* The operators, by how their folders' names begin; `-` marks others that begin alike. */
 static const char *const operators[] = {"abs",
+                                        "acos",
+                                        "acosh",
                                         "add",
+                                        "and",
+                                        "and2d",
+                                        "and3d",
+                                        "and4d",
+                                        "argmax",
+                                        "argmin",
+                                        "asin",
+                                        "asinh",
+                                        "atan",
+                                        "atanh",
                                         "averagepool",
                                         "basic_conv",
                                         "batchnorm",
+                                        "bitshift",
+                                        "bitwise",
                                         "cast",
+                                        "castlike",
+                                        "ceil",
+                                        "celu",
                                         "clip",
+                                        "compress",
                                         "concat",
                                         "constant",
+                                        "constant_pad",
                                         "constantofshape",
                                         "conv",
+                                        "convtranspose",
+                                        "cos",
+                                        "cosh",
+                                        "cumsum",
+                                        "depthtospace",
+                                        "dequantizelinear",
                                         "div",
                                         "dropout",
-                                        "training_dropout",
                                         "edge_pad",
+                                        "einsum",
+                                        "elu",
+                                        "equal",
                                         "erf",
                                         "exp",
                                         "expand",
+                                        "eyelike",
                                         "flatten",
+                                        "floor",
                                         "gather",
-                                        "-gather_elements",
+                                        "gather_elements",
+                                        "gathernd",
                                         "gelu",
                                         "gemm",
                                         "globalaveragepool",
+                                        "globalmaxpool",
+                                        "greater",
+                                        "group_normalization",
+                                        "gru",
+                                        "hardmax",
+                                        "hardsigmoid",
+                                        "hardswish",
                                         "identity",
+                                        "if",
+                                        "instancenorm",
+                                        "isinf",
+                                        "isnan",
+                                        "l1normalization",
+                                        "l2normalization",
                                         "layer_normalization",
                                         "leakyrelu",
+                                        "less",
                                         "log",
                                         "logsoftmax",
+                                        "lpnormalization",
+                                        "lppool",
+                                        "lrn",
+                                        "lstm",
                                         "matmul",
                                         "max",
                                         "maxpool",
+                                        "mean",
                                         "min",
+                                        "mish",
+                                        "mod",
                                         "mul",
+                                        "mvn",
                                         "neg",
+                                        "nllloss",
+                                        "nonzero",
+                                        "not",
+                                        "onehot",
+                                        "or",
+                                        "or2d",
+                                        "or3d",
+                                        "or4d",
                                         "pow",
-                                        "reduce_mean",
-                                        "reduce_sum",
-                                        "-reduce_sum_square",
+                                        "prelu",
+                                        "quantizelinear",
+                                        "range",
+                                        "reciprocal",
+                                        "reduce",
                                         "reflect_pad",
                                         "relu",
                                         "reshape",
+                                        "resize",
+                                        "reversesequence",
+                                        "rms_normalization",
+                                        "rnn",
+                                        "round",
+                                        "scatter",
+                                        "scatternd",
+                                        "sce",
+                                        "selu",
                                         "shape",
+                                        "shrink",
                                         "sigmoid",
+                                        "sign",
+                                        "simple_rnn",
+                                        "sin",
+                                        "sinh",
+                                        "size",
                                         "slice",
                                         "softmax",
+                                        "softplus",
+                                        "softsign",
+                                        "spacetodepth",
                                         "split",
-                                        "-split_to_sequence",
                                         "sqrt",
                                         "squeeze",
                                         "sub",
+                                        "sum",
+                                        "swish",
+                                        "tan",
                                         "tanh",
+                                        "thresholdedrelu",
+                                        "tile",
+                                        "top_k",
+                                        "training_dropout",
                                         "transpose",
+                                        "tril",
+                                        "triu",
+                                        "unique",
                                         "unsqueeze",
+                                        "upsample",
                                         "where",
-                                        "wrap_pad"};
+                                        "wrap_pad",
+                                        "xor",
+                                        "xor2d",
+                                        "xor3d",
+                                        "xor4d",
+                                        "-split_to_sequence"};
+
+/* Operators that are tested in their expanded form alone: as the functions of others that they are. */
+static const char *const composed[] = {
+    "attention",         "causal_conv_with_state", "center_crop_pad", "flexattention",
+    "rms_normalization", "rotary_embedding",       "swiglu"};
+
+/* Operators whose result's shape depends on their input: that is given as a constant too. */
+static const char *const foldable[] = {"nonzero", "unique"};
 
 /* What is left out, and why. Patterns as of the shell; the first that fits counts. */
 static const struct {
   const char *pattern, *reason;
 } skips[] = {
-    {"add_uint8", "arithmetic on bytes"},
-    {"sub_uint8", "arithmetic on bytes"},
-    {"mul_uint8", "arithmetic on bytes"},
-    {"div_uint8", "arithmetic on bytes"},
-    {"m[ai][xn]_*int8", "arithmetic on 8-bit integers"},
-    {"m[ai][xn]_*int16", "arithmetic on 16-bit integers"},
-    {"m[ai][xn]_uint32", "unsigned integers"},
-    {"m[ai][xn]_uint64", "unsigned integers"},
     {"pow_types_float32_uint*", "unsigned integers"},
-    {"pow_types_float", "an integer to a fractional power"},
-    {"pow_types_int*_float32", "an integer to a fractional power"},
-    {"clip_default_int8_m*", "arithmetic on 8-bit integers"},
     {"maxpool_2d_uint8", "pooling of bytes"},
     {"cast_*BFLOAT16*", "bfloat16 data stored as uint16"},
     {"cast_*STRING*", "text"},
@@ -97,15 +190,45 @@ static const struct {
     {"training_dropout*", "training mode"},
     {"dropout_default_mask*", "the dropout mask as output"},
     {"maxpool_with_argmax_*", "the positions of the maxima as output"},
-    {"averagepool_3d_*", "three spatial axes"},
-    {"maxpool_3d_*", "three spatial axes"},
-    {"edge_pad", "padding other than with a constant"},
-    {"reflect_pad", "padding other than with a constant"},
+    {"einsum_batch_diagonal", "a label twice in one term"},
     {"globalaveragepool*", "operator set 1"},
+    {"globalmaxpool*", "operator set 1"},
+    {"instancenorm_*", "operator set 6"},
     {"identity_opt", "optional values"},
+    {"if_opt", "optional values"},
+    {"if_seq", "sequences"},
     {"identity_sequence", "sequences"},
     {"reshape_allowzero_reordered", "values without elements"},
     {"slice_start_out_of_bounds", "values without elements"},
+    {"cast*FLOAT[48]*", "floats of 4 and 8 bits"},
+    {"quantizelinear_[ef]*", "floats of 4 and 8 bits"},
+    {"dequantizelinear_[ef]*", "floats of 4 and 8 bits"},
+    {"rotary_embedding_expanded", "values without elements"},
+    {"rotary_embedding_3d_input_expanded", "values without elements"},
+    {"rotary_embedding_interleaved_expanded", "values without elements"},
+    {"rotary_embedding_no_position_ids_expanded", "values without elements"},
+    {"rotary_embedding_no_position_ids_interleaved_expanded", "values without elements"},
+    {"causal_conv_with_state_kernel_size_one_expanded", "values without elements"},
+    {"cast*_*INT[24]*", "integers of 2 and 4 bits"},
+    {"castlike_*BFLOAT16*", "bfloat16 data stored as uint16"},
+    {"castlike_*STRING*", "text"},
+    {"*quantizelinear_*int[24]", "integers of 2 and 4 bits"},
+    {"equal_string*", "text"},
+    {"elu*", "operator set 6"},
+    {"selu*", "operator set 6"},
+    {"hardsigmoid*", "operator set 6"},
+    {"softplus*", "operator set 1"},
+    {"softsign*", "operator set 1"},
+    {"not_?d", "operator set 1"},
+    {"reduce_log_sum", "operator set 6"},
+    {"*_uint16", "unsigned integers"},
+    {"*_uint[136][246]_expanded", "unsigned integers"},
+    {"bitwise_not_3d", "unsigned integers"},
+    {"reduce_*_empty_set*", "values without elements"},
+    {"*_ui64_*", "unsigned integers"},
+    {"*_uint32", "unsigned integers"},
+    {"*_uint64", "unsigned integers"},
+    {"range_*_expanded", "Loop"},
 };
 
 struct tensor {
@@ -113,6 +236,7 @@ struct tensor {
   int rank;
   int64_t dim[FG_MAX_RANK], n;
   void *data;
+  bool fixed; /* sizes that are written as floats: constants in models */
 };
 
 struct sample {
@@ -156,14 +280,21 @@ static double element(enum fg_type type, const void *data, int64_t i) {
 
 /* ---- the folders */
 
+static char suite_folder[600]; /* of the newer tests, while they are looked at; else empty */
+
 static const char *data_folder(void) {
+  if (*suite_folder)
+    return suite_folder;
   const char *folder = getenv("FGSM_ONNX_TESTDATA");
   return folder ? folder : "/usr/share/libonnx-testdata/data/node";
 }
 
 static bool selected(const char *name) {
-  size_t best = 0;
+  size_t best = 0, length = strlen(name), tail = strlen("_expanded");
   bool wanted = false;
+  if (length > tail && strcmp(name + length - tail, "_expanded") == 0)
+    for (size_t i = 0; i < sizeof composed / sizeof *composed; i++)
+      wanted |= strncmp(name, composed[i], strlen(composed[i])) == 0;
   for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
     const char *prefix = operators[i] + (*operators[i] == '-');
     size_t n = strlen(prefix);
@@ -175,7 +306,16 @@ static bool selected(const char *name) {
   return wanted;
 }
 
+/* Of what is left out, folders that pass in the newer form of the tests. */
+static const char *const pass_when_newer[] = {
+    "globalmaxpool*", "instancenorm_*", "globalaveragepool*", "cast_*BFLOAT16*",
+    "elu*",           "selu*",          "hardsigmoid*",       "softplus*",
+    "softsign*",      "reduce_log_sum", "castlike_*BFLOAT16*"};
+
 static const char *skip_reason(const char *name) {
+  for (size_t i = 0; *suite_folder && i < sizeof pass_when_newer / sizeof *pass_when_newer; i++)
+    if (fnmatch(pass_when_newer[i], name, 0) == 0)
+      return NULL;
   for (size_t i = 0; i < sizeof skips / sizeof *skips; i++)
     if (fnmatch(skips[i].pattern, name, 0) == 0)
       return skips[i].reason;
@@ -204,7 +344,7 @@ static int list_folders(char *names[MOST_FOLDERS]) {
 }
 
 static fgsm_status read_tensor(const char *name, const char *what, int i, struct tensor *t) {
-  char path[600];
+  char path[900];
   snprintf(path, sizeof path, "%s/test_%s/test_data_set_0/%s_%d.pb", data_folder(), name, what, i);
   fgsm_status status = fg_onnx_read_tensor(path, &t->type, &t->rank, t->dim, &t->data);
   t->n = 1;
@@ -222,7 +362,7 @@ static void close_sample(struct sample *s) {
 }
 
 static fgsm_status open_sample(const char *name, struct sample *s) {
-  char path[600];
+  char path[900];
   *s = (struct sample){.name = name};
   snprintf(path, sizeof path, "%s/test_%s/model.onnx", data_folder(), name);
   FG_TRY(fg_onnx_open(path, &s->onnx));
@@ -230,8 +370,11 @@ static fgsm_status open_sample(const char *name, struct sample *s) {
   s->n_out = fg_onnx_n_outputs(s->onnx);
   if (s->n_in > MOST_PORTS || s->n_out > MOST_PORTS)
     return FG_FAIL(UNSUPPORTED, "%d inputs, %d outputs", s->n_in, s->n_out);
-  for (int i = 0; i < s->n_in; i++)
+  for (int i = 0; i < s->n_in; i++) {
+    const char *port = fg_onnx_input(s->onnx, i)->name;
     FG_TRY(read_tensor(name, "input", i, &s->in[i]));
+    s->in[i].fixed = strcmp(port, "scales") == 0 || strcmp(port, "roi") == 0;
+  }
   for (int i = 0; i < s->n_out; i++)
     FG_TRY(read_tensor(name, "output", i, &s->want[i]));
   return FGSM_OK;
@@ -241,8 +384,11 @@ static fgsm_status open_sample(const char *name, struct sample *s) {
 
 /* Integers (shapes, axes, indices) and scalars (bounds, rates) are given as constants: that is how
  * models have them. */
-static bool is_data(const struct tensor *t) {
-  return fg_type_is_real(t->type) && t->rank > 0;
+static bool is_data(const struct sample *s, int i) {
+  for (size_t k = 0; k < sizeof foldable / sizeof *foldable; k++)
+    if (strncmp(s->name, foldable[k], strlen(foldable[k])) == 0)
+      return false;
+  return fg_type_is_real(s->in[i].type) && s->in[i].rank > 0 && !s->in[i].fixed;
 }
 
 static fgsm_status build(const struct sample *s, enum fg_type real, struct fg_graph **g,
@@ -251,7 +397,7 @@ static fgsm_status build(const struct sample *s, enum fg_type real, struct fg_gr
   for (int i = 0; i < s->n_in && status == FGSM_OK; i++) {
     const struct tensor *t = &s->in[i];
     const char *name = fg_onnx_input(s->onnx, i)->name;
-    status = is_data(t)
+    status = is_data(s, i)
                  ? fg_graph_input(*g, name, real, t->rank, t->dim, &inputs[i])
                  : fg_graph_constant(*g, name, t->type, t->rank, t->dim, t->data, &inputs[i]);
   }
@@ -299,7 +445,7 @@ static fgsm_status start(struct runner *r, const struct sample *s, struct fg_gra
   FG_TRY(fg_plan_create(g, r->device, false, &r->plan));
   FG_TRY(fg_plan_place(r->plan, NULL));
   for (int i = 0; i < s->n_in; i++) {
-    if (!is_data(&s->in[i]))
+    if (!is_data(s, i))
       continue;
     size_t bytes = (size_t)s->in[i].n * fg_type_size(backend->real);
     FG_TRY(backend->alloc(r->device, bytes ? bytes : 64, &r->memory[i]));
@@ -423,8 +569,20 @@ static void check_backend(const struct fg_backend *backend, double rtol, double 
     free(names[i]);
   }
   backend->close(device);
-  fprintf(stderr, "onnx_node on %s: %d folders, %d passed, %d skipped, %d failed\n", backend->name,
-          n, passed, skipped, n - passed - skipped);
+  fprintf(stderr, "onnx_node on %s, %s tests: %d folders, %d passed, %d skipped, %d failed\n",
+          backend->name, *suite_folder ? "newer" : "Debian's", n, passed, skipped,
+          n - passed - skipped);
+}
+
+/* Turns to the newer tests, or skips. */
+static void enter_suite(void) {
+  if (!onnx_suite_unpack(suite_folder, sizeof suite_folder))
+    cr_skip_test("no newer node tests");
+}
+
+static void leave_suite(void) {
+  onnx_suite_remove(suite_folder);
+  *suite_folder = 0;
 }
 
 Test(onnx_node, ref_gives_the_expected_outputs) {
@@ -435,19 +593,38 @@ Test(onnx_node, cpu_gives_the_expected_outputs) {
   check_backend(&fg_cpu, 1e-3, 1e-7);
 }
 
+Test(onnx_node, ref_gives_the_expected_outputs_of_the_newer_tests) {
+  enter_suite();
+  check_backend(&fg_ref, 5e-4, 1e-7); /* some of their numbers have four places */
+  leave_suite();
+}
+
+Test(onnx_node, cpu_gives_the_expected_outputs_of_the_newer_tests) {
+  enter_suite();
+  check_backend(&fg_cpu, 1e-3, 1e-7);
+  leave_suite();
+}
+
 /* Each reason must still skip something, in the test data that this table was made for. */
 Test(onnx_node, every_skip_has_a_folder) {
+  enum { N = sizeof skips / sizeof *skips };
   static char *names[MOST_FOLDERS];
-  int n = list_folders(names);
-  for (size_t k = 0; k < sizeof skips / sizeof *skips && !getenv("FGSM_ONNX_TESTDATA"); k++) {
-    int fits = 0;
-    for (int i = 0; i < n; i++)
-      fits += fnmatch(skips[k].pattern, names[i], 0) == 0;
-    cr_expect(fits > 0, "'%s' skips nothing", skips[k].pattern);
-    fprintf(stderr, "onnx_node skips %3d %-28s %s\n", fits, skips[k].pattern, skips[k].reason);
+  int fits[N] = {0};
+  for (int newer = 0; newer < 2; newer++) {
+    if (newer)
+      enter_suite();
+    int n = list_folders(names);
+    for (int i = 0; i < n; i++) {
+      for (int k = 0; k < N; k++)
+        fits[k] += fnmatch(skips[k].pattern, names[i], 0) == 0;
+      free(names[i]);
+    }
   }
-  for (int i = 0; i < n; i++)
-    free(names[i]);
+  leave_suite();
+  for (int k = 0; k < N; k++) {
+    cr_expect(fits[k] > 0 || getenv("FGSM_ONNX_TESTDATA"), "'%s' skips nothing", skips[k].pattern);
+    fprintf(stderr, "onnx_node skips %3d %-28s %s\n", fits[k], skips[k].pattern, skips[k].reason);
+  }
 }
 
 /* ---- gradients */
@@ -499,7 +676,7 @@ static fgsm_status differentiate(struct objective *o, struct fg_graph *g, const 
     FG_TRY(fg_graph_output(g, id, NULL));
   }
   for (int i = 0; i < o->s->n_in && o->n_wrt < most.inputs; i++)
-    if (is_data(&o->s->in[i]) && o->s->in[i].n > 0) {
+    if (is_data(o->s, i) && o->s->in[i].n > 0) {
       wrt[o->n_wrt] = o->r.inputs[i];
       o->wrt[o->n_wrt++] = i;
     }
@@ -541,10 +718,10 @@ static fgsm_status shifted(struct objective *o, int i, int64_t at, double by, do
 }
 
 /* Holds component `at` of the gradient of input i against differences; *checked is not raised where
- * the two sides disagree (a kink). */
+ * the two sides disagree (a kink) or rise as a jump does. */
 static fgsm_status probe(struct objective *o, int i, int64_t at, double grad, int *checked) {
-  const double h = 1e-5;
-  double mid, up, down;
+  const double h = 1e-6;
+  double mid, up, down, half;
   FG_TRY(evaluate(o, &mid));
   FG_TRY(shifted(o, i, at, h, &up));
   FG_TRY(shifted(o, i, at, -h, &down));
@@ -552,14 +729,20 @@ static fgsm_status probe(struct objective *o, int i, int64_t at, double grad, in
   double scale = fmax(1, fmax(fabs(right), fabs(left)));
   if (!isfinite(up) || !isfinite(down) || fabs(right - left) > 1e-3 * scale)
     return FGSM_OK;
+  if (scale > 1e4) {
+    FG_TRY(shifted(o, i, at, h / 2, &half));
+    if (fabs(2 * (half - mid) - (up - mid)) > 1e-2 * fabs(up - mid))
+      return FGSM_OK;
+  }
   ++*checked;
-  if (!(fabs(grad - slope) <= 1e-6 * scale))
+  if (!(fabs(grad - slope) <= 2e-6 * scale))
     return FG_FAIL(CHECK, "gradient of input %d at %lld is %.9g, differences give %.9g", i,
                    (long long)at, grad, slope);
   return FGSM_OK;
 }
 
-static fgsm_status probe_all(struct objective *o, int *checked) {
+/* *smooth falls where there is nothing to compare: the function itself is not finite. */
+static fgsm_status probe_all(struct objective *o, bool *smooth, int *checked) {
   int slot = o->n_of;
   uint64_t random = 11;
   double value;
@@ -568,6 +751,7 @@ static fgsm_status probe_all(struct objective *o, int *checked) {
     struct fg_value v;
     double *grad = NULL;
     FG_TRY(evaluate(o, &value));
+    *smooth &= isfinite(value) != 0;
     if (o->flows[j])
       FG_TRY(fetch(&o->r, o->s, slot++, &v, &grad));
     int64_t n = o->s->in[i].n;
@@ -595,12 +779,25 @@ static fgsm_status check_gradients(const struct sample *s, struct fg_device *dev
   else
     status = start(&o.r, s, g);
   if (status == FGSM_OK && *smooth)
-    status = probe_all(&o, checked);
+    status = probe_all(&o, smooth, checked);
   end(&o);
   return status;
 }
 
-Test(onnx_node, gradients_match_finite_differences) {
+/* Attention whose rows are masked entirely: the softmax of nothing but -inf is NaN, which a Where
+ * replaces; its gradient is 0 times NaN, as PyTorch's of the same steps. */
+static const char *const undefined[] = {"attention_*fullymasked*", "attention_*nan_robustness*",
+                                        "attention_*mode3_softmax_precision*",
+                                        "attention_*structural_empty*"};
+
+static bool has_gradient(const char *name) {
+  for (size_t i = 0; i < sizeof undefined / sizeof *undefined; i++)
+    if (fnmatch(undefined[i], name, 0) == 0)
+      return false;
+  return !skip_reason(name);
+}
+
+static void check_all_gradients(void) {
   static char *names[MOST_FOLDERS];
   int n = list_folders(names), tested = 0, whole = 0, probes = 0;
   struct fg_device *device = NULL;
@@ -609,7 +806,7 @@ Test(onnx_node, gradients_match_finite_differences) {
     struct sample s;
     bool smooth = false;
     int checked = 0;
-    if (skip_reason(names[i])) {
+    if (!has_gradient(names[i])) {
       free(names[i]);
       continue;
     }
@@ -630,6 +827,17 @@ Test(onnx_node, gradients_match_finite_differences) {
   }
   fg_ref.close(device);
   fprintf(stderr,
-          "onnx_node gradients: %d folders, %d of them for all inputs and outputs, %d probes\n",
-          tested, whole, probes);
+          "onnx_node gradients, %s tests: %d folders, %d of them for all inputs and outputs, %d "
+          "probes\n",
+          *suite_folder ? "newer" : "Debian's", tested, whole, probes);
+}
+
+Test(onnx_node, gradients_match_finite_differences) {
+  check_all_gradients();
+}
+
+Test(onnx_node, gradients_of_the_newer_tests_match_finite_differences) {
+  enter_suite();
+  check_all_gradients();
+  leave_suite();
 }

@@ -105,7 +105,7 @@ static fgsm_status read_stats(struct fg_attacker *a, bool first) {
 static int64_t choose_label(const struct fg_attacker *a, const struct fg_batch *b, int64_t s) {
   if (a->target >= 0)
     return a->target;
-  if (a->targets_given)
+  if (a->targets_given && b->targets)
     return b->targets[s];
   if (a->labels_predicted)
     return a->clean[s].prediction < 0 ? 0 : a->clean[s].prediction; /* NaN logits: flagged later */

@@ -30,7 +30,8 @@ struct fg_text {
   size_t length, capacity;
   bool failed;
 };
-void fg_text_add(struct fg_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void fg_text_add(struct fg_text *text, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void fg_text_free(struct fg_text *text);
 
 void fg_log(fgsm_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

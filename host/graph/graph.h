@@ -68,7 +68,8 @@ fgsm_status fg_graph_input(struct fg_graph *g, const char *name, enum fg_type ty
 fgsm_status fg_graph_param(struct fg_graph *g, const char *name, enum fg_type type, int rank,
                            const int64_t *dim, const void *data, fg_id *out) FGSM_MUST_USE;
 /* A value of the same shape and type as `like`, for a pass that wires it up itself. */
-fgsm_status fg_graph_value(struct fg_graph *g, const struct fg_value *like, fg_id *out) FGSM_MUST_USE;
+fgsm_status fg_graph_value(struct fg_graph *g, const struct fg_value *like,
+                           fg_id *out) FGSM_MUST_USE;
 /* A constant; data (of that type) is copied; floats are converted to the graph's real type. */
 fgsm_status fg_graph_constant(struct fg_graph *g, const char *name, enum fg_type type, int rank,
                               const int64_t *dim, const void *data, fg_id *out) FGSM_MUST_USE;
@@ -82,8 +83,8 @@ fgsm_status fg_graph_add(struct fg_graph *g, enum fg_op op, const char *name,
                          fg_id *out) FGSM_MUST_USE;
 
 /* Short forms for gradient rules and passes. */
-fgsm_status fg_unary(struct fg_graph *g, enum fg_unary_kind kind, double alpha, double beta, fg_id x,
-                     fg_id *out) FGSM_MUST_USE;
+fgsm_status fg_unary(struct fg_graph *g, enum fg_unary_kind kind, double alpha, double beta,
+                     fg_id x, fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_binary(struct fg_graph *g, enum fg_binary_kind kind, fg_id a, fg_id b,
                       fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_reshape(struct fg_graph *g, fg_id x, int rank, const int64_t *dim,
@@ -91,10 +92,10 @@ fgsm_status fg_reshape(struct fg_graph *g, fg_id x, int rank, const int64_t *dim
 fgsm_status fg_expand(struct fg_graph *g, fg_id x, int rank, const int64_t *dim,
                       fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_transpose(struct fg_graph *g, fg_id x, const int *perm, fg_id *out) FGSM_MUST_USE;
-fgsm_status fg_reduce(struct fg_graph *g, enum fg_reduce_kind kind, fg_id x, uint32_t axes, bool keep,
-                      fg_id *out) FGSM_MUST_USE;
-fgsm_status fg_matmul(struct fg_graph *g, fg_id a, fg_id b, bool trans_a, bool trans_b, double alpha,
-                      fg_id *out) FGSM_MUST_USE;
+fgsm_status fg_reduce(struct fg_graph *g, enum fg_reduce_kind kind, fg_id x, uint32_t axes,
+                      bool keep, fg_id *out) FGSM_MUST_USE;
+fgsm_status fg_matmul(struct fg_graph *g, fg_id a, fg_id b, bool trans_a, bool trans_b,
+                      double alpha, fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_cast(struct fg_graph *g, fg_id x, enum fg_type type, double divisor,
                     fg_id *out) FGSM_MUST_USE;
 /* Sums a value over the axes along which `like` was broadcast to reach it: its shape becomes

@@ -6,8 +6,10 @@
 
 #include "rules.h"
 
-static bool compares(enum fg_binary_kind kind) {
-  return kind == FG_BINARY_equal || kind == FG_BINARY_greater || kind == FG_BINARY_less;
+/* Whether the kind is defined on BOOL: comparisons, and the bit operations as logic. */
+static bool takes_bool(enum fg_binary_kind kind) {
+  return fg_binary_compares(kind) || kind == FG_BINARY_bit_and || kind == FG_BINARY_bit_or ||
+         kind == FG_BINARY_bit_xor;
 }
 
 static fgsm_status infer(const struct fg_graph *g, struct fg_node *node, struct fg_value *out) {
@@ -19,11 +21,11 @@ static fgsm_status infer(const struct fg_graph *g, struct fg_node *node, struct 
   if (a->type != b->type)
     return FG_FAIL(MODEL, "operands are %s and %s: cast one to the other's type",
                    fg_type_name(a->type), fg_type_name(b->type));
-  if (!fg_type_is_real(a->type) && a->type != FG_I64 && a->type != FG_I32)
-    return FG_FAIL(UNSUPPORTED, "arithmetic in %s is not supported: cast to float32 or int64",
-                   fg_type_name(a->type));
+  if (a->type == FG_BOOL ? !takes_bool(kind) : fg_type_is_real(a->type) && fg_binary_is_whole(kind))
+    return FG_FAIL(MODEL, "arithmetic in %s is not defined: cast to %s", fg_type_name(a->type),
+                   a->type == FG_BOOL ? "float32 or int64" : "int64");
   FG_TRY(fg_broadcast_shape(a, b, out));
-  return fg_rule_output(out, compares(kind) ? FG_BOOL : a->type, out->rank, out->dim);
+  return fg_rule_output(out, fg_binary_compares(kind) ? FG_BOOL : a->type, out->rank, out->dim);
 }
 
 /* c ? a : b */
@@ -78,6 +80,14 @@ static fgsm_status grad_extreme(struct fg_graph *g, enum fg_binary_kind loses, f
   return choose(g, lost, zero, *out, out);
 }
 
+/* db = -dy trunc(a / b), where trunc(a / b) = (a - y) / b */
+static fgsm_status grad_modulus(struct fg_graph *g, fg_id dy, fg_id a, fg_id b, fg_id y,
+                                fg_id *out) {
+  FG_TRY(fg_binary(g, FG_BINARY_sub, y, a, out));
+  FG_TRY(fg_binary(g, FG_BINARY_div, *out, b, out));
+  return fg_binary(g, FG_BINARY_mul, dy, *out, out);
+}
+
 /* The gradient with respect to operand `side`, still of y's shape. */
 static fgsm_status grad_side(struct fg_grad_ctx *ctx, int side, fg_id *out) {
   struct fg_graph *g = ctx->g;
@@ -97,6 +107,9 @@ static fgsm_status grad_side(struct fg_grad_ctx *ctx, int side, fg_id *out) {
     return side ? grad_divisor(g, dy, y, b, out) : fg_binary(g, FG_BINARY_div, dy, b, out);
   case FG_BINARY_pow:
     return side ? grad_exponent(g, dy, a, b, y, out) : grad_base(g, dy, a, b, out);
+  case FG_BINARY_fmod:
+    *out = dy;
+    return side ? grad_modulus(g, dy, a, b, y, out) : FGSM_OK;
   case FG_BINARY_max:
     return grad_extreme(g, FG_BINARY_less, dy, this, other, out);
   case FG_BINARY_min:
@@ -107,7 +120,7 @@ static fgsm_status grad_side(struct fg_grad_ctx *ctx, int side, fg_id *out) {
 }
 
 static fgsm_status grad(struct fg_grad_ctx *ctx) {
-  if (compares(ctx->node->attrs.binary.kind))
+  if (fg_binary_compares(ctx->node->attrs.binary.kind))
     return fg_no_grad(ctx);
   for (int side = 0; side < 2; side++)
     if (ctx->wanted[side]) {
@@ -186,45 +199,101 @@ fgsm_status fg_import_Less(struct fg_import *im) {
 }
 
 fgsm_status fg_import_Equal(struct fg_import *im) {
-  fg_id a, b;
-  FG_TRY(fg_input(im, 0, &a));
-  FG_TRY(fg_input(im, 1, &b));
-  if (fg_value(im->g, a)->type == FG_BOOL && fg_value(im->g, b)->type == FG_BOOL) {
-    FG_TRY(fg_cast(im->g, a, FG_I32, 0, &a));
-    FG_TRY(fg_cast(im->g, b, FG_I32, 0, &b));
-  }
-  return append(im, FG_BINARY_equal, a, b, &im->out[0]);
+  return two(im, FG_BINARY_equal);
 }
 
-/* Logic on BOOL is arithmetic on 0 and 1. */
-static fgsm_status logic(struct fg_import *im, enum fg_binary_kind kind) {
-  fg_id side[2], y;
+/* Both operands of logic are BOOL, those of bit operations whole numbers. */
+static fgsm_status bits(struct fg_import *im, enum fg_binary_kind kind, bool logic) {
   for (int i = 0; i < 2; i++) {
-    FG_TRY(fg_input(im, i, &side[i]));
-    if (fg_value(im->g, side[i])->type != FG_BOOL)
-      return FG_FAIL(MODEL, "input %d is %s, not bool", i,
-                     fg_type_name(fg_value(im->g, side[i])->type));
-    FG_TRY(fg_cast(im->g, side[i], FG_I32, 0, &side[i]));
+    fg_id side;
+    FG_TRY(fg_input(im, i, &side));
+    enum fg_type type = fg_value(im->g, side)->type;
+    if (logic ? type != FG_BOOL : type == FG_BOOL || fg_type_is_real(type))
+      return FG_FAIL(MODEL, "input %d is %s, not %s", i, fg_type_name(type),
+                     logic ? "bool" : "a whole number");
   }
-  FG_TRY(append(im, kind, side[0], side[1], &y));
-  return fg_cast(im->g, y, FG_BOOL, 0, &im->out[0]);
+  return two(im, kind);
 }
 
 fgsm_status fg_import_And(struct fg_import *im) {
-  return logic(im, FG_BINARY_mul);
+  return bits(im, FG_BINARY_bit_and, true);
 }
 fgsm_status fg_import_Or(struct fg_import *im) {
-  return logic(im, FG_BINARY_max);
+  return bits(im, FG_BINARY_bit_or, true);
+}
+fgsm_status fg_import_Xor(struct fg_import *im) {
+  return bits(im, FG_BINARY_bit_xor, true);
+}
+fgsm_status fg_import_BitwiseAnd(struct fg_import *im) {
+  return bits(im, FG_BINARY_bit_and, false);
+}
+fgsm_status fg_import_BitwiseOr(struct fg_import *im) {
+  return bits(im, FG_BINARY_bit_or, false);
+}
+fgsm_status fg_import_BitwiseXor(struct fg_import *im) {
+  return bits(im, FG_BINARY_bit_xor, false);
+}
+
+fgsm_status fg_import_BitShift(struct fg_import *im) {
+  const char *way;
+  FG_TRY(fg_attr_text(im, "direction", "", &way));
+  if (strcmp(way, "LEFT") && strcmp(way, "RIGHT"))
+    return FG_FAIL(MODEL, "direction = '%.60s': LEFT or RIGHT is expected", way);
+  return bits(im, strcmp(way, "LEFT") ? FG_BINARY_shift_right : FG_BINARY_shift_left, false);
+}
+
+/* All bits turned over: x xor -1. */
+fgsm_status fg_import_BitwiseNot(struct fg_import *im) {
+  fg_id x, ones;
+  FG_TRY(fg_input(im, 0, &x));
+  enum fg_type type = fg_value(im->g, x)->type;
+  if (type == FG_BOOL || fg_type_is_real(type))
+    return FG_FAIL(MODEL, "input 0 is %s, not a whole number", fg_type_name(type));
+  FG_TRY(fg_import_scalar(im->g, type, type == FG_U8 ? 255 : -1, &ones));
+  return append(im, FG_BINARY_bit_xor, x, ones, &im->out[0]);
+}
+
+fgsm_status fg_import_Mod(struct fg_import *im) {
+  int64_t like_c;
+  fg_id a;
+  FG_TRY(fg_input(im, 0, &a));
+  FG_TRY(fg_attr_int(im, "fmod", 0, &like_c));
+  if (!like_c && fg_type_is_real(fg_value(im->g, a)->type))
+    return FG_FAIL(MODEL, "floats have no remainder but that of fmod = 1");
+  return two(im, like_c ? FG_BINARY_fmod : FG_BINARY_mod);
+}
+
+/* x == x but for NaN. */
+fgsm_status fg_import_IsNaN(struct fg_import *im) {
+  fg_id x, same, yes;
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(append(im, FG_BINARY_equal, x, x, &same));
+  FG_TRY(fg_import_scalar(im->g, FG_BOOL, 1, &yes));
+  return fg_binary(im->g, FG_BINARY_bit_xor, same, yes, &im->out[0]);
+}
+
+fgsm_status fg_import_IsInf(struct fg_import *im) {
+  int64_t up, down;
+  fg_id x, bound;
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(fg_attr_int(im, "detect_positive", 1, &up));
+  FG_TRY(fg_attr_int(im, "detect_negative", 1, &down));
+  if (up && down)
+    FG_TRY(fg_unary(im->g, FG_UNARY_abs, 0, 0, x, &x));
+  if (!up && !down) { /* nothing is looked for: x < x */
+    return append(im, FG_BINARY_less, x, x, &im->out[0]);
+  }
+  FG_TRY(fg_graph_scalar(im->g, up ? INFINITY : -INFINITY, &bound));
+  return append(im, FG_BINARY_equal, x, bound, &im->out[0]);
 }
 
 fgsm_status fg_import_Not(struct fg_import *im) {
-  fg_id x, zero;
+  fg_id x, yes;
   FG_TRY(fg_input(im, 0, &x));
   if (fg_value(im->g, x)->type != FG_BOOL)
     return FG_FAIL(MODEL, "input 0 is %s, not bool", fg_type_name(fg_value(im->g, x)->type));
-  FG_TRY(fg_cast(im->g, x, FG_I32, 0, &x));
-  FG_TRY(fg_import_scalar(im->g, FG_I32, 0, &zero));
-  return append(im, FG_BINARY_equal, x, zero, &im->out[0]);
+  FG_TRY(fg_import_scalar(im->g, FG_BOOL, 1, &yes));
+  return append(im, FG_BINARY_bit_xor, x, yes, &im->out[0]);
 }
 
 /* `loose` or equal, of comparisons with NaN false: two comparisons, not the negation of one. */
@@ -234,7 +303,7 @@ static fgsm_status or_equal(struct fg_import *im, enum fg_binary_kind strict) {
   FG_TRY(fg_input(im, 1, &b));
   FG_TRY(append(im, strict, a, b, &y));
   FG_TRY(append(im, FG_BINARY_equal, a, b, &same));
-  return fg_rule_append(im->g, FG_OP_where, NULL, 3, (fg_id[]){same, same, y}, &im->out[0]);
+  return fg_binary(im->g, FG_BINARY_bit_or, y, same, &im->out[0]);
 }
 
 fgsm_status fg_import_GreaterOrEqual(struct fg_import *im) {
@@ -258,9 +327,12 @@ fgsm_status fg_import_Pow(struct fg_import *im) {
     }
     return fg_import_append(im, FG_OP_unary, &a, 1, &x, &im->out[0]);
   }
-  if (fg_type_is_real(exponent->type) && !fg_type_is_real(base->type))
-    return FG_FAIL(UNSUPPORTED, "an integer to a power in %s: cast the base to float32",
-                   fg_type_name(exponent->type));
+  if (fg_type_is_real(exponent->type) && !fg_type_is_real(base->type)) {
+    enum fg_type type = base->type;
+    FG_TRY(fg_cast(im->g, x, exponent->type, 0, &x));
+    FG_TRY(append(im, FG_BINARY_pow, x, e, &x));
+    return fg_cast(im->g, x, type, 0, &im->out[0]);
+  }
   FG_TRY(fg_cast(im->g, e, base->type, 0, &e));
   return append(im, FG_BINARY_pow, x, e, &im->out[0]);
 }

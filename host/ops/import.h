@@ -44,10 +44,10 @@ struct fg_import {
   const char *op_type, *name;
   int64_t opset; /* of the operator's domain */
   int n_in;
-  const fg_id *in; /* FG_ABSENT where the model leaves an optional input out */
-  int n_out;       /* that the model names */
+  const fg_id *in;      /* FG_ABSENT where the model leaves an optional input out */
+  int n_out;            /* that the model names */
   const bool *out_used; /* n_out: false where the name is empty */
-  fg_id *out;      /* n_out, filled by the importer */
+  fg_id *out;           /* n_out, filled by the importer */
   int n_attrs;
   const struct fg_onnx_attr *attrs;
 };

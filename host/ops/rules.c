@@ -122,6 +122,21 @@ fgsm_status fg_rule_same_shape(const struct fg_value *a, const struct fg_value *
   return FGSM_OK;
 }
 
+fgsm_status fg_rule_index(const struct fg_graph *g, fg_id index, int64_t n) {
+  const struct fg_value *v = fg_value(g, index);
+  if (v->type != FG_I64 && v->type != FG_I32)
+    return FG_FAIL(MODEL, "the index is %s, not int64 or int32", fg_type_name(v->type));
+  if (!fg_value_is_constant(g, index))
+    return FGSM_OK;
+  for (int64_t i = 0, count = fg_value_count(g, index); i < count; i++) {
+    int64_t at = fg_constant_int(g, index, i);
+    if (at < -n || at >= n)
+      return FG_FAIL(MODEL, "index %lld is out of range for an axis of %lld", (long long)at,
+                     (long long)n);
+  }
+  return FGSM_OK;
+}
+
 fgsm_status fg_rule_unary(const struct fg_unary_attrs *a) {
   if ((int)a->kind < 0 || a->kind >= FG_UNARY_COUNT)
     return FG_FAIL(INTERNAL, "there is no unary kind %d", (int)a->kind);

@@ -43,6 +43,10 @@ fgsm_status fg_rule_same_shape(const struct fg_value *a, const struct fg_value *
 
 fgsm_status fg_rule_unary(const struct fg_unary_attrs *a) FGSM_MUST_USE;
 
+/* The index is of I64 or I32, and, where it is constant, in range of an axis of n (negative counts
+ * from the end). A computed one cannot be seen here: kernels look. */
+fgsm_status fg_rule_index(const struct fg_graph *g, fg_id index, int64_t n) FGSM_MUST_USE;
+
 /* What step and its fusions share: attributes; eps_map and mask (NULL: absent) have a sample's
  * shape; params are there. */
 fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x0,
@@ -101,6 +105,19 @@ fgsm_status fg_import_axes(const struct fg_import *im, int slot, int rank, int *
 fgsm_status fg_import_ints(struct fg_graph *g, int n, const int64_t *data,
                            fg_id *out) FGSM_MUST_USE;
 
+/* The numbers 0, step, 2 step, ... as a constant of I64, n of them along `axis` of `rank` axes that
+ * are 1 otherwise. */
+fgsm_status fg_import_steps(struct fg_graph *g, int64_t n, int64_t step, int rank, int axis,
+                            fg_id *out) FGSM_MUST_USE;
+
+/* Element `index` (of any rank) of each line of x along `axis`: ONNX's GatherElements. */
+fgsm_status fg_import_take(struct fg_import *im, fg_id x, fg_id index, int axis,
+                           fg_id *out) FGSM_MUST_USE;
+
+/* y[..., i, ...] = x[..., from[i], ...], n of them along `axis`. */
+fgsm_status fg_import_pick(struct fg_import *im, fg_id x, int axis, int64_t n, const int64_t *from,
+                           fg_id *out) FGSM_MUST_USE;
+
 /* A scalar of the given type. */
 fgsm_status fg_import_scalar(struct fg_graph *g, enum fg_type type, double value,
                              fg_id *out) FGSM_MUST_USE;
@@ -117,6 +134,11 @@ struct fg_window {
 };
 fgsm_status fg_import_window(const struct fg_import *im, int spatial, const int64_t *window,
                              const int64_t *in, struct fg_window *out) FGSM_MUST_USE;
+
+/* The same for a transposed convolution: padding as written, none where it is automatic, and
+ * nothing said of whether the window fits. */
+fgsm_status fg_import_strides(const struct fg_import *im, int spatial, const int64_t *window,
+                              const int64_t *in, struct fg_window *out) FGSM_MUST_USE;
 
 /* [N, C, L] -> [N, C, 1, L] and back, for operators that are 2-D here. */
 fgsm_status fg_import_to_2d(struct fg_graph *g, fg_id x, fg_id *out) FGSM_MUST_USE;

@@ -1,5 +1,5 @@
-/* Parts of values and their composition: concat, slice, pad, gather, with the gradients of slice
- * and gather as operators of their own; ONNX Concat, Split, Slice, Gather, Pad. */
+/* Parts of values and their composition: concat, slice, gather, with the gradients of slice and
+ * gather as operators of their own; ONNX Concat, Split, Slice, Gather. */
 #include <math.h>
 #include <string.h>
 
@@ -117,54 +117,7 @@ static fgsm_status infer_slice_grad(const struct fg_graph *g, struct fg_node *no
 
 const struct fg_op_def fg_def_slice_grad = {infer_slice_grad, NULL, no_flops};
 
-/* ---- pad */
-
-static fgsm_status infer_pad(const struct fg_graph *g, struct fg_node *node, struct fg_value *out) {
-  const struct fg_pad_attrs *a = &node->attrs.pad;
-  int64_t dim[FG_MAX_RANK];
-  FG_TRY(fg_rule_inputs(g, node, 1, 1));
-  const struct fg_value *x = fg_rule_input(g, node, 0);
-  for (int i = 0; i < x->rank; i++) {
-    /* Cuts from one end must leave something of x: what is padded on the other is not cut again. */
-    bool fits = !__builtin_add_overflow(x->dim[i], a->lo[i], &dim[i]) && dim[i] >= 0 &&
-                !__builtin_add_overflow(dim[i], a->hi[i], &dim[i]) && dim[i] >= 0 &&
-                !(a->lo[i] < 0 && a->lo[i] < -x->dim[i]) && !(a->hi[i] < -x->dim[i]);
-    if (!fits)
-      return FG_FAIL(MODEL, "axis %d of x of shape %s cannot be padded by (%lld, %lld)", i,
-                     FG_SHAPE(x), (long long)a->lo[i], (long long)a->hi[i]);
-  }
-  return fg_rule_output(out, x->type, x->rank, dim);
-}
-
-static fgsm_status grad_pad(struct fg_grad_ctx *ctx) {
-  union fg_attrs a = {0};
-  for (int i = 0; i < fg_value(ctx->g, ctx->node->in[0])->rank; i++) {
-    a.pad.lo[i] = -ctx->node->attrs.pad.lo[i];
-    a.pad.hi[i] = -ctx->node->attrs.pad.hi[i];
-  }
-  return fg_rule_append(ctx->g, FG_OP_pad, &a, 1, ctx->out_grad, &ctx->in_grad[0]);
-}
-
-const struct fg_op_def fg_def_pad = {infer_pad, grad_pad, no_flops};
-
 /* ---- gather */
-
-/* Constant indices are in range of an axis of n. Computed ones cannot be seen here: importers
- * refuse them. */
-static fgsm_status check_index(const struct fg_graph *g, fg_id index, int64_t n) {
-  const struct fg_value *v = fg_value(g, index);
-  if (v->type != FG_I64 && v->type != FG_I32)
-    return FG_FAIL(MODEL, "the index is %s, not int64 or int32", fg_type_name(v->type));
-  if (!fg_value_is_constant(g, index))
-    return FGSM_OK;
-  for (int64_t i = 0, count = fg_value_count(g, index); i < count; i++) {
-    int64_t at = fg_constant_int(g, index, i);
-    if (at < -n || at >= n)
-      return FG_FAIL(MODEL, "index %lld is out of range for an axis of %lld", (long long)at,
-                     (long long)n);
-  }
-  return FGSM_OK;
-}
 
 static fgsm_status infer_gather(const struct fg_graph *g, struct fg_node *node,
                                 struct fg_value *out) {
@@ -174,7 +127,7 @@ static fgsm_status infer_gather(const struct fg_graph *g, struct fg_node *node,
   const struct fg_value *x = fg_rule_input(g, node, 0), *index = fg_rule_input(g, node, 1);
   if (axis < 0 || axis >= x->rank)
     return FG_FAIL(MODEL, "axis %d is out of range for rank %d", axis, x->rank);
-  FG_TRY(check_index(g, node->in[1], x->dim[axis]));
+  FG_TRY(fg_rule_index(g, node->in[1], x->dim[axis]));
   for (int i = 0; i < axis; i++)
     dim[rank++] = x->dim[i];
   for (int i = 0; i < index->rank; i++)
@@ -206,7 +159,7 @@ static fgsm_status infer_gather_grad(const struct fg_graph *g, struct fg_node *n
   if (!fits)
     return FG_FAIL(MODEL, "dy of shape %s does not hold an index of shape %s at axis %d",
                    FG_SHAPE(dy), FG_SHAPE(index), axis);
-  FG_TRY(check_index(g, node->in[1], node->attrs.axis.size));
+  FG_TRY(fg_rule_index(g, node->in[1], node->attrs.axis.size));
   for (int i = 0; i < axis; i++)
     dim[rank++] = dy->dim[i];
   dim[rank++] = node->attrs.axis.size;
@@ -394,54 +347,8 @@ fgsm_status fg_import_Gather(struct fg_import *im) {
   if (!fg_value_is_constant(im->g, in[1]))
     return FG_FAIL(UNSUPPORTED, "the index is computed from the data: only constant indices are "
                                 "supported");
-  FG_TRY(check_index(im->g, in[1], fg_value(im->g, in[0])->dim[a.axis.axis]));
+  FG_TRY(fg_rule_index(im->g, in[1], fg_value(im->g, in[0])->dim[a.axis.axis]));
   if (fg_value_count(im->g, in[1]) == 1)
     return pick(im, in[0], in[1], a.axis.axis);
   return fg_import_append(im, FG_OP_gather, &a, 2, in, &im->out[0]);
-}
-
-/* Pad's fill value: an attribute before opset 11, an input since. */
-static fgsm_status pad_value(const struct fg_import *im, double *value) {
-  *value = 0;
-  if (im->opset < 11)
-    return fg_attr_float(im, "value", 0, value);
-  fg_id v = fg_import_optional(im, 2);
-  if (v == FG_ABSENT)
-    return FGSM_OK;
-  if (!fg_value_is_constant(im->g, v) || fg_value_count(im->g, v) != 1)
-    return FG_FAIL(UNSUPPORTED, "the value to pad with is not a constant scalar");
-  *value = fg_constant_real(im->g, v, 0);
-  return FGSM_OK;
-}
-
-fgsm_status fg_import_Pad(struct fg_import *im) {
-  union fg_attrs a = {0};
-  int64_t pads[2 * FG_MAX_RANK];
-  int n, axes[FG_MAX_RANK], n_axes = -1;
-  const char *mode;
-  bool still = true;
-  fg_id x;
-  FG_TRY(fg_input(im, 0, &x));
-  FG_TRY(fg_attr_text(im, "mode", "constant", &mode));
-  if (strcmp(mode, "constant"))
-    return FG_FAIL(UNSUPPORTED, "mode '%.60s': only padding with a constant is supported", mode);
-  if (im->opset < 11)
-    FG_TRY(fg_attr_ints(im, "pads", 2 * FG_MAX_RANK, pads, &n));
-  else
-    FG_TRY(fg_input_ints(im, 1, 2 * FG_MAX_RANK, pads, &n));
-  FG_TRY(pad_value(im, &a.pad.value));
-  int rank = fg_value(im->g, x)->rank;
-  if (im->opset >= 18)
-    FG_TRY(fg_import_axes(im, 3, rank, axes, &n_axes));
-  int padded = n_axes < 0 ? rank : n_axes;
-  if (n != 2 * padded)
-    return FG_FAIL(MODEL, "pads has %d numbers for %d axes", n, padded);
-  for (int i = 0; i < padded; i++) {
-    int axis = n_axes < 0 ? i : axes[i];
-    a.pad.lo[axis] = pads[i];
-    a.pad.hi[axis] = pads[i + padded];
-    still &= !pads[i] && !pads[i + padded];
-  }
-  im->out[0] = x;
-  return still ? FGSM_OK : fg_import_append(im, FG_OP_pad, &a, 1, &x, &im->out[0]);
 }

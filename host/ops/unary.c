@@ -7,8 +7,9 @@
 
 static fgsm_status infer(const struct fg_graph *g, struct fg_node *node, struct fg_value *out) {
   FG_TRY(fg_rule_inputs(g, node, 1, 1));
-  FG_TRY(fg_rule_reals(g, node, 1));
   FG_TRY(fg_rule_unary(&node->attrs.unary));
+  if (node->attrs.unary.kind != FG_UNARY_identity) /* which copies any type */
+    FG_TRY(fg_rule_reals(g, node, 1));
   const struct fg_value *x = fg_rule_input(g, node, 0);
   return fg_rule_output(out, x->type, x->rank, x->dim);
 }
@@ -22,6 +23,13 @@ static fgsm_status grad(struct fg_grad_ctx *ctx) {
   }
   if (a->kind == FG_UNARY_neg)
     return fg_unary(ctx->g, FG_UNARY_neg, 0, 0, dy, &ctx->in_grad[0]);
+  if (a->kind == FG_UNARY_round && a->alpha == 1) {
+    ctx->in_grad[0] = dy;
+    return FGSM_OK;
+  }
+  if (a->kind == FG_UNARY_sign || a->kind == FG_UNARY_floor || a->kind == FG_UNARY_ceil ||
+      (a->kind == FG_UNARY_round && a->alpha == 0))
+    return fg_no_grad(ctx);
   bool from_y = fg_unary_from_y(a);
   fg_id in[] = {from_y ? FG_ABSENT : ctx->node->in[0], from_y ? ctx->node->out[0] : FG_ABSENT, dy};
   return fg_rule_append(ctx->g, FG_OP_unary_grad, &ctx->node->attrs, 3, in, &ctx->in_grad[0]);
@@ -78,6 +86,51 @@ fgsm_status fg_import_Sqrt(struct fg_import *im) {
 fgsm_status fg_import_Erf(struct fg_import *im) {
   return one(im, FG_UNARY_erf, 0, 0);
 }
+fgsm_status fg_import_Softplus(struct fg_import *im) {
+  return one(im, FG_UNARY_softplus, 0, 0);
+}
+fgsm_status fg_import_Sin(struct fg_import *im) {
+  return one(im, FG_UNARY_sin, 0, 0);
+}
+fgsm_status fg_import_Cos(struct fg_import *im) {
+  return one(im, FG_UNARY_cos, 0, 0);
+}
+fgsm_status fg_import_Tan(struct fg_import *im) {
+  return one(im, FG_UNARY_tan, 0, 0);
+}
+fgsm_status fg_import_Asin(struct fg_import *im) {
+  return one(im, FG_UNARY_asin, 0, 0);
+}
+fgsm_status fg_import_Acos(struct fg_import *im) {
+  return one(im, FG_UNARY_acos, 0, 0);
+}
+fgsm_status fg_import_Atan(struct fg_import *im) {
+  return one(im, FG_UNARY_atan, 0, 0);
+}
+fgsm_status fg_import_Sinh(struct fg_import *im) {
+  return one(im, FG_UNARY_sinh, 0, 0);
+}
+fgsm_status fg_import_Cosh(struct fg_import *im) {
+  return one(im, FG_UNARY_cosh, 0, 0);
+}
+fgsm_status fg_import_Asinh(struct fg_import *im) {
+  return one(im, FG_UNARY_asinh, 0, 0);
+}
+fgsm_status fg_import_Acosh(struct fg_import *im) {
+  return one(im, FG_UNARY_acosh, 0, 0);
+}
+fgsm_status fg_import_Atanh(struct fg_import *im) {
+  return one(im, FG_UNARY_atanh, 0, 0);
+}
+fgsm_status fg_import_Floor(struct fg_import *im) {
+  return one(im, FG_UNARY_floor, 0, 0);
+}
+fgsm_status fg_import_Ceil(struct fg_import *im) {
+  return one(im, FG_UNARY_ceil, 0, 0);
+}
+fgsm_status fg_import_Round(struct fg_import *im) {
+  return one(im, FG_UNARY_round, 0, 0);
+}
 fgsm_status fg_import_Reciprocal(struct fg_import *im) {
   return one(im, FG_UNARY_power, -1, 0);
 }
@@ -120,6 +173,18 @@ fgsm_status fg_import_Abs(struct fg_import *im) {
     return one(im, FG_UNARY_abs, 0, 0);
   FG_TRY(negate_int(im->g, x, &minus));
   return fg_binary(im->g, FG_BINARY_max, x, minus, &im->out[0]);
+}
+
+fgsm_status fg_import_Sign(struct fg_import *im) {
+  fg_id x, one_up, one_down;
+  FG_TRY(fg_input(im, 0, &x));
+  enum fg_type type = fg_value(im->g, x)->type;
+  if (fg_type_is_real(type))
+    return one(im, FG_UNARY_sign, 0, 0);
+  FG_TRY(fg_import_scalar(im->g, type, 1, &one_up));
+  FG_TRY(fg_import_scalar(im->g, type, type == FG_U8 ? 0 : -1, &one_down));
+  FG_TRY(fg_binary(im->g, FG_BINARY_min, x, one_up, &x));
+  return fg_binary(im->g, FG_BINARY_max, x, one_down, &im->out[0]);
 }
 
 /* One bound of Clip: attribute before opset 11, input since. *known: it is absent or a constant. */
@@ -223,33 +288,92 @@ fgsm_status fg_import_PRelu(struct fg_import *im) {
   fg_id x, slope, low;
   FG_TRY(fg_input(im, 0, &x));
   FG_TRY(fg_input(im, 1, &slope));
+  if (fg_value_is_constant(im->g, slope) && fg_value_count(im->g, slope) == 1 &&
+      fg_value(im->g, slope)->rank <= fg_value(im->g, x)->rank)
+    return one(im, FG_UNARY_leaky_relu, fg_constant_real(im->g, slope, 0), 0);
   FG_TRY(fg_binary(im->g, FG_BINARY_mul, x, slope, &low));
   return above_zero(im->g, x, low, &im->out[0]);
 }
 
-/* Elu: x > 0 ? x : alpha (exp(x) - 1), the exponential of min(x, 0) so that it cannot overflow. */
 fgsm_status fg_import_Elu(struct fg_import *im) {
   double alpha;
-  fg_id x, low;
   FG_TRY(fg_attr_float(im, "alpha", 1, &alpha));
-  FG_TRY(fg_input(im, 0, &x));
-  FG_TRY(fg_unary(im->g, FG_UNARY_clip, -INFINITY, 0, x, &low));
-  FG_TRY(fg_unary(im->g, FG_UNARY_exp, 0, 0, low, &low));
-  FG_TRY(line(im->g, alpha, -alpha, low, &low));
-  return above_zero(im->g, x, low, &im->out[0]);
+  return one(im, FG_UNARY_elu, alpha, 1);
 }
 
-/* Softplus: max(x, 0) + log(1 + exp(-|x|)), which cannot overflow. At 0 max gives half of its
- * gradient and |x| none: 1/2, as it should be. */
-fgsm_status fg_import_Softplus(struct fg_import *im) {
-  fg_id x, zero, high, low;
+fgsm_status fg_import_Celu(struct fg_import *im) {
+  double alpha;
+  FG_TRY(fg_attr_float(im, "alpha", 1, &alpha));
+  if (alpha == 0)
+    return FG_FAIL(MODEL, "alpha = 0: x / alpha is not defined");
+  return one(im, FG_UNARY_elu, alpha, 1 / alpha);
+}
+
+fgsm_status fg_import_Selu(struct fg_import *im) {
+  double alpha, gamma;
+  fg_id y;
+  FG_TRY(fg_attr_float(im, "alpha", 1.67326319217681884765625, &alpha));
+  FG_TRY(fg_attr_float(im, "gamma", 1.05070102214813232421875, &gamma));
+  FG_TRY(fg_input(im, 0, &y));
+  FG_TRY(fg_unary(im->g, FG_UNARY_elu, alpha, 1, y, &y));
+  return line(im->g, gamma, 0, y, &im->out[0]);
+}
+
+fgsm_status fg_import_ThresholdedRelu(struct fg_import *im) {
+  double alpha;
+  fg_id x, zero, bound, above;
+  FG_TRY(fg_attr_float(im, "alpha", 1, &alpha));
   FG_TRY(fg_input(im, 0, &x));
   FG_TRY(fg_graph_scalar(im->g, 0, &zero));
-  FG_TRY(fg_binary(im->g, FG_BINARY_max, x, zero, &high));
-  FG_TRY(fg_unary(im->g, FG_UNARY_abs, 0, 0, x, &low));
-  FG_TRY(fg_unary(im->g, FG_UNARY_neg, 0, 0, low, &low));
-  FG_TRY(fg_unary(im->g, FG_UNARY_exp, 0, 0, low, &low));
-  FG_TRY(line(im->g, 1, 1, low, &low));
-  FG_TRY(fg_unary(im->g, FG_UNARY_log, 0, 0, low, &low));
-  return fg_binary(im->g, FG_BINARY_add, high, low, &im->out[0]);
+  FG_TRY(fg_graph_scalar(im->g, alpha, &bound));
+  FG_TRY(fg_binary(im->g, FG_BINARY_greater, x, bound, &above));
+  return fg_import_append(im, FG_OP_where, NULL, 3, (fg_id[]){above, x, zero}, &im->out[0]);
+}
+
+/* x / (1 + |x|) */
+fgsm_status fg_import_Softsign(struct fg_import *im) {
+  fg_id x, size;
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(fg_unary(im->g, FG_UNARY_abs, 0, 0, x, &size));
+  FG_TRY(line(im->g, 1, 1, size, &size));
+  return fg_binary(im->g, FG_BINARY_div, x, size, &im->out[0]);
+}
+
+/* x tanh(log(1 + exp(x))) */
+fgsm_status fg_import_Mish(struct fg_import *im) {
+  fg_id x, gate;
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(fg_unary(im->g, FG_UNARY_softplus, 0, 0, x, &gate));
+  FG_TRY(fg_unary(im->g, FG_UNARY_tanh, 0, 0, gate, &gate));
+  return fg_binary(im->g, FG_BINARY_mul, x, gate, &im->out[0]);
+}
+
+/* x sigmoid(alpha x) */
+fgsm_status fg_import_Swish(struct fg_import *im) {
+  double alpha;
+  fg_id x, gate;
+  FG_TRY(fg_attr_float(im, "alpha", 1, &alpha));
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(line(im->g, alpha, 0, x, &gate));
+  FG_TRY(fg_unary(im->g, FG_UNARY_sigmoid, 0, 0, gate, &gate));
+  return fg_binary(im->g, FG_BINARY_mul, x, gate, &im->out[0]);
+}
+
+/* x < -lambd ? x + bias : x > lambd ? x - bias : 0, whose gradient on both bounds is 0. */
+fgsm_status fg_import_Shrink(struct fg_import *im) {
+  struct fg_graph *g = im->g;
+  double lambd, bias;
+  fg_id x, zero, low, high, below, above, less, more;
+  FG_TRY(fg_attr_float(im, "lambd", 0.5, &lambd));
+  FG_TRY(fg_attr_float(im, "bias", 0, &bias));
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(fg_graph_scalar(g, 0, &zero));
+  FG_TRY(fg_graph_scalar(g, -lambd, &low));
+  FG_TRY(fg_graph_scalar(g, lambd, &high));
+  FG_TRY(fg_binary(g, FG_BINARY_less, x, low, &below));
+  FG_TRY(fg_binary(g, FG_BINARY_greater, x, high, &above));
+  FG_TRY(line(g, 1, bias, x, &more));
+  FG_TRY(line(g, 1, -bias, x, &less));
+  FG_TRY(fg_rule_append(g, FG_OP_where, NULL, 3, (fg_id[]){above, less, zero}, &less));
+  return fg_import_append(im, FG_OP_where, NULL, 3, (fg_id[]){below, more, less}, &im->out[0]);
 }

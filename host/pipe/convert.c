@@ -70,9 +70,6 @@ static fgsm_status prepare(struct copy *c, const struct fg_dataset_info *info,
 fgsm_status fg_job_convert(const char *data, const char *out, const struct fgsm_options *options,
                            int64_t *n) {
   struct copy c = {0};
-  FG_TRY(fg_job_keep_apart(out, data));
-  if (options->labels)
-    FG_TRY(fg_job_keep_apart(out, options->labels));
   fgsm_status status = fg_dataset_open(data, options->labels, &c.dataset);
   if (status != FGSM_OK)
     return status;
@@ -88,6 +85,8 @@ fgsm_status fg_job_convert(const char *data, const char *out, const struct fgsm_
     status = fg_dataset_seek(c.dataset, options->start);
   if (status == FGSM_OK)
     status = fg_sink_open(out, &target, &c.sink);
+  if (status == FGSM_OK)
+    status = fg_sink_check_apart(c.sink, c.dataset);
   if (status == FGSM_OK)
     status = copy_samples(&c, info.type, target.n);
   if (status == FGSM_OK)

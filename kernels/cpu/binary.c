@@ -20,6 +20,8 @@ ARITHMETIC(pow, powf(a, b))
 ARITHMETIC(max, ((a > b) | (a != a)) ? a : b)
 ARITHMETIC(min, ((a < b) | (a != a)) ? a : b)
 
+ARITHMETIC(fmod, fmodf(a, b))
+
 #define COMPARISON(kind, operator)                                                                 \
   FG_INLINE uint8_t value_##kind(float a, float b) {                                               \
     return a operator b;                                                                           \
@@ -35,6 +37,7 @@ COMPARISON(less, <)
 #define RESULT_pow float
 #define RESULT_max float
 #define RESULT_min float
+#define RESULT_fmod float
 #define RESULT_equal uint8_t
 #define RESULT_greater uint8_t
 #define RESULT_less uint8_t
@@ -75,12 +78,12 @@ struct rows {
       row_##kind(a + w.offset[0], c->shape.moves[0], b + w.offset[1], c->shape.moves[1], y + w.y,  \
                  w.n);                                                                             \
   }
-FG_BINARY_MAP(X)
+FG_BINARY_REAL_MAP(X)
 #undef X
 
 static const fg_cpu_body float_body[FG_BINARY_COUNT] = {
-#define X(kind) body_##kind,
-    FG_BINARY_MAP(X)
+#define X(kind) [FG_BINARY_##kind] = body_##kind,
+    FG_BINARY_REAL_MAP(X)
 #undef X
 };
 
@@ -134,6 +137,22 @@ static bool whole_power(int64_t a, int64_t b, int64_t *out) {
   return true;
 }
 
+static int64_t bit_value(enum fg_binary_kind kind, int64_t a, int64_t b) {
+  bool held = b >= 0 && b < 64;
+  switch (kind) {
+  case FG_BINARY_bit_and:
+    return a & b;
+  case FG_BINARY_bit_or:
+    return a | b;
+  case FG_BINARY_bit_xor:
+    return a ^ b;
+  case FG_BINARY_shift_left:
+    return held ? (int64_t)((uint64_t)a << b) : 0;
+  default:
+    return held ? a >> b : 0;
+  }
+}
+
 static bool whole_value(enum fg_binary_kind kind, int64_t a, int64_t b, int64_t *out) {
   switch (kind) {
   case FG_BINARY_add:
@@ -162,8 +181,18 @@ static bool whole_value(enum fg_binary_kind kind, int64_t a, int64_t b, int64_t 
   case FG_BINARY_greater:
     *out = a > b;
     return true;
-  default:
+  case FG_BINARY_less:
     *out = a < b;
+    return true;
+  case FG_BINARY_fmod:
+    *out = b == -1 || b == 0 ? 0 : a % b;
+    return b != 0;
+  case FG_BINARY_mod:
+    *out = b == -1 || b == 0 ? 0 : a % b;
+    *out += *out != 0 && (*out < 0) != (b < 0) ? b : 0;
+    return b != 0;
+  default:
+    *out = bit_value(kind, a, b);
     return true;
   }
 }
@@ -194,7 +223,7 @@ static bool is_whole(enum fg_type type) {
 static fgsm_status prepare_binary(struct fg_call *call, struct fg_device *device) {
   (void)device;
   enum fg_type type = call->in[0].type;
-  if (type != FG_F32 && !is_whole(type))
+  if ((type != FG_F32 || fg_binary_is_whole(call->attrs->binary.kind)) && !is_whole(type))
     return FG_FAIL(UNSUPPORTED, "cpu: binary of %s", fg_type_name(type));
   if (call->in[0].layout == FG_BLOCKED && fg_same_shape(&call->in[0], &call->in[1]))
     return fg_cpu_need_same_layout(call);
@@ -212,7 +241,7 @@ static fgsm_status run_binary(const struct fg_call *call, void *scratch, void *s
                         &c.shape);
   if (call->in[0].type != FG_F32)
     return run_whole(call, &c);
-  double each = kind == FG_BINARY_pow ? 15 : 0.25;
+  double each = kind == FG_BINARY_pow || kind == FG_BINARY_fmod ? 15 : 0.25;
   fg_cpu_parallel(c.shape.rows * c.shape.chunks, 1, 5 + each * (double)c.shape.chunk,
                   float_body[kind], &c);
   return FGSM_OK;

@@ -50,7 +50,8 @@ int fg_cpu_block(void) {
 }
 
 struct fg_cpu_planes fg_cpu_planes(const struct fg_tensor *t) {
-  int64_t lanes = t->layout == FG_BLOCKED ? fg_cpu_block() : 1;
+  int block = fg_cpu_block(); /* 0 where nothing is ever blocked */
+  int64_t lanes = t->layout == FG_BLOCKED && block ? block : 1;
   struct fg_cpu_planes p = {t->dim[0] * (t->dim[1] / lanes), fg_cpu_span(t, 2, t->rank), lanes};
   return p;
 }

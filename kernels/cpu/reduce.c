@@ -1,10 +1,10 @@
-/* reduce: sum, mean, max, min over a set of axes.
+/* reduce: sum, mean, max, min, prod over a set of axes.
  *
  * Neighbouring axes that are both reduced or both kept are merged. Then either the innermost axis
  * is reduced (each result is a few rows, summed side by side in vector lanes), or it is kept (a
- * tile of results accumulates down its columns). Sums are in double, each result's in one fixed
- * order. Integers are summed in wrapping integers and have no mean; max and min propagate NaN; the
- * sum over nothing is 0 and its mean NaN. */
+ * tile of results accumulates down its columns). Sums and products are in double, each result's in
+ * one fixed order. Integers are summed in wrapping integers and have no mean; max and min propagate
+ * NaN; over nothing the sum is 0, the mean NaN and the product 1. */
 #include "cpu.h"
 
 #include <math.h>
@@ -50,6 +50,18 @@ FG_CLONES static double row_sum(const float *x, int64_t n) {
   return sum;
 }
 
+FG_CLONES static double row_product(const float *x, int64_t n) {
+  double product = 1;
+#pragma omp simd reduction(* : product)
+  for (int64_t i = 0; i < n; i++)
+    product *= x[i];
+  return product;
+}
+
+static bool is_extreme(enum fg_reduce_kind kind) {
+  return kind == FG_REDUCE_max || kind == FG_REDUCE_min;
+}
+
 /* The largest of sign * x; NaN if there is one. */
 FG_CLONES static float row_top(const float *x, int64_t n, float sign) {
   int broken = 0;
@@ -61,15 +73,17 @@ FG_CLONES static float row_top(const float *x, int64_t n, float sign) {
 
 static void float_rows(const void *ctx, int64_t begin, int64_t end) {
   const struct reduce *r = ctx;
-  bool sums = r->kind <= FG_REDUCE_mean;
+  bool sums = !is_extreme(r->kind), multiplies = r->kind == FG_REDUCE_prod;
   float sign = r->kind == FG_REDUCE_min ? -1.0f : 1.0f;
   for (int64_t i = begin; i < end; i++) {
     const float *x = (const float *)r->x + offset_of(&r->kept, i);
-    double sum = 0;
+    double sum = multiplies;
     float top = -INFINITY;
     for (int64_t j = 0; j < r->gone.count; j++) {
       const float *row = x + offset_of(&r->gone, j);
-      if (sums) {
+      if (multiplies) {
+        sum *= row_product(row, r->n);
+      } else if (sums) {
         sum += row_sum(row, r->n);
       } else {
         float v = row_top(row, r->n, sign);
@@ -90,6 +104,12 @@ FG_CLONES static void add_row(double *sum, const float *x, int64_t n) {
     sum[i] += x[i];
 }
 
+FG_CLONES static void multiply_row(double *product, const float *x, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++)
+    product[i] *= x[i];
+}
+
 FG_CLONES static void raise_row(float *top, const float *x, int64_t n, float sign) {
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {
@@ -101,7 +121,7 @@ FG_CLONES static void raise_row(float *top, const float *x, int64_t n, float sig
 /* Items: tiles of the innermost axis, for each outer result. */
 static void float_columns(const void *ctx, int64_t begin, int64_t end) {
   const struct reduce *r = ctx;
-  bool sums = r->kind <= FG_REDUCE_mean;
+  bool sums = !is_extreme(r->kind), multiplies = r->kind == FG_REDUCE_prod;
   float sign = r->kind == FG_REDUCE_min ? -1.0f : 1.0f;
   int64_t across = (r->n + TILE - 1) / TILE;
   for (int64_t item = begin; item < end; item++) {
@@ -110,11 +130,13 @@ static void float_columns(const void *ctx, int64_t begin, int64_t end) {
     float *y = (float *)r->y + item / across * r->n + from, top[TILE];
     double sum[TILE];
     for (int64_t i = 0; i < w; i++) {
-      sum[i] = 0;
+      sum[i] = multiplies;
       top[i] = -INFINITY;
     }
     for (int64_t j = 0; j < r->gone.count; j++) {
-      if (sums)
+      if (multiplies)
+        multiply_row(sum, x + offset_of(&r->gone, j), w);
+      else if (sums)
         add_row(sum, x + offset_of(&r->gone, j), w);
       else
         raise_row(top, x + offset_of(&r->gone, j), w, sign);
@@ -165,6 +187,8 @@ static int64_t fold(enum fg_reduce_kind kind, int64_t a, int64_t v) {
     return a > v ? a : v;
   if (kind == FG_REDUCE_min)
     return a < v ? a : v;
+  if (kind == FG_REDUCE_prod)
+    return (int64_t)((uint64_t)a * (uint64_t)v);
   return (int64_t)((uint64_t)a + (uint64_t)v);
 }
 
@@ -226,7 +250,7 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   bool is_whole = x->type >= FG_I64 && x->type <= FG_BOOL && kind != FG_REDUCE_mean;
   if (x->type != y->type || (x->type != FG_F32 && !is_whole))
     return FG_FAIL(UNSUPPORTED, "cpu: reduce of %s", fg_type_name(x->type));
-  if (kind >= FG_REDUCE_max && fg_count(x) == 0 && fg_count(y) > 0)
+  if (is_extreme(kind) && fg_count(x) == 0 && fg_count(y) > 0)
     return FG_FAIL(UNSUPPORTED, "cpu: reduce has no elements to choose from");
   return FGSM_OK;
 }
@@ -240,8 +264,11 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     return FGSM_OK;
   if (elements == 0) {
     memset(y->data, 0, fg_bytes(y));
-    for (int64_t i = 0; i < results && r.kind == FG_REDUCE_mean; i++)
-      ((float *)y->data)[i] = NAN;
+    for (int64_t i = 0; i < results && r.kind != FG_REDUCE_sum; i++)
+      if (y->type == FG_F32)
+        ((float *)y->data)[i] = r.kind == FG_REDUCE_mean ? NAN : 1;
+      else
+        store(y->data, y->type, i, 1);
     return FGSM_OK;
   }
   split(x, call->attrs->reduce.axes, &r);

@@ -86,6 +86,49 @@ VALUE(power) {
   return powf(x, a);
 }
 
+/* e^t - 1 by tanh(t / 2), which loses nothing near 0; t is at most 0, NaN stays NaN. */
+VALUE(elu) {
+  float half = fg_vtanhf(0.5f * b * (x > 0 ? 0.0f : x));
+  return x > 0 ? x : a * (2.0f * half / (1.0f - half));
+}
+VALUE(softplus) {
+  UNUSED_AB;
+  float e = fg_vexpf(-fabsf(x)), w = 1.0f + e; /* log(1 + e) = e log(w) / (w - 1) */
+  return (x <= 0 ? 0 : x) + (w == 1.0f ? e : e * (logf(w) / (w - 1.0f)));
+}
+VALUE(sign) {
+  UNUSED_AB;
+  return x > 0 ? 1.0f : x < 0 ? -1.0f : x;
+}
+VALUE(floor) {
+  UNUSED_AB;
+  return floorf(x);
+}
+VALUE(ceil) {
+  UNUSED_AB;
+  return ceilf(x);
+}
+VALUE(round) {
+  UNUSED_AB;
+  return rintf(x);
+}
+#define LIBM(kind)                                                                                 \
+  VALUE(kind) {                                                                                    \
+    UNUSED_AB;                                                                                     \
+    return kind##f(x);                                                                             \
+  }
+LIBM(sin)
+LIBM(cos)
+LIBM(tan)
+LIBM(asin)
+LIBM(acos)
+LIBM(atan)
+LIBM(sinh)
+LIBM(cosh)
+LIBM(asinh)
+LIBM(acosh)
+LIBM(atanh)
+
 /* ---- slopes; v is x or y, as FG_UNARY_MAP says */
 
 #define SLOPE(kind) FG_INLINE float slope_##kind(float v, float a, float b)
@@ -158,6 +201,71 @@ SLOPE(power) {
   return a == 0 ? 0.0f : a * powf(v, a - 1.0f);
 }
 
+SLOPE(elu) {
+  return v > 0 ? 1.0f : a * b * fg_vexpf(b * v);
+}
+SLOPE(softplus) {
+  UNUSED_AB;
+  return 1.0f / (1.0f + fg_vexpf(-v));
+}
+#define FLAT(kind)                                                                                 \
+  SLOPE(kind) {                                                                                    \
+    UNUSED_AB;                                                                                     \
+    (void)v;                                                                                       \
+    return 0;                                                                                      \
+  }
+FLAT(sign)
+FLAT(floor)
+FLAT(ceil)
+SLOPE(round) {
+  (void)v, (void)b;
+  return a;
+}
+SLOPE(sin) {
+  UNUSED_AB;
+  return cosf(v);
+}
+SLOPE(cos) {
+  UNUSED_AB;
+  return -sinf(v);
+}
+SLOPE(tan) {
+  UNUSED_AB;
+  return 1.0f + v * v;
+}
+SLOPE(asin) {
+  UNUSED_AB;
+  return 1.0f / sqrtf((1.0f - v) * (1.0f + v));
+}
+SLOPE(acos) {
+  UNUSED_AB;
+  return -1.0f / sqrtf((1.0f - v) * (1.0f + v));
+}
+SLOPE(atan) {
+  UNUSED_AB;
+  return 1.0f / (1.0f + v * v);
+}
+SLOPE(sinh) {
+  UNUSED_AB;
+  return coshf(v);
+}
+SLOPE(cosh) {
+  UNUSED_AB;
+  return sinhf(v);
+}
+SLOPE(asinh) {
+  UNUSED_AB;
+  return 1.0f / hypotf(v, 1.0f);
+}
+SLOPE(acosh) {
+  UNUSED_AB;
+  return 1.0f / (sqrtf(v - 1.0f) * sqrtf(v + 1.0f));
+}
+SLOPE(atanh) {
+  UNUSED_AB;
+  return 1.0f / ((1.0f - v) * (1.0f + v));
+}
+
 /* ---- loops */
 
 struct flat {
@@ -166,25 +274,28 @@ struct flat {
   float a, b;
 };
 
-#define X(kind, from)                                                                              \
+#define LOOPS(kind, hint)                                                                          \
   FG_CLONES static void map_##kind(const void *ctx, int64_t begin, int64_t end) {                  \
     const struct flat *c = ctx;                                                                    \
     const float *x = c->v, a = c->a, b = c->b;                                                     \
     float *y = c->out;                                                                             \
-    _Pragma("omp simd") for (int64_t i = begin; i < end; i++) y[i] = value_##kind(x[i], a, b);     \
+    hint for (int64_t i = begin; i < end; i++) y[i] = value_##kind(x[i], a, b);                    \
   }                                                                                                \
   FG_CLONES static void grad_##kind(const void *ctx, int64_t begin, int64_t end) {                 \
     const struct flat *c = ctx;                                                                    \
     const float *v = c->v, *dy = c->dy, *dy2 = c->dy2, a = c->a, b = c->b;                         \
     float *dx = c->out;                                                                            \
     if (dy2)                                                                                       \
-      _Pragma("omp simd") for (int64_t i = begin; i < end; i++) dx[i] =                            \
+      hint for (int64_t i = begin; i < end; i++) dx[i] =                                           \
           slope_##kind(v[i], a, b) * (dy[i] + dy2[i]);                                             \
     else                                                                                           \
-      _Pragma("omp simd") for (int64_t i = begin; i < end; i++) dx[i] =                            \
-          slope_##kind(v[i], a, b) * dy[i];                                                        \
+      hint for (int64_t i = begin; i < end; i++) dx[i] = slope_##kind(v[i], a, b) * dy[i];         \
   }
-FG_UNARY_MAP(X)
+#define X(kind, from) LOOPS(kind, _Pragma("omp simd"))
+FG_UNARY_PLAIN_MAP(X)
+#undef X
+#define X(kind, from) LOOPS(kind, )
+FG_UNARY_LIBM_MAP(X)
 #undef X
 
 /* The powers that models are full of, without pow. */
@@ -219,9 +330,12 @@ static double cost(const struct fg_unary_attrs *a) {
   case FG_UNARY_gelu:
   case FG_UNARY_gelu_tanh:
   case FG_UNARY_erf:
+  case FG_UNARY_elu:
     return 0.8;
+  case FG_UNARY_softplus:
+    return 8;
   default:
-    return 0.2;
+    return a->kind >= FG_UNARY_sin ? 12 : 0.2;
   }
 }
 

@@ -16,11 +16,12 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-/* Launches and yields the launch's cudaError_t. A kernel with commas goes in parentheses. */
-/* clang-format off */
+/* Launches and yields the launch's cudaError_t. A kernel with commas goes in parentheses. (In C++17
+ * clang-format takes <<< in a macro for shifts.) */
+// clang-format off
 #define FGSM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                \
   ((kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), cudaGetLastError())
-/* clang-format on */
+// clang-format on
 
 /* FGSM_SHARED(float, tile, [8][33]); 16-byte aligned, without a value until written. */
 #define FGSM_SHARED(type, name, dims) __shared__ __align__(16) type name dims

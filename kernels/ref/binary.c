@@ -12,10 +12,13 @@ static fgsm_status prepare_binary(struct fg_call *call, struct fg_device *device
               fg_type_name(b->type));
   FG_REF_NEED(call, fg_ref_is_real(a->type) || fg_ref_is_int(a->type), "%s operands",
               fg_type_name(a->type));
-  bool compares = kind >= FG_BINARY_equal;
+  bool compares = fg_binary_compares(kind);
+  bool bits = kind == FG_BINARY_bit_and || kind == FG_BINARY_bit_or || kind == FG_BINARY_bit_xor;
   FG_REF_NEED(call, y->type == (compares ? FG_BOOL : a->type), "the result is %s",
               fg_type_name(y->type));
-  FG_REF_NEED(call, compares || a->type != FG_BOOL, "arithmetic of bool");
+  FG_REF_NEED(call, compares || bits || a->type != FG_BOOL, "arithmetic of bool");
+  FG_REF_NEED(call, fg_ref_is_int(a->type) || !fg_binary_is_whole(kind), "%s operands",
+              fg_type_name(a->type));
   FG_REF_NEED(call, fg_ref_broadcasts_to((const struct fg_tensor *const[]){a, b}, 2, y),
               "operands do not broadcast to the result");
   return FGSM_OK;
@@ -37,6 +40,8 @@ static double real_value(enum fg_binary_kind kind, double a, double b) {
     return isnan(a) || a > b ? a : b;
   case FG_BINARY_min:
     return isnan(a) || a < b ? a : b;
+  case FG_BINARY_fmod:
+    return fmod(a, b);
   case FG_BINARY_equal:
     return a == b;
   case FG_BINARY_greater:
@@ -59,6 +64,22 @@ static bool whole_power(int64_t a, int64_t b, int64_t *out) {
       power *= base;
   *out = (int64_t)power;
   return true;
+}
+
+static int64_t bit_value(enum fg_binary_kind kind, int64_t a, int64_t b) {
+  bool held = b >= 0 && b < 64;
+  switch (kind) {
+  case FG_BINARY_bit_and:
+    return a & b;
+  case FG_BINARY_bit_or:
+    return a | b;
+  case FG_BINARY_bit_xor:
+    return a ^ b;
+  case FG_BINARY_shift_left:
+    return held ? (int64_t)((uint64_t)a << b) : 0;
+  default:
+    return held ? a >> b : 0;
+  }
 }
 
 static bool whole_value(enum fg_binary_kind kind, int64_t a, int64_t b, int64_t *out) {
@@ -89,8 +110,18 @@ static bool whole_value(enum fg_binary_kind kind, int64_t a, int64_t b, int64_t 
   case FG_BINARY_greater:
     *out = a > b;
     return true;
-  default:
+  case FG_BINARY_less:
     *out = a < b;
+    return true;
+  case FG_BINARY_fmod:
+    *out = b == -1 || b == 0 ? 0 : a % b;
+    return b != 0;
+  case FG_BINARY_mod:
+    *out = b == -1 || b == 0 ? 0 : a % b;
+    *out += *out != 0 && (*out < 0) != (b < 0) ? b : 0;
+    return b != 0;
+  default:
+    *out = bit_value(kind, a, b);
     return true;
   }
 }

@@ -1,5 +1,6 @@
-/* reduce: sum, mean, max, min over a set of axes. Integers are summed in wrapping integers and have
- * no mean; max and min propagate NaN; the sum over no elements is 0 and its mean NaN. */
+/* reduce: sum, mean, max, min, prod over a set of axes. Integers are summed and multiplied in
+ * wrapping integers and have no mean; max and min propagate NaN; over no elements the sum is 0, the
+ * mean NaN and the product 1. */
 #include "ref.h"
 
 static bool is_reduced(const struct fg_call *call, int axis) {
@@ -25,7 +26,9 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
       rank++;
     }
   FG_REF_NEED(call, rank == y->rank, "the result has rank %d, not %d", y->rank, rank);
-  FG_REF_NEED(call, a->kind < FG_REDUCE_max || fg_count(x) > 0 || fg_count(y) == 0,
+  FG_REF_NEED(call,
+              (a->kind != FG_REDUCE_max && a->kind != FG_REDUCE_min) || fg_count(x) > 0 ||
+                  fg_count(y) == 0,
               "no elements to choose from");
   _Static_assert(sizeof(double) == sizeof(int64_t), "accumulators share the scratch");
   call->scratch_bytes = (size_t)fg_count(y) * (sizeof(double) + 1);
@@ -37,7 +40,7 @@ static double real_fold(enum fg_reduce_kind kind, double a, double v) {
     return isnan(a) || a > v ? a : v;
   if (kind == FG_REDUCE_min)
     return isnan(a) || a < v ? a : v;
-  return a + v;
+  return kind == FG_REDUCE_prod ? a * v : a + v;
 }
 
 static int64_t whole_fold(enum fg_reduce_kind kind, int64_t a, int64_t v) {
@@ -45,6 +48,8 @@ static int64_t whole_fold(enum fg_reduce_kind kind, int64_t a, int64_t v) {
     return a > v ? a : v;
   if (kind == FG_REDUCE_min)
     return a < v ? a : v;
+  if (kind == FG_REDUCE_prod)
+    return (int64_t)((uint64_t)a * (uint64_t)v);
   return (int64_t)((uint64_t)a + (uint64_t)v);
 }
 
@@ -73,6 +78,10 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   }
   double share = m ? (double)n / (double)m : 1;
   for (int64_t o = 0; o < m; o++) {
+    if (kind == FG_REDUCE_prod && !begun[o] && is_real)
+      real[o] = 1;
+    else if (kind == FG_REDUCE_prod && !begun[o])
+      whole[o] = 1;
     if (is_real)
       fg_ref_put(y, o, kind == FG_REDUCE_mean ? real[o] / share : real[o]);
     else

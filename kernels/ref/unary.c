@@ -8,6 +8,65 @@
 #define TWO_OVER_SQRT_PI 1.12837916709551257390
 #define GELU_CUBIC 0.044715
 
+/* The trigonometric and hyperbolic functions, and identity. */
+static double circular_value(enum fg_unary_kind kind, double x) {
+  switch (kind) {
+  case FG_UNARY_sin:
+    return sin(x);
+  case FG_UNARY_cos:
+    return cos(x);
+  case FG_UNARY_tan:
+    return tan(x);
+  case FG_UNARY_asin:
+    return asin(x);
+  case FG_UNARY_acos:
+    return acos(x);
+  case FG_UNARY_atan:
+    return atan(x);
+  case FG_UNARY_sinh:
+    return sinh(x);
+  case FG_UNARY_cosh:
+    return cosh(x);
+  case FG_UNARY_asinh:
+    return asinh(x);
+  case FG_UNARY_acosh:
+    return acosh(x);
+  case FG_UNARY_atanh:
+    return atanh(x);
+  default:
+    return x;
+  }
+}
+
+static double circular_slope(enum fg_unary_kind kind, double v) {
+  switch (kind) {
+  case FG_UNARY_sin:
+    return cos(v);
+  case FG_UNARY_cos:
+    return -sin(v);
+  case FG_UNARY_tan:
+    return 1 + v * v;
+  case FG_UNARY_asin:
+    return 1 / sqrt((1 - v) * (1 + v));
+  case FG_UNARY_acos:
+    return -1 / sqrt((1 - v) * (1 + v));
+  case FG_UNARY_atan:
+    return 1 / (1 + v * v);
+  case FG_UNARY_sinh:
+    return cosh(v);
+  case FG_UNARY_cosh:
+    return sinh(v);
+  case FG_UNARY_asinh:
+    return 1 / sqrt(v * v + 1);
+  case FG_UNARY_acosh:
+    return 1 / sqrt((v - 1) * (v + 1));
+  case FG_UNARY_atanh:
+    return 1 / ((1 - v) * (1 + v));
+  default:
+    return 1;
+  }
+}
+
 double fg_ref_unary_value(const struct fg_unary_attrs *a, double x) {
   switch (a->kind) {
   case FG_UNARY_relu:
@@ -41,8 +100,20 @@ double fg_ref_unary_value(const struct fg_unary_attrs *a, double x) {
     return fabs(x);
   case FG_UNARY_power:
     return pow(x, a->alpha);
+  case FG_UNARY_elu:
+    return x > 0 ? x : a->alpha * expm1(a->beta * x);
+  case FG_UNARY_softplus:
+    return (x > 0 || isnan(x) ? x : 0) + log1p(exp(-fabs(x)));
+  case FG_UNARY_sign:
+    return x > 0 ? 1 : x < 0 ? -1 : x;
+  case FG_UNARY_floor:
+    return floor(x);
+  case FG_UNARY_ceil:
+    return ceil(x);
+  case FG_UNARY_round:
+    return rint(x);
   default:
-    return x;
+    return circular_value(a->kind, x);
   }
 }
 
@@ -83,8 +154,18 @@ double fg_ref_unary_slope(const struct fg_unary_attrs *a, double v) {
     return v > 0 ? 1 : v < 0 ? -1 : 0;
   case FG_UNARY_power:
     return a->alpha == 0 ? 0 : a->alpha * pow(v, a->alpha - 1);
+  case FG_UNARY_elu:
+    return v > 0 ? 1 : a->alpha * a->beta * exp(a->beta * v);
+  case FG_UNARY_softplus:
+    return v >= 0 ? 1 / (1 + exp(-v)) : exp(v) / (1 + exp(v));
+  case FG_UNARY_sign:
+  case FG_UNARY_floor:
+  case FG_UNARY_ceil:
+    return 0;
+  case FG_UNARY_round:
+    return a->alpha;
   default:
-    return 1;
+    return circular_slope(a->kind, v);
   }
 }
 
