@@ -322,7 +322,8 @@ enum fg_param {
  *   With index, dy and index are what max_pool_grad takes, and what that makes of them (attributes
  *   pool) is the convolution's dy. A ReLU between convolution and pool is no obstacle: its gradient
  *   may as well be taken after the pool, whose values are the convolution's.
- *   (attributes: conv, step, pool)
+ *   (attributes: conv, step, pool)  dy and w may both be BF16, here and below: then so are the
+ * values that are multiplied, and the sums are floats.
  *
  * gemm_grad_input_step: dy [N, M], w, x0 [N, ...], x, eps_map?, mask?, params -> x', gradient?,
  *   stats?: step applied to matmul's product of dy and w, read in x0's shape. w is [M, D], with

@@ -80,8 +80,25 @@ static double real_value(const struct fg_gen *gen, struct draw *d, int64_t i) {
   }
 }
 
+/* To the nearest, ties to even. */
+static uint16_t to_bf16(double v) {
+  float f = (float)v;
+  uint32_t bits;
+  memcpy(&bits, &f, sizeof bits);
+  return (uint16_t)(isnan(v) ? 0x7FC0 : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static double from_bf16(uint16_t half) {
+  uint32_t bits = (uint32_t)half << 16;
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return (double)f;
+}
+
 static void put_real(const struct fg_tensor *t, int64_t i, double v) {
-  if (t->type == FG_F32)
+  if (t->type == FG_BF16)
+    ((uint16_t *)t->data)[i] = to_bf16(v);
+  else if (t->type == FG_F32)
     ((float *)t->data)[i] = (float)v;
   else
     ((double *)t->data)[i] = v;
@@ -139,9 +156,10 @@ static int64_t place(const struct fg_tensor *t, int block, int64_t i) {
 
 double fg_tensor_real(const struct fg_tensor *t, int block, int64_t i) {
   int64_t at = place(t, block, i);
-  return t->type == FG_F32   ? (double)((const float *)t->data)[at]
-         : t->type == FG_F64 ? ((const double *)t->data)[at]
-                             : (double)fg_tensor_int(t, block, i);
+  return t->type == FG_F32    ? (double)((const float *)t->data)[at]
+         : t->type == FG_BF16 ? from_bf16(((const uint16_t *)t->data)[at])
+         : t->type == FG_F64  ? ((const double *)t->data)[at]
+                              : (double)fg_tensor_int(t, block, i);
 }
 
 int64_t fg_tensor_int(const struct fg_tensor *t, int block, int64_t i) {

@@ -77,6 +77,12 @@ fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x
   return check_maps(x0, eps_map, mask, params);
 }
 
+fgsm_status fg_rule_grad_step_reals(const struct fg_graph *g, const struct fg_node *node) {
+  const struct fg_value *dy = fg_rule_input(g, node, 0), *w = fg_rule_input(g, node, 1);
+  bool halves = dy->type == FG_BF16 && w->type == FG_BF16;
+  return fg_rule_reals(g, node, halves ? 12 : 15);
+}
+
 static fgsm_status infer_perturb(const struct fg_graph *g, struct fg_node *node,
                                  struct fg_value *out) {
   enum fg_start kind = node->attrs.perturb.kind;

@@ -154,7 +154,7 @@ static fgsm_status infer_step(const struct fg_graph *g, struct fg_node *node,
                               struct fg_value *out) {
   const struct fg_conv_attrs *a = &node->attrs.conv_step.conv;
   FG_TRY(fg_rule_inputs(g, node, 4, 8));
-  FG_TRY(fg_rule_reals(g, node, 15));
+  FG_TRY(fg_rule_grad_step_reals(g, node));
   const struct fg_value *dy = fg_rule_input(g, node, 0), *w = fg_rule_input(g, node, 1),
                         *x0 = fg_rule_input(g, node, 2), *x = fg_rule_input(g, node, 3),
                         *index = fg_rule_input(g, node, 7);

@@ -17,7 +17,7 @@ static fgsm_status infer_gemm(const struct fg_graph *g, struct fg_node *node,
                               struct fg_value *out) {
   const struct fg_matmul_attrs *a = &node->attrs.gemm_step.matmul;
   FG_TRY(fg_rule_inputs(g, node, 4, 7));
-  FG_TRY(fg_rule_reals(g, node, 15));
+  FG_TRY(fg_rule_grad_step_reals(g, node));
   const struct fg_value *dy = fg_rule_input(g, node, 0), *w = fg_rule_input(g, node, 1),
                         *x0 = fg_rule_input(g, node, 2);
   if (a->trans_a || a->act.kind != FG_UNARY_identity || !isfinite(a->alpha))

@@ -57,6 +57,10 @@ fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x
 fgsm_status fg_rule_pool_grad(const struct fg_pool_attrs *a, const struct fg_value *dy,
                               const struct fg_value *index) FGSM_MUST_USE;
 
+/* Reals of a fused layer gradient and step: dy, w, x0, x of one type, or dy and w in BF16. */
+fgsm_status fg_rule_grad_step_reals(const struct fg_graph *g,
+                                    const struct fg_node *node) FGSM_MUST_USE;
+
 /* fg_shape_text with a buffer of its own, for the length of the full expression. */
 #define FG_SHAPE(v) fg_shape_text((v)->rank, (v)->dim, (char[160]){0}, 160)
 

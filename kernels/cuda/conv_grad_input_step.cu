@@ -16,7 +16,7 @@
  * is the pool's, at 4 bytes and 1 of index; weights come from L2. That is the floor. FLOPs  2 K C P
  * Q R S.    CIFAR stem (64 filters, 3x32x32): 299 KB, 3.5 MFLOP. ResNet stem (64, 3x224x224, P = Q
  * = 112; pool 56): 2.8 MB, 236 MFLOP. */
-#include "tiled_product.cuh"
+#include "tensor_product.cuh"
 
 namespace fgsm {
 namespace {
@@ -42,6 +42,7 @@ struct Call {
   const float *weights; /* [K, C/group, R, S] */
   Partial *partial;
   int tiles, tiles_x; /* blocks of one image, and of one row of them */
+  bool bf16;          /* dy and weights; patches alone */
 };
 
 /* Whether there is a pool: none, ResNet's (3x3, stride 2, padding 1, bytes of index), any.
@@ -169,18 +170,19 @@ __global__ void __launch_bounds__(128, 4) stem3(Call c) {
     load_tile<S3_PLANES, S3_H + 2, S3_W + 8, POOL, VEC_DY>(c.source, n, k0, y0 - 1, x0 - 4, tile);
     load_weights<S3_PLANES, 9>(c.weights, c.shape.filters, c.shape.channels, k0, w);
     __syncthreads();
-    for (int k = 0; k < S3_PLANES; k++)
+    for (int k = 0; k < S3_PLANES; k++) {
       FGSM_UNROLL
-    for (int v = 0; v < 3; v++) {
-      const float *row = &tile[k][ty + v][tx];
-      const float4 mid = fgsm_ldv<float4>(row + 4);
-      const float dy[6] = {row[3], mid.x, mid.y, mid.z, mid.w, row[8]};
-      FGSM_UNROLL
-      for (int u = 0; u < 3; u++) {
-        const float4 weight = fgsm_ldv<float4>(w[k][(2 - v) * 3 + 2 - u]);
+      for (int v = 0; v < 3; v++) {
+        const float *row = &tile[k][ty + v][tx];
+        const float4 mid = fgsm_ldv<float4>(row + 4);
+        const float dy[6] = {row[3], mid.x, mid.y, mid.z, mid.w, row[8]};
         FGSM_UNROLL
-        for (int j = 0; j < 4; j++)
-          add4(g[j], dy[j + u], weight);
+        for (int u = 0; u < 3; u++) {
+          const float4 weight = fgsm_ldv<float4>(w[k][(2 - v) * 3 + 2 - u]);
+          FGSM_UNROLL
+          for (int j = 0; j < 4; j++)
+            add4(g[j], dy[j + u], weight);
+        }
       }
     }
     __syncthreads();
@@ -208,24 +210,25 @@ __global__ void __launch_bounds__(128, 4) stem7(Call c) {
                                                                    x0 / 2 - 4, tile);
     load_weights<S7_PLANES, 49>(c.weights, c.shape.filters, c.shape.channels, k0, w);
     __syncthreads();
-    for (int k = 0; k < S7_PLANES; k++)
+    for (int k = 0; k < S7_PLANES; k++) {
       FGSM_UNROLL
-    for (int v = 0; v < 4; v++) {
-      float dy[5];
-      FGSM_UNROLL
-      for (int j = 0; j < 5; j++)
-        dy[j] = tile[k][ty + v][tx + 3 + j];
-      FGSM_UNROLL
-      for (int a = 0; a < 2; a++) {
-        const int r = 5 + a - 2 * v;
-        if (r < 0)
-          continue;
+      for (int v = 0; v < 4; v++) {
+        float dy[5];
         FGSM_UNROLL
-        for (int s = 0; s < 7; s++) {
-          const int odd = (s + 1) % 2, u = (5 + odd - s) / 2; /* s = 5 + odd - 2u */
-          const float4 weight = fgsm_ldv<float4>(w[k][r * 7 + s]);
-          add4(g[a][odd], dy[u], weight);
-          add4(g[a][2 + odd], dy[u + 1], weight);
+        for (int j = 0; j < 5; j++)
+          dy[j] = tile[k][ty + v][tx + 3 + j];
+        FGSM_UNROLL
+        for (int a = 0; a < 2; a++) {
+          const int r = 5 + a - 2 * v;
+          if (r < 0)
+            continue;
+          FGSM_UNROLL
+          for (int s = 0; s < 7; s++) {
+            const int odd = (s + 1) % 2, u = (5 + odd - s) / 2; /* s = 5 + odd - 2u */
+            const float4 weight = fgsm_ldv<float4>(w[k][r * 7 + s]);
+            add4(g[a][odd], dy[u], weight);
+            add4(g[a][2 + odd], dy[u + 1], weight);
+          }
         }
       }
     }
@@ -257,6 +260,12 @@ struct Patches {
   }
 };
 
+/* Feature f of patch m as a feature of the image. */
+__device__ __forceinline__ int64_t place_in_image(const Shape &s, int m, int f) {
+  const int ch = f / (s.r * s.s), y = m / s.q * s.r + f / s.s % s.r, x = m % s.q * s.s + f % s.s;
+  return ((int64_t)ch * s.h + y) * s.w + x;
+}
+
 /* Rows of one image only, so that a block's statistics are one sample's.
  * ptxas budget: patches registers 64 shared 8896 */
 __global__ void __launch_bounds__(TILE_THREADS) patches(Call c) {
@@ -270,15 +279,37 @@ __global__ void __launch_bounds__(TILE_THREADS) patches(Call c) {
   Partial p = {0, 0, 0, 0, 0};
   const Budget b = load_budget(c.step.params);
   FGSM_UNROLL
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 4; i++) {
     FGSM_UNROLL
-  for (int j = 0; j < 4; j++) {
-    const int m = row0 + (int)threadIdx.x / 16 * 4 + i, f = col0 + (int)threadIdx.x % 16 * 4 + j;
-    if (m >= area || f >= features)
-      continue;
-    const int ch = f / (s.r * s.s), y = m / s.q * s.r + f / s.s % s.r;
-    const int x = m % s.q * s.s + f % s.s;
-    take(c.step, b, n, ((int64_t)ch * s.h + y) * s.w + x, g[i][j], &p);
+    for (int j = 0; j < 4; j++) {
+      const int m = row0 + (int)threadIdx.x / 16 * 4 + i, f = col0 + (int)threadIdx.x % 16 * 4 + j;
+      if (m < area && f < features)
+        take(c.step, b, n, place_in_image(s, m, f), g[i][j], &p);
+    }
+  }
+  leave(c, p);
+}
+
+/* The same in bfloat16, on tensor cores.
+ * ptxas budget: patches_bf16 registers 80 shared 10432 */
+__global__ void __launch_bounds__(TILE_THREADS) patches_bf16(Call c) {
+  const Shape &s = c.shape;
+  const int64_t n = blockIdx.x / c.tiles;
+  const int t = blockIdx.x % c.tiles, area = s.p * s.q, features = s.channels * s.r * s.s;
+  const int row0 = t / c.tiles_x * TILE, col0 = t % c.tiles_x * TILE;
+  const Lines rows = {reinterpret_cast<const uint16_t *>(c.source.dy) + n * s.filters * area, 1,
+                      area, area, false};
+  const Lines cols = {reinterpret_cast<const uint16_t *>(c.weights), 1, features, features, false};
+  float g[4][4];
+  tensor_product(rows, cols, row0, col0, s.filters, g);
+  Partial p = {0, 0, 0, 0, 0};
+  const Budget b = load_budget(c.step.params);
+  const Corner at = corner_of();
+  FGSM_UNROLL
+  for (int v = 0; v < 16; v++) {
+    const int m = row0 + at.row + v % 4 / 2 * 8, f = col0 + at.col + v / 4 * 8 + v % 2;
+    if (m < area && f < features)
+      take(c.step, b, n, place_in_image(s, m, f), g[v / 4][v % 4], &p);
   }
   leave(c, p);
 }
@@ -389,7 +420,8 @@ Call call_of(const struct fg_call *call) {
     d.dilation[i] = a.pool.dilation[i];
     d.lo[i] = a.pool.pad_lo[i];
   }
-  d.dy = floats(&in[0]);
+  c.bf16 = in[0].type == FG_BF16;
+  d.dy = static_cast<const float *>(in[0].data);
   d.index = present(&index) ? index.data : nullptr;
   d.wide_index = index.type == FG_I32;
   d.filters = s.filters;
@@ -398,7 +430,7 @@ Call call_of(const struct fg_call *call) {
   d.pool_p = (int)in[0].dim[2];
   d.pool_q = (int)in[0].dim[3];
   c.step = step_of(call, &a.step);
-  c.weights = floats(&w);
+  c.weights = static_cast<const float *>(w.data);
   return c;
 }
 
@@ -419,7 +451,8 @@ cudaError_t launch_variant(Variant v, const Call &c, unsigned blocks, cudaStream
   case STEM7:
     return STEM(stem7);
   case PATCHES:
-    return FGSM_LAUNCH(patches, grid, dim3(TILE_THREADS), 0, stream, c);
+    return c.bf16 ? FGSM_LAUNCH(patches_bf16, grid, dim3(TILE_THREADS), 0, stream, c)
+                  : FGSM_LAUNCH(patches, grid, dim3(TILE_THREADS), 0, stream, c);
   default:
     return FGSM_LAUNCH((any<POOL>), grid, dim3(256), 0, stream, c);
   }
@@ -443,7 +476,8 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
     return FG_FAIL(UNSUPPORTED, "cuda: conv_grad_input_step: more than 2^30 values of dy an image");
   Call c = call_of(call);
   c.source.index = present(&index) ? &c : nullptr; /* whether it is there is all that plan asks */
-  plan(&c);
+  if (plan(&c) != PATCHES && c.bf16)
+    return FG_FAIL(UNSUPPORTED, "cuda: conv_grad_input_step: bfloat16 is for patch embeddings");
   const int64_t blocks = in[2].dim[0] * c.tiles;
   if (blocks > INT32_MAX)
     return FG_FAIL(UNSUPPORTED, "cuda: conv_grad_input_step: %lld blocks", (long long)blocks);

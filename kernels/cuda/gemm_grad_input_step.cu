@@ -3,20 +3,23 @@
  * one small block a sample settles statistics and samples that are not finite (linf.cuh).
  *
  * A tile is 64 samples by 64 features (tiled_product.cuh), so statistics are added up over the 16
- * threads that share a sample: one Partial a sample and column of tiles.
+ * threads that share a sample: a Partial a sample and column of tiles.
+ *
+ * dy and w in bfloat16 are multiplied on tensor cores (tensor_product.cuh).
  *
  * Counts per sample, M results, D features, float32:
  *   bytes  4 (M + 3 D), + 4 D for the gradient; w [M, D] comes from L2, (samples / 64) times over.
  *          That is the floor where w fits L2.
  *   FLOPs  2 M D.    3072 features, 4096 results: 53 KB, 25 MFLOP: above 60 TFLOP/s of FFMA a card
  * is bound by arithmetic from 13 results on. */
-#include "tiled_product.cuh"
+#include "tensor_product.cuh"
 
 namespace fgsm {
 namespace {
 
 struct Call {
   const float *dy, *w;
+  Lines rows, cols; /* the same in bfloat16 */
   int64_t samples;
   int inner;
   bool trans_b; /* w is [features, inner] */
@@ -47,17 +50,6 @@ struct Dense {
   }
 };
 
-/* The sum over the 16 threads of a half warp; all get it. */
-__device__ __forceinline__ Partial half_warp_sum(Partial p) {
-  for (int o = 8; o; o >>= 1) {
-    p.sum += __shfl_xor_sync(0xffffffffu, p.sum, o);
-    p.zeros += __shfl_xor_sync(0xffffffffu, p.zeros, o);
-    p.free_places += __shfl_xor_sync(0xffffffffu, p.free_places, o);
-    p.broken += __shfl_xor_sync(0xffffffffu, p.broken, o);
-  }
-  return p;
-}
-
 /* ptxas budget: dense registers 80 shared 8704 */
 template <bool VEC> __global__ void __launch_bounds__(TILE_THREADS) dense(Call c) {
   const int features = (int)c.step.features;
@@ -84,24 +76,59 @@ template <bool VEC> __global__ void __launch_bounds__(TILE_THREADS) dense(Call c
             take(c.step, b, n, f + j, g[i][j], &p);
       }
     }
-    p = half_warp_sum(p);
+    p = lane_sum(p, 16);
     if (n < c.samples && threadIdx.x % 16 == 0)
       c.partial[n * c.tiles + tile] = p;
+  }
+}
+
+/* Two warps share a tile's rows, so there are two Partials a sample and tile.
+ * ptxas budget: dense_bf16 registers 80 shared 10240 */
+__global__ void __launch_bounds__(TILE_THREADS) dense_bf16(Call c) {
+  const int64_t row0 = (int64_t)(blockIdx.x / c.tiles) * TILE;
+  const int tile = blockIdx.x % c.tiles, col0 = tile * TILE;
+  float g[4][4];
+  tensor_product(c.rows, c.cols, row0, col0, c.inner, g);
+  const Budget b = load_budget(c.step.params);
+  const Corner at = corner_of();
+  FGSM_UNROLL
+  for (int half = 0; half < 2; half++) {
+    const int64_t n = row0 + at.row + half * 8;
+    Partial p = {0, 0, 0, 0, 0};
+    FGSM_UNROLL
+    for (int v = 0; v < 8; v++) {
+      const int f = col0 + at.col + v / 2 * 8 + v % 2;
+      if (n < c.samples && f < c.step.features)
+        take(c.step, b, n, f, g[v / 2][half * 2 + v % 2] * c.alpha, &p);
+    }
+    p = lane_sum(p, 4);
+    if (n < c.samples && threadIdx.x % 4 == 0)
+      c.partial[(n * c.tiles + tile) * 2 + threadIdx.x / 128] = p;
   }
 }
 
 Call call_of(const struct fg_call *call) {
   const struct fg_gemm_step_attrs &a = call->attrs->gemm_step;
   Call c = {};
-  c.dy = floats(&call->in[0]);
-  c.w = floats(&call->in[1]);
+  const struct fg_tensor &dy = call->in[0], &w = call->in[1];
+  c.dy = static_cast<const float *>(dy.data);
+  c.w = static_cast<const float *>(w.data);
   c.samples = call->in[2].dim[0];
   c.inner = (int)call->in[0].dim[1];
   c.trans_b = a.matmul.trans_b;
   c.alpha = (float)a.matmul.alpha;
   c.step = step_of(call, &a.step);
   c.tiles = (int)((c.step.features + TILE - 1) / TILE);
+  const bool wide = c.inner % 8 == 0;
+  c.rows = {static_cast<const uint16_t *>(dy.data), c.inner, 1, c.samples, wide};
+  c.cols = {static_cast<const uint16_t *>(w.data), c.trans_b ? c.inner : 1,
+            c.trans_b ? 1 : c.step.features, c.step.features, c.trans_b && wide};
   return c;
+}
+
+/* Partials a sample. */
+int parts_of(const struct fg_call *call, const Call &c) {
+  return call->in[0].type == FG_BF16 ? 2 * c.tiles : c.tiles;
 }
 
 fgsm_status prepare(struct fg_call *call, struct fg_device *) {
@@ -118,7 +145,7 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
     return FG_FAIL(UNSUPPORTED, "cuda: gemm_grad_input_step: w is not as wide as a sample");
   if (blocks > INT32_MAX || c.samples > INT32_MAX || in[0].dim[1] > INT32_MAX)
     return FG_FAIL(UNSUPPORTED, "cuda: gemm_grad_input_step: too large for one launch");
-  call->scratch_bytes = (size_t)c.samples * (size_t)c.tiles * sizeof(Partial);
+  call->scratch_bytes = (size_t)(c.samples * parts_of(call, c)) * sizeof(Partial);
   return FGSM_OK;
 }
 
@@ -129,11 +156,12 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream_) {
   Call c = call_of(call);
   c.partial = static_cast<Partial *>(scratch);
   const dim3 grid((unsigned)((c.samples + TILE - 1) / TILE * c.tiles)), block(TILE_THREADS);
-  FG_TRY(launched(c.step.features % 4 == 0 ? FGSM_LAUNCH(dense<true>, grid, block, 0, stream, c)
-                                           : FGSM_LAUNCH(dense<false>, grid, block, 0, stream, c),
+  FG_TRY(launched(call->in[0].type == FG_BF16 ? FGSM_LAUNCH(dense_bf16, grid, block, 0, stream, c)
+                  : c.step.features % 4 == 0  ? FGSM_LAUNCH(dense<true>, grid, block, 0, stream, c)
+                                             : FGSM_LAUNCH(dense<false>, grid, block, 0, stream, c),
                   call->op));
   return launched(FGSM_LAUNCH(settle_samples, dim3((unsigned)c.samples), dim3(128), 0, stream,
-                              c.step, c.partial, c.tiles, stats_of(call)),
+                              c.step, c.partial, parts_of(call, c), stats_of(call)),
                   call->op);
 }
 

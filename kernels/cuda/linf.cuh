@@ -174,8 +174,9 @@ __device__ __forceinline__ void take4(const Step &s, const Budget &b, int64_t n,
                                                byte_of(y[3], x0[3], b.eps, s.project)));
 }
 
-__device__ __forceinline__ Partial warp_sum(Partial p) {
-  for (int o = 16; o; o >>= 1) {
+/* The sum over groups of `lanes` (a power of two) neighbouring lanes; all get it. */
+__device__ __forceinline__ Partial lane_sum(Partial p, int lanes) {
+  for (int o = lanes / 2; o; o /= 2) {
     p.sum += __shfl_xor_sync(0xffffffffu, p.sum, o);
     p.zeros += __shfl_xor_sync(0xffffffffu, p.zeros, o);
     p.free_places += __shfl_xor_sync(0xffffffffu, p.free_places, o);
@@ -187,7 +188,7 @@ __device__ __forceinline__ Partial warp_sum(Partial p) {
 /* The sum over a block of whole warps, at most 8; every thread must call, and all get it. */
 __device__ __forceinline__ Partial block_sum(Partial p) {
   FGSM_SHARED(Partial, part, [8]);
-  p = warp_sum(p);
+  p = lane_sum(p, 32);
   __syncthreads();
   if (threadIdx.x % 32 == 0)
     part[threadIdx.x / 32] = p;
@@ -262,7 +263,10 @@ static inline fgsm_status check_step(const struct fg_call *call, const struct fg
     if (t->layout != FG_PLAIN)
       return FG_FAIL(UNSUPPORTED, "cuda: %s: a tensor in channel blocks", name);
   }
-  for (int i = 0; i < 6; i++)
+  if (in[0].type != in[1].type || (in[0].type != FG_F32 && in[0].type != FG_BF16))
+    return FG_FAIL(UNSUPPORTED, "cuda: %s: dy is %s, w %s", name, fg_type_name(in[0].type),
+                   fg_type_name(in[1].type));
+  for (int i = 2; i < 6; i++)
     if (i < 4 ? in[i].type != FG_F32 : present(&in[i]) && in[i].type != FG_F32)
       return FG_FAIL(UNSUPPORTED, "cuda: %s: input %d is %s", name, i, fg_type_name(in[i].type));
   for (int i = 4; i < 6; i++) {

@@ -75,12 +75,7 @@ __device__ __forceinline__ void measure(const Tile &t, int64_t n0, float *g, boo
       g[f * c.room.ld + s] = v;
       count(&p, v, open);
     }
-    for (int o = group.wide / 2; o; o /= 2) {
-      p.sum += __shfl_xor_sync(0xffffffffu, p.sum, o);
-      p.zeros += __shfl_xor_sync(0xffffffffu, p.zeros, o);
-      p.free_places += __shfl_xor_sync(0xffffffffu, p.free_places, o);
-      p.broken += __shfl_xor_sync(0xffffffffu, p.broken, o);
-    }
+    p = lane_sum(p, group.wide);
     if (s >= c.room.tile || group.lane)
       continue;
     t.samples()[s].broken = p.broken != 0;

@@ -194,10 +194,11 @@ __device__ __forceinline__ void forward_layer(const Tile &t, int l, const float 
       if (o >= padded(m))
         break;
       float y[4] = {0, 0, 0, 0}, slope[4] = {0, 0, 0, 0};
-      if (o < m)
+      if (o < m) {
         FGSM_UNROLL
-      for (int i = 0; i < 4; i++)
-        y[i] = activate(c.net.kind[l], c.net.alpha[l], acc[j][i], &slope[i]);
+        for (int i = 0; i < 4; i++)
+          y[i] = activate(c.net.kind[l], c.net.alpha[l], acc[j][i], &slope[i]);
+      }
       fgsm_stv<float4>(out + o * ld + p.s, make_float4(y[0], y[1], y[2], y[3]));
       if (!keep || o >= m || c.net.kind[l] == FG_UNARY_identity)
         continue;

@@ -10,9 +10,10 @@ enum { NEXT, GRADIENT, STATS, BYTES };
 struct parts {
   struct fg_call pool, grad, step, quantize;
   union fg_attrs pool_attrs, grad_attrs, step_attrs;
-  struct fg_tensor dy, dx; /* what goes into and comes out of the layer's gradient */
+  struct fg_tensor given_dy, w; /* as floats */
+  struct fg_tensor dy, dx;      /* what goes into and comes out of the layer's gradient */
   bool pooled, quantized;
-  size_t dy_bytes, dx_bytes;
+  size_t wide_bytes, dy_bytes, dx_bytes;
 };
 
 static size_t padded(size_t bytes) {
@@ -21,6 +22,32 @@ static size_t padded(size_t bytes) {
 
 static struct fg_tensor optional(const struct fg_tensor *t) {
   return t ? *t : (struct fg_tensor){0};
+}
+
+/* A bfloat16 operand as the type of x0; others as they are. */
+static struct fg_tensor widened(const struct fg_call *call, int i, char *memory) {
+  struct fg_tensor t = call->in[i];
+  if (t.type == FG_BF16) {
+    t.type = call->in[X0].type;
+    t.data = memory;
+  }
+  return t;
+}
+
+static size_t widened_bytes(const struct fg_call *call, int i) {
+  struct fg_tensor t = widened(call, i, NULL);
+  return call->in[i].type == FG_BF16 ? padded(fg_bytes(&t)) : 0;
+}
+
+static void widen(const struct fg_call *call, int i, const struct fg_tensor *to) {
+  if (call->in[i].type != FG_BF16)
+    return;
+  for (int64_t e = 0; e < fg_count(to); e++) {
+    uint32_t bits = (uint32_t)((const uint16_t *)call->in[i].data)[e] << 16;
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    fg_ref_put(to, e, (double)v);
+  }
 }
 
 /* The step and what follows it; the gradient is `dx` in x0's shape. */
@@ -52,9 +79,8 @@ static void split_step(const struct fg_call *call, const struct fg_step_attrs *a
 /* `scratch` may be NULL: sizes only. */
 static void split_conv(const struct fg_call *call, char *scratch, struct parts *p) {
   const struct fg_conv_step_attrs *a = &call->attrs->conv_step;
-  memset(p, 0, sizeof *p);
   p->pooled = fg_ref_in(call, INDEX) != NULL;
-  p->dy = call->in[DY];
+  p->dy = p->given_dy;
   if (p->pooled) {
     p->dy.rank = 4;
     memcpy(p->dy.dim, a->pool.dim, sizeof p->dy.dim);
@@ -64,7 +90,7 @@ static void split_conv(const struct fg_call *call, char *scratch, struct parts *
   p->pool = (struct fg_call){.op = FG_OP_max_pool_grad,
                              .n_in = 2,
                              .n_out = 1,
-                             .in = {call->in[DY], optional(fg_ref_in(call, INDEX))},
+                             .in = {p->given_dy, optional(fg_ref_in(call, INDEX))},
                              .out = {p->dy},
                              .attrs = &p->pool_attrs};
   p->dx = call->in[X0];
@@ -73,18 +99,23 @@ static void split_conv(const struct fg_call *call, char *scratch, struct parts *
 }
 
 static void split_gemm(const struct fg_call *call, struct parts *p) {
-  memset(p, 0, sizeof *p);
   p->dx = call->in[X0];
   p->dx.rank = 2;
   p->dx.dim[1] = fg_ref_features(&call->in[X0]);
   p->dx.data = fg_ref_out(call, GRADIENT) ? call->out[GRADIENT].data : NULL;
-  p->dy = call->in[DY];
+  p->dy = p->given_dy;
   p->grad_attrs.matmul = call->attrs->gemm_step.matmul;
 }
 
 /* Lays out scratch, then completes the calls. Returns what is left of scratch. */
 static char *split(const struct fg_call *call, char *scratch, struct parts *p) {
   bool conv = call->op == FG_OP_conv_grad_input_step;
+  memset(p, 0, sizeof *p);
+  p->given_dy = widened(call, DY, scratch);
+  p->wide_bytes = widened_bytes(call, DY);
+  p->w = widened(call, W, scratch ? scratch + p->wide_bytes : NULL);
+  p->wide_bytes += widened_bytes(call, W);
+  scratch = scratch ? scratch + p->wide_bytes : NULL;
   if (conv)
     split_conv(call, scratch, p);
   else
@@ -96,7 +127,7 @@ static char *split(const struct fg_call *call, char *scratch, struct parts *p) {
   p->grad = (struct fg_call){.op = conv ? FG_OP_conv_grad_input : FG_OP_matmul,
                              .n_in = 2,
                              .n_out = 1,
-                             .in = {p->dy, call->in[W]},
+                             .in = {p->dy, p->w},
                              .out = {p->dx},
                              .attrs = &p->grad_attrs};
   split_step(call, conv ? &call->attrs->conv_step.step : &call->attrs->gemm_step.step, p);
@@ -110,7 +141,8 @@ static size_t larger(size_t a, size_t b) {
 /* What both have in common, before anything is split. */
 static fgsm_status check(struct fg_call *call) {
   FG_TRY(fg_ref_check(call, 1 << DY | 1 << W | 1 << X0 | 1 << X | 1 << PARAMS, 1 << NEXT));
-  FG_TRY(fg_ref_check_real(call, 1 << DY | 1 << W | 1 << X0 | 1 << X,
+  bool halves = call->in[DY].type == FG_BF16 && call->in[W].type == FG_BF16;
+  FG_TRY(fg_ref_check_real(call, (halves ? 0 : 1 << DY | 1 << W) | 1 << X0 | 1 << X,
                            1 << NEXT | 1 << GRADIENT | 1 << STATS));
   FG_REF_NEED(call, !fg_ref_out(call, GRADIENT) || fg_same_shape(&call->out[1], &call->in[X0]),
               "gradient and x0 differ in shape");
@@ -129,13 +161,15 @@ static fgsm_status prepare_conv(struct fg_call *call, struct fg_device *device) 
     FG_TRY(fg_ref_quantize.prepare(&p.quantize, device));
   size_t most = larger(larger(p.pool.scratch_bytes, p.grad.scratch_bytes),
                        larger(p.step.scratch_bytes, p.quantize.scratch_bytes));
-  call->scratch_bytes = p.dy_bytes + p.dx_bytes + most;
+  call->scratch_bytes = p.wide_bytes + p.dy_bytes + p.dx_bytes + most;
   return FGSM_OK;
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   struct parts p;
   char *rest = split(call, scratch, &p);
+  widen(call, DY, &p.given_dy);
+  widen(call, W, &p.w);
   if (p.pooled)
     FG_TRY(fg_ref_max_pool_grad.run(&p.pool, rest, stream));
   FG_TRY((call->op == FG_OP_conv_grad_input_step ? &fg_ref_conv_grad_input : &fg_ref_matmul)
@@ -157,7 +191,8 @@ static fgsm_status prepare_gemm(struct fg_call *call, struct fg_device *device) 
   split(call, NULL, &p);
   FG_TRY(fg_ref_matmul.prepare(&p.grad, device));
   FG_TRY(fg_ref_step.prepare(&p.step, device));
-  call->scratch_bytes = p.dx_bytes + larger(p.grad.scratch_bytes, p.step.scratch_bytes);
+  call->scratch_bytes =
+      p.wide_bytes + p.dx_bytes + larger(p.grad.scratch_bytes, p.step.scratch_bytes);
   return FGSM_OK;
 }
 
