@@ -72,7 +72,7 @@ static double flops_of(const struct fg_graph *g, const struct fg_node *node) {
  * whole reports). `work` is a copy of the graph to append to. */
 static fgsm_status backward_of(struct fg_graph *work, const struct fg_node *node,
                                const bool *depends, double *flops) {
-  fg_id out_grad[FG_MAX_OUT] = {FG_ABSENT, FG_ABSENT, FG_ABSENT};
+  fg_id out_grad[FG_MAX_OUT] = {FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT};
   bool wanted[FG_MAX_IN] = {false}, any = false;
   *flops = 0;
   for (int k = 0; k < node->n_in; k++) {

@@ -84,13 +84,12 @@ struct fgsm_attack {
   fgsm_result *results;
 };
 
-/* The shape of the model's one input, without its batch. */
-static fgsm_status sample_shape(const struct fgsm_model *model, struct fg_sample_shape *shape,
-                                int64_t *values) {
-  if (fg_onnx_n_inputs(model->onnx) != 1)
-    return FG_FAIL(UNSUPPORTED, "%s: has %d inputs; arrays can be attacked for one", model->path,
-                   fg_onnx_n_inputs(model->onnx));
-  const struct fg_onnx_port *input = fg_onnx_input(model->onnx, 0);
+/* The shape of the attacked input, without its batch. */
+static fgsm_status sample_shape(const struct fgsm_model *model, const struct fgsm_options *options,
+                                struct fg_sample_shape *shape, int64_t *values) {
+  int which;
+  FG_TRY(fg_attack_input(model->onnx, options, &which));
+  const struct fg_onnx_port *input = fg_onnx_input(model->onnx, which);
   if (input->rank < 1)
     return FG_FAIL(UNSUPPORTED, "%s: does not state the shape of its input '%s'", model->path,
                    input->name);
@@ -123,7 +122,7 @@ static fgsm_status prepare(struct fgsm_attack *a, const struct fgsm_model *model
                            const struct fgsm_options *options) {
   struct fg_sample_shape shape;
   struct fg_extras extras;
-  FG_TRY(sample_shape(model, &shape, &a->values));
+  FG_TRY(sample_shape(model, options, &shape, &a->values));
   a->predicted = options->labels && strcmp(options->labels, "predicted") == 0;
   if (fg_job_target_file(options))
     return FG_FAIL(USAGE, "option 'target': a file of classes belongs to a dataset file; give "

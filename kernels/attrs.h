@@ -158,7 +158,7 @@ struct fg_matmul_attrs {
  * conv_grad_input: dy, w -> dx, of shape `dim`.
  * conv_grad_weight: x, dy -> dw, of shape `dim`. */
 struct fg_conv_attrs {
-  int spatial; /* 2 now; 1 and 3 are room for later */
+  int spatial; /* 2 or 3 */
   int group;
   int stride[3], dilation[3], pad_lo[3], pad_hi[3];
   struct fg_unary_attrs act;
@@ -317,8 +317,17 @@ enum fg_param {
  *   ball are one clamp, and x' is rounded toward x0 so that |x' - x0| <= eps holds in real
  *   arithmetic. Without `project` only the box holds.
  *
- * conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params -> x', gradient?, stats?: step
- *   applied to conv_grad_input's dx, without momentum.  (attributes: conv and step) */
+ * conv_grad_input_step: dy, w, x0, x, eps_map?, mask?, params, index? -> x', gradient?, stats?,
+ *   bytes?: step applied to conv_grad_input's dx, without momentum; bytes is quantize's q of x'.
+ *   With index, dy and index are what max_pool_grad takes, and what that makes of them (attributes
+ *   pool) is the convolution's dy. A ReLU between convolution and pool is no obstacle: its gradient
+ *   may as well be taken after the pool, whose values are the convolution's.
+ *   (attributes: conv, step, pool)
+ *
+ * gemm_grad_input_step: dy [N, M], w, x0 [N, ...], x, eps_map?, mask?, params -> x', gradient?,
+ *   stats?: step applied to matmul's product of dy and w, read in x0's shape. w is [M, D], with
+ *   trans_b [D, M]; D is the number of features. (attributes: matmul, without trans_a and act;
+ * step) */
 enum fg_start { FG_START_none, FG_START_uniform, FG_START_sign };
 struct fg_perturb_attrs {
   enum fg_start kind;
@@ -332,6 +341,39 @@ struct fg_step_attrs {
 struct fg_conv_step_attrs {
   struct fg_conv_attrs conv;
   struct fg_step_attrs step;
+  struct fg_pool_attrs pool; /* where there is an index */
+};
+struct fg_gemm_step_attrs {
+  struct fg_matmul_attrs matmul;
+  struct fg_step_attrs step;
+};
+
+/* mlp_fgsm: x0 [N, ...], x, weights [P], labels [N], eps_map?, mask?, params -> x', loss?,
+ *   prediction?, stats?: the whole attack of a dense network, `steps` times over
+ *     logits = the network at x; loss's dlogits; their gradient with respect to x; step,
+ *   without momentum, each step from where the last one came to. loss, prediction and stats [N, 3]
+ *   are those of the last step, taken where it started from.
+ *   The network: h_0 = x; h_l = act[l - 1](w_l h_(l-1) + b_l) for l = 1 .. layers; logits are the
+ *   last h. width[l] is h_l's length, width[0] the number of features. `weights` is one vector: for
+ *   each layer w_l [width[l], width[l-1]], row-major, then b_l [width[l]] (zeros for none). The
+ *   activations are identity, relu, leaky_relu, sigmoid, tanh, gelu or gelu_tanh, the last one
+ *   identity.
+ *   `search`: the gradient is taken once, at x. With x(t) the step from there whose eps, eps_map
+ * and alpha are multiplied by t, it finds the least t at which the prediction is what the attack is
+ *   after (another class than the label; targeted: the label): 0, where that holds at x0; none,
+ *   where it does not hold at 1; else the upper end of [0, 1] after `steps` halvings that keep the
+ *   aim reached there and not reached at the lower end. stats is [N, 4]: the fourth number is t
+ * eps, inf where there is none (a prediction of -1 or a label out of range reaches nothing). x' is
+ * x0 for t = 0, x(t), or x(1) where there is none. */
+#define FG_MLP_LAYERS 16
+struct fg_mlp_attrs {
+  int layers;
+  int width[FG_MLP_LAYERS + 1];
+  struct fg_unary_attrs act[FG_MLP_LAYERS];
+  struct fg_loss_attrs loss;
+  struct fg_step_attrs step; /* linf */
+  int steps;                 /* at least 1; of a search, at most 50 */
+  bool search;
 };
 
 /* quantize: x' (float), x0 (float), params -> q (U8), stats [N, 2] float: linf, l2 of q/255 - x0.
@@ -373,6 +415,8 @@ union fg_attrs {
   struct fg_perturb_attrs perturb;
   struct fg_step_attrs step;
   struct fg_conv_step_attrs conv_step;
+  struct fg_gemm_step_attrs gemm_step;
+  struct fg_mlp_attrs mlp;
   struct fg_keep_best_attrs keep_best;
 };
 

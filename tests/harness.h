@@ -36,9 +36,10 @@ struct fg_case_tensor {
 };
 
 enum {
-  FG_CASE_EXACT = 1,      /* equal bits after conversion: movement and integers                */
-  FG_CASE_SPARSE = 2,     /* mostly zeros by nature: excused from the non-zero check           */
-  FG_CASE_NO_GRADIENT = 4 /* at a kink, or a form that only later passes make                  */
+  FG_CASE_EXACT = 1,       /* equal bits after conversion: movement and integers                */
+  FG_CASE_SPARSE = 2,      /* mostly zeros by nature: excused from the non-zero check           */
+  FG_CASE_NO_GRADIENT = 4, /* at a kink, or a form that only later passes make                 */
+  FG_CASE_MAY_DECLINE = 8  /* a form of a fused operator that a backend may leave unfused       */
 };
 
 struct fg_case {
@@ -76,7 +77,9 @@ struct fg_case_table {
   X(gather)                                                                                        \
   X(scatter)                                                                                       \
   X(loss)                                                                                          \
-  X(attack)
+  X(attack)                                                                                        \
+  X(grad_step)                                                                                     \
+  X(mlp)
 #define X(family) extern const struct fg_case_table fg_cases_##family;
 FG_CASE_FAMILIES(X)
 #undef X

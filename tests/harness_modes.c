@@ -27,7 +27,8 @@ static enum fg_verdict execute(struct fg_run *run, const struct fg_case *c,
                                const struct fg_target *target, const struct fg_run_options *o,
                                char *why, size_t size) {
   enum fg_run_result result = fg_run_begin(run, c, target, o);
-  if (result == FG_RUN_NO_KERNEL)
+  if (result == FG_RUN_NO_KERNEL ||
+      (result == FG_RUN_DECLINED && (c->flags & FG_CASE_MAY_DECLINE) && target->backend != &fg_ref))
     return FG_SKIP;
   if (result != FG_RUN_OK)
     return say(why, size, "%s", run->why);

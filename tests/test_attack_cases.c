@@ -549,7 +549,7 @@ Test(attack_cases, models_that_cannot_be_attacked_are_refused_in_words) {
   fg_attacker_destroy(a);
   fg_onnx_close(onnx);
   s.onnx = onnx = golden_model("two_inputs");
-  expect_refused(&s, FGSM_UNSUPPORTED, "2 inputs ('");
+  expect_refused(&s, FGSM_USAGE, "2 inputs ('");
   fg_onnx_close(onnx);
   s.onnx = onnx = tiny_onnx(&plain);
   s.shape.dim[0] = 5;

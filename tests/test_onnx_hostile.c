@@ -223,7 +223,14 @@ Test(onnx_hostile, refuses_what_it_cannot_read_with_words) {
   onnx_put(&a, 6, sub);
   onnx_put(&node, 5, a);
   onnx_put(&g, 1, node);
-  expect(graph_of(g), FGSM_UNSUPPORTED, "If 'branch' (opset 13): sub-graphs");
+  expect(graph_of(g), FGSM_MODEL, "If 'branch' (opset 13): its condition is not one truth value");
+
+  g = (struct onnx_bytes){0}, a = (struct onnx_bytes){0}, sub = (struct onnx_bytes){0};
+  node = onnx_node("Loop", "again", "x", "y");
+  onnx_put(&a, 6, sub);
+  onnx_put(&node, 5, a);
+  onnx_put(&g, 1, node);
+  expect(graph_of(g), FGSM_UNSUPPORTED, "Loop 'again' (opset 13): sub-graphs");
 
   g = (struct onnx_bytes){0};
   node = onnx_node("FusedConv", "f", "x", "y");

@@ -122,6 +122,9 @@ Test(options, every_row_is_documented_and_settable) {
                {"decay", "0.9"},
                {"target", "least-likely"},
                {"mask", "mask.npy"},
+               {"input", "x"},
+               {"feed", "mask=mask.npy"},
+               {"output", "logits"},
                {"loss-parity", "torch"},
                {"keep-softmax", "true"},
                {"seed", "7"},
@@ -305,5 +308,22 @@ Test(options, what_is_no_file_of_options_is_refused) {
   write_file("eps = 0.1\0\n", 11);
   cr_expect_eq(fgsm_options_read(o, path), FGSM_USAGE);
   unlink(path);
+  fgsm_options_destroy(o);
+}
+
+Test(options, feeds_are_a_list_of_names_and_files) {
+  fgsm_options *o = NULL;
+  struct fg_feed_text text;
+  cr_assert(fgsm_options_create(&o) == FGSM_OK);
+  cr_assert(fgsm_options_set(o, "feed", "mask=a.npy,in=put=b=c.npy") == FGSM_OK);
+  const char *list = o->feed;
+  cr_assert(fg_feed_next(&list, &text) && text.n_name == 4 && text.n_path == 5);
+  cr_expect(strncmp(text.name, "mask", 4) == 0 && strncmp(text.path, "a.npy", 5) == 0);
+  cr_assert(fg_feed_next(&list, &text) && text.n_name == 2 && text.n_path == 11);
+  cr_expect(strncmp(text.path, "put=b=c.npy", 11) == 0 && !fg_feed_next(&list, &text));
+  static const char *const bad[] = {"", "x", "=a.npy", "x=", "x=a.npy,,y=b.npy", "x,y=b.npy"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    cr_expect(fgsm_options_set(o, "feed", bad[i]) == FGSM_USAGE, "'%s' was taken", bad[i]);
+  cr_expect_str_eq(o->feed, "mask=a.npy,in=put=b=c.npy");
   fgsm_options_destroy(o);
 }

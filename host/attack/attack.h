@@ -41,24 +41,49 @@ struct fg_sample_shape {
   int64_t dim[FG_MAX_RANK];
 };
 
+/* An input that is not attacked: the same values for every sample. */
+struct fg_attack_feed {
+  const char *name;
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+  const double *data;
+};
+
+struct fg_attack_arrays;
+
+/* The input that is attacked (option input, or the only one), and the output that holds the logits
+ * (option output, or the first). */
+fgsm_status fg_attack_input(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            int *which) FGSM_MUST_USE;
+fgsm_status fg_attack_output(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                             int *which) FGSM_MUST_USE;
+/* Fills in[], all but the attacked one, with constants from the feeds; FG_ABSENT where none is. */
+fgsm_status fg_attack_inputs(struct fg_graph *g, const struct fg_onnx *onnx,
+                             const struct fg_attack_arrays *arrays, int attacked, int64_t batch,
+                             fg_id *in) FGSM_MUST_USE;
+
 /* The attacked model's front: a value x (float, unit space, [batch, sample...]) -> logits [batch,
  * K]. Adds scale, mean and std, adapts the shape ([28,28] to [1,28,28], NHWC to NCHW where asked or
  * plain), builds the model, strips a final softmax unless kept. `note` (256 bytes) says what was
  * stripped or adapted, "" if nothing. */
 fgsm_status fg_attack_logits(struct fg_graph *g, const struct fg_onnx *onnx,
                              const struct fgsm_options *options,
+                             const struct fg_attack_arrays *arrays,
                              const struct fg_sample_shape *shape, int64_t batch, fg_id x,
                              fg_id *logits, char *note) FGSM_MUST_USE;
 
 /* The batch that the model works on: `batch`, or the file's where its first dimension is fixed. */
-fgsm_status fg_attack_batch(const struct fg_onnx *onnx, const struct fg_sample_shape *shape,
-                            int64_t batch, int64_t *out) FGSM_MUST_USE;
+fgsm_status fg_attack_batch(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            const struct fg_sample_shape *shape, int64_t batch,
+                            int64_t *out) FGSM_MUST_USE;
 
 /* What options name by path, loaded: one value per feature of a sample, in its order. Copied. */
 struct fg_attack_arrays {
   const float *eps_map; /* each feature's eps, in the units of x; NULL: one eps for all */
   const float *mask;    /* 0 keeps a feature as it is; NULL: none is kept               */
   int64_t n_eps_map, n_mask;
+  const struct fg_attack_feed *feeds; /* of the model's other inputs */
+  int n_feeds;
 };
 
 struct fg_attacker; /* compiled for one batch size on one device */

@@ -355,7 +355,8 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   int64_t elements;
   arrays = arrays ? arrays : &no_arrays;
   FG_TRY(decide(options, shape, arrays, a));
-  FG_TRY(fg_attack_batch(onnx, shape, batch, &a->info.batch));
+  a->arrays = arrays;
+  FG_TRY(fg_attack_batch(onnx, options, shape, batch, &a->info.batch));
   if (!fg_mul_ok(a->count, a->info.batch, &elements) || elements > INT64_MAX / 64)
     return FG_FAIL(USAGE, "a batch of %lld samples is too large", (long long)a->info.batch);
   if (a->info.batch != batch)
@@ -364,6 +365,7 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   FG_TRY(open_device(options, a));
   FG_TRY(a->device->backend->enter(a->device));
   FG_TRY(make_passes(a, onnx, options));
+  a->arrays = NULL;
   FG_TRY(make_memory(a));
   FG_TRY(make_staging(a));
   return a->has_map || a->has_mask ? upload_arrays(arrays, a) : FGSM_OK;

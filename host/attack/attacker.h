@@ -60,7 +60,8 @@ struct fg_pass {
 struct fg_attacker {
   struct fg_attacker_info info;
   struct fg_sample_shape shape;
-  int64_t count; /* elements of a sample */
+  const struct fg_attack_arrays *arrays; /* the caller's, while the passes are made */
+  int64_t count;                         /* elements of a sample */
   struct fg_device *device;
   enum fg_type real;
   struct fg_loss_attrs loss;

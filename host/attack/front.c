@@ -41,34 +41,16 @@ static int64_t product(int rank, const int64_t *dim) {
   return n;
 }
 
-/* The one input of the model that can be attacked. */
-static fgsm_status only_input(const struct fg_onnx *onnx, const struct fg_onnx_port **out) {
-  int n = fg_onnx_n_inputs(onnx);
-  if (n == 0)
-    return FG_FAIL(MODEL, "the model has no input");
-  if (n > 1)
-    return FG_FAIL(UNSUPPORTED,
-                   "the model has %d inputs ('%s', '%s'%s); only a model with one can be attacked",
-                   n, fg_onnx_input(onnx, 0)->name, fg_onnx_input(onnx, 1)->name,
-                   n > 2 ? ", ..." : "");
-  const struct fg_onnx_port *port = fg_onnx_input(onnx, 0);
-  if (!fg_type_is_real(port->type))
-    return FG_FAIL(UNSUPPORTED,
-                   "the model's input '%s' is %s; a gradient needs a model that takes floats",
-                   port->name, fg_type_name(port->type));
-  *out = port;
-  return FGSM_OK;
-}
-
 /* A model without a batch axis: its whole input is one sample. */
 static bool is_batchless(const struct fg_onnx_port *port, int64_t count) {
   return port->rank >= 1 && port->dim[0] > 1 && product(port->rank, port->dim) == count;
 }
 
-fgsm_status fg_attack_batch(const struct fg_onnx *onnx, const struct fg_sample_shape *shape,
-                            int64_t batch, int64_t *out) {
-  const struct fg_onnx_port *port = NULL;
-  FG_TRY(only_input(onnx, &port));
+fgsm_status fg_attack_batch(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            const struct fg_sample_shape *shape, int64_t batch, int64_t *out) {
+  int which;
+  FG_TRY(fg_attack_input(onnx, options, &which));
+  const struct fg_onnx_port *port = fg_onnx_input(onnx, which);
   if (batch < 1)
     return FG_FAIL(USAGE, "a batch of %lld samples", (long long)batch);
   *out = batch;
@@ -288,11 +270,11 @@ static fgsm_status adapt(struct fg_graph *g, const struct fgsm_options *options,
   return FGSM_OK;
 }
 
-/* The model's first output as logits [batch, K]. */
+/* The model's output `which` as logits [batch, K]. */
 static fgsm_status tail(struct fg_graph *g, const struct fg_onnx *onnx,
-                        const struct fgsm_options *options, int64_t batch, fg_id y, fg_id *logits,
-                        char *note) {
-  const char *name = fg_onnx_output(onnx, 0)->name;
+                        const struct fgsm_options *options, int64_t batch, int which, fg_id y,
+                        fg_id *logits, char *note) {
+  const char *name = fg_onnx_output(onnx, which)->name;
   char text[128];
   if (!fg_type_is_real(fg_value(g, y)->type))
     return FG_FAIL(UNSUPPORTED, "the model's output '%s' is %s; logits are floats", name,
@@ -303,7 +285,7 @@ static fgsm_status tail(struct fg_graph *g, const struct fg_onnx *onnx,
   if (softmax)
     fg_note_add(note, FG_NOTE_SIZE,
                 "the model ends in a softmax; its logits are attacked (--keep-softmax to differ)");
-  if (fg_onnx_n_outputs(onnx) > 1)
+  if (fg_onnx_n_outputs(onnx) > 1 && !options->output)
     fg_note_add(note, FG_NOTE_SIZE, "of %d outputs, the first, '%s', is attacked",
                 fg_onnx_n_outputs(onnx), name);
   const struct fg_value *v = fg_value(g, y);
@@ -335,19 +317,21 @@ static fgsm_status tail(struct fg_graph *g, const struct fg_onnx *onnx,
 
 fgsm_status fg_attack_logits(struct fg_graph *g, const struct fg_onnx *onnx,
                              const struct fgsm_options *options,
+                             const struct fg_attack_arrays *arrays,
                              const struct fg_sample_shape *shape, int64_t batch, fg_id x,
                              fg_id *logits, char *note) {
-  const struct fg_onnx_port *port = NULL;
   struct fit fit;
-  fg_id y[64];
+  int attacked, output;
+  fg_id y;
   *note = 0;
-  FG_TRY(only_input(onnx, &port));
-  int n_outputs = fg_onnx_n_outputs(onnx);
-  if (n_outputs < 1 || n_outputs > (int)(sizeof y / sizeof *y))
-    return FG_FAIL(UNSUPPORTED, "the model has %d outputs, not 1 to %d", n_outputs,
-                   (int)(sizeof y / sizeof *y));
-  FG_TRY(decide(port, options, shape, batch, &fit));
-  FG_TRY(adapt(g, options, &fit, x, &x, note));
-  FG_TRY(fg_onnx_build(onnx, g, batch, false, &x, NULL, y, NULL));
-  return tail(g, onnx, options, batch, y[0], logits, note);
+  FG_TRY(fg_attack_input(onnx, options, &attacked));
+  FG_TRY(fg_attack_output(onnx, options, &output));
+  fg_id *in = fg_arena_alloc(&g->arena, (size_t)fg_onnx_n_inputs(onnx) * sizeof *in);
+  if (!in)
+    return FGSM_MEMORY;
+  FG_TRY(decide(fg_onnx_input(onnx, attacked), options, shape, batch, &fit));
+  FG_TRY(adapt(g, options, &fit, x, &in[attacked], note));
+  FG_TRY(fg_attack_inputs(g, onnx, arrays, attacked, batch, in));
+  FG_TRY(fg_onnx_build_output(onnx, g, batch, in, output, &y));
+  return tail(g, onnx, options, batch, output, y, logits, note);
 }

@@ -75,6 +75,19 @@ static const struct row table[] = {
       "attack"},
      fg_set_path,
      FIELD(mask)},
+    {{"input", "NAME", "the only one", NULL, "The model's input to attack, where it has several.",
+      "attack", "attack"},
+     fg_set_path,
+     FIELD(input)},
+    {{"feed", "LIST", NULL, NULL,
+      "The model's other inputs, the same for every sample: NAME=FILE.npy,NAME=FILE.npy,...",
+      "attack", "attack"},
+     fg_set_feed,
+     FIELD(feed)},
+    {{"output", "NAME", "the first", NULL, "The model's output that holds the logits.", "attack",
+      "attack"},
+     fg_set_path,
+     FIELD(output)},
     {{"loss-parity", "NAME", "none", "torch",
       "torch: the cross-entropy gradient as PyTorch computes it, zeros of saturated samples "
       "included.",
@@ -275,6 +288,9 @@ void fgsm_options_destroy(fgsm_options *options) {
   free(options->eps_map);
   free(options->mask);
   free(options->target);
+  free(options->input);
+  free(options->output);
+  free(options->feed);
   free(options->labels);
   free(options->out);
   free(options);

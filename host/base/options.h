@@ -14,6 +14,7 @@ struct fg_ratio {
 };
 
 #define FG_MAX_EPS 64
+#define FG_MAX_FEEDS 16
 #define FG_MAX_CHANNELS 16
 #define FG_MAX_OPTIONS 64 /* rows of the table */
 
@@ -31,6 +32,8 @@ struct fgsm_options {
   int steps;             /* 0: the attack's own */
   int restarts;          /* 0: the attack's own */
   double decay;          /* < 0: the attack's own */
+  char *input, *output;  /* of the model, by name; NULL: the only one, the first */
+  char *feed;            /* NAME=FILE,...: checked; NULL: none */
   char *target;          /* NULL: untargeted; a class, "least-likely", or a file of labels */
   char loss_parity[8];   /* "" or "torch" */
   bool keep_softmax;
@@ -57,6 +60,13 @@ struct fgsm_options {
   /* the command's own, read by it through fgsm_options */
   bool json, quiet;
 };
+
+/* One entry of `feed`, at *list, which moves on; false at the end. The texts are not terminated. */
+struct fg_feed_text {
+  const char *name, *path;
+  int n_name, n_path;
+};
+bool fg_feed_next(const char **list, struct fg_feed_text *out);
 
 /* "8/255", "0.1", "2" -> ratio; FGSM_USAGE otherwise. Negative values and den 0 are refused. */
 fgsm_status fg_ratio_parse(const char *text, struct fg_ratio *out) FGSM_MUST_USE;

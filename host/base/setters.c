@@ -221,3 +221,27 @@ fgsm_status fg_set_device(struct fgsm_options *o, size_t field, size_t size, con
     return FG_FAIL(USAGE, "'%.40s' is none of auto, cpu, ref, cuda, cuda:0 ...", value);
   return fg_set_word(o, field, size, value);
 }
+
+bool fg_feed_next(const char **list, struct fg_feed_text *out) {
+  const char *at = *list;
+  if (!at || !*at)
+    return false;
+  size_t n = strcspn(at, ","), name = strcspn(at, "=,");
+  *out = (struct fg_feed_text){at, at + name + (at[name] == '='), (int)name, 0};
+  out->n_path = (int)(at + n - out->path);
+  *list = at + n + (at[n] != 0);
+  return true;
+}
+
+fgsm_status fg_set_feed(struct fgsm_options *o, size_t field, size_t size, const char *value) {
+  const char *list = value;
+  struct fg_feed_text item;
+  int count = 0;
+  while (fg_feed_next(&list, &item)) {
+    if (item.n_name == 0 || item.n_path == 0)
+      return FG_FAIL(USAGE, "'%.60s' is not a list like mask=mask.npy,ids=ids.npy", value);
+    if (++count > FG_MAX_FEEDS)
+      return FG_FAIL(USAGE, "it has more than %d inputs", FG_MAX_FEEDS);
+  }
+  return fg_set_path(o, field, size, value);
+}

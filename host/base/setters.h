@@ -23,5 +23,6 @@ fg_set_fn fg_set_std;
 fg_set_fn fg_set_clip;
 fg_set_fn fg_set_eps;
 fg_set_fn fg_set_device;
+fg_set_fn fg_set_feed;
 
 #endif

@@ -29,8 +29,9 @@ static fgsm_status vector(struct fg_graph *g, int64_t n, const double *data, fg_
 }
 
 /* Replaces the node's result by affine(x). Scale or shift may be NULL. */
-static fgsm_status put_affine(struct fg_graph *g, int64_t at, fg_id x, int axis, int64_t n,
+static fgsm_status put_affine(struct fg_rewrite *rw, int64_t at, fg_id x, int axis, int64_t n,
                               const double *scale, const double *shift) {
+  struct fg_graph *g = rw->g;
   fg_id in[3] = {x, FG_ABSENT, FG_ABSENT}, out[FG_MAX_OUT];
   union fg_attrs a = {.affine = {.axis = axis}};
   char *name = fg_arena_text(&g->arena, g->nodes[at].name);
@@ -45,7 +46,7 @@ static fgsm_status put_affine(struct fg_graph *g, int64_t at, fg_id x, int axis,
     out[0] = x;
   else
     FG_TRY(fg_graph_add(g, FG_OP_affine, name, &a, 3, in, out));
-  fg_rewrite_result(g, at, old, out[0]);
+  fg_rewrite_result(rw, at, old, out[0]);
   return FGSM_OK;
 }
 
@@ -67,7 +68,8 @@ static double *doubles(struct fg_graph *g, int64_t n) {
   return fg_arena_alloc(&g->arena, (size_t)(n ? n : 1) * sizeof(double));
 }
 
-static fgsm_status fold_batch_norm(struct fg_graph *g, int64_t at, bool *changed) {
+static fgsm_status fold_batch_norm(struct fg_rewrite *rw, int64_t at) {
+  struct fg_graph *g = rw->g;
   struct fg_node node = g->nodes[at];
   for (int i = 1; i < 5; i++)
     if (!fg_value_is_constant(g, node.in[i]))
@@ -81,8 +83,7 @@ static fgsm_status fold_batch_norm(struct fg_graph *g, int64_t at, bool *changed
     scale[i] = fg_constant_real(g, node.in[1], i) / sqrt(variance + node.attrs.batch_norm.epsilon);
     shift[i] = fg_constant_real(g, node.in[2], i) - fg_constant_real(g, node.in[3], i) * scale[i];
   }
-  *changed = true;
-  return put_affine(g, at, node.in[0], 1, n, scale, shift);
+  return put_affine(rw, at, node.in[0], 1, n, scale, shift);
 }
 
 /* The one axis of x along which the constant c varies (axis 1 for a scalar), or -1. */
@@ -102,7 +103,8 @@ static int channel_axis(const struct fg_graph *g, fg_id x, fg_id c) {
   return axis == 0 ? -1 : axis < 0 ? 1 : axis;
 }
 
-static fgsm_status fold_binary(struct fg_graph *g, int64_t at, bool *changed) {
+static fgsm_status fold_binary(struct fg_rewrite *rw, int64_t at) {
+  struct fg_graph *g = rw->g;
   struct fg_node node = g->nodes[at];
   enum fg_binary_kind kind = node.attrs.binary.kind;
   bool first = fg_value_is_constant(g, node.in[0]);
@@ -130,20 +132,12 @@ static fgsm_status fold_binary(struct fg_graph *g, int64_t at, bool *changed) {
       return FGSM_OK;
   }
   trim(n, &scale, &shift);
-  *changed = true;
-  return put_affine(g, at, x, axis, n, scale, shift);
+  return put_affine(rw, at, x, axis, n, scale, shift);
 }
 
-/* Whether the value's producer is a live node of that kind whose result only `at` uses. */
-static struct fg_node *only_feeds(struct fg_graph *g, fg_id value, enum fg_op op) {
-  fg_id producer = fg_value(g, value)->producer;
-  if (producer == FG_ABSENT || g->nodes[producer].op != op || fg_rewrite_uses(g, value) != 1)
-    return NULL;
-  return &g->nodes[producer];
-}
-
-static fgsm_status fold_affine_affine(struct fg_graph *g, int64_t at, bool *changed) {
-  struct fg_node node = g->nodes[at], *first = only_feeds(g, node.in[0], FG_OP_affine);
+static fgsm_status fold_affine_affine(struct fg_rewrite *rw, int64_t at) {
+  struct fg_graph *g = rw->g;
+  struct fg_node node = g->nodes[at], *first = fg_rewrite_only_feeds(rw, node.in[0], FG_OP_affine);
   if (!first || first->attrs.affine.axis != node.attrs.affine.axis ||
       first->attrs.affine.act.kind != FG_UNARY_identity)
     return FGSM_OK;
@@ -158,13 +152,13 @@ static fgsm_status fold_affine_affine(struct fg_graph *g, int64_t at, bool *chan
     shift[i] = vector_at(g, inner.in[2], i, 0) * s + vector_at(g, node.in[2], i, 0);
   }
   trim(n, &scale, &shift);
-  *changed = true;
-  return put_affine(g, at, inner.in[0], node.attrs.affine.axis, n, scale, shift);
+  return put_affine(rw, at, inner.in[0], node.attrs.affine.axis, n, scale, shift);
 }
 
 /* affine -> reshape to [N, F]  becomes  reshape -> affine with one entry a feature. */
-static fgsm_status fold_flatten(struct fg_graph *g, int64_t at, bool *changed) {
-  struct fg_node node = g->nodes[at], *first = only_feeds(g, node.in[0], FG_OP_affine);
+static fgsm_status fold_flatten(struct fg_rewrite *rw, int64_t at) {
+  struct fg_graph *g = rw->g;
+  struct fg_node node = g->nodes[at], *first = fg_rewrite_only_feeds(rw, node.in[0], FG_OP_affine);
   const struct fg_value *from = fg_value(g, node.in[0]), *to = fg_value(g, node.out[0]);
   if (!first || first->attrs.affine.act.kind != FG_UNARY_identity || to->rank != 2 ||
       from->rank < 2 || from->dim[0] != to->dim[0])
@@ -185,8 +179,7 @@ static fgsm_status fold_flatten(struct fg_graph *g, int64_t at, bool *changed) {
   int64_t dim[2] = {to->dim[0], to->dim[1]};
   fg_id flat;
   FG_TRY(fg_reshape(g, inner.in[0], 2, dim, &flat));
-  *changed = true;
-  return put_affine(g, at, flat, 1, n, scale, shift);
+  return put_affine(rw, at, flat, 1, n, scale, shift);
 }
 
 /* Scales a convolution's or product's constant weights and bias. Weights are seen as
@@ -226,8 +219,9 @@ static bool find_weights(const struct fg_graph *g, const struct fg_node *node,
 
 /* Puts a conv or matmul like `node`, with those weights (and bias unless NULL) on `x`, in place of
  * node `at`. */
-static fgsm_status put_product(struct fg_graph *g, int64_t at, const struct fg_node *node, fg_id x,
-                               const double *w, const double *bias, int64_t n_out) {
+static fgsm_status put_product(struct fg_rewrite *rw, int64_t at, const struct fg_node *node,
+                               fg_id x, const double *w, const double *bias, int64_t n_out) {
+  struct fg_graph *g = rw->g;
   struct fg_value shape = *fg_value(g, node->in[1]);
   fg_id in[3] = {x, FG_ABSENT, FG_ABSENT}, out[FG_MAX_OUT];
   FG_TRY(fg_graph_constant(g, shape.name, FG_F64, shape.rank, shape.dim, w, &in[1]));
@@ -236,17 +230,18 @@ static fgsm_status put_product(struct fg_graph *g, int64_t at, const struct fg_n
   fg_id old = g->nodes[at].out[0];
   union fg_attrs attrs = node->attrs;
   FG_TRY(fg_graph_add(g, node->op, node->name, &attrs, 3, in, out));
-  fg_rewrite_result(g, at, old, out[0]);
+  fg_rewrite_result(rw, at, old, out[0]);
   return FGSM_OK;
 }
 
 /* conv or matmul, then affine on its output channels. */
-static fgsm_status fold_after(struct fg_graph *g, int64_t at, bool *changed) {
-  struct fg_node node = g->nodes[at], *first = only_feeds(g, node.in[0], FG_OP_conv);
+static fgsm_status fold_after(struct fg_rewrite *rw, int64_t at) {
+  struct fg_graph *g = rw->g;
+  struct fg_node node = g->nodes[at], *first = fg_rewrite_only_feeds(rw, node.in[0], FG_OP_conv);
   struct weights w;
   int axis = 1;
   if (!first) {
-    first = only_feeds(g, node.in[0], FG_OP_matmul);
+    first = fg_rewrite_only_feeds(rw, node.in[0], FG_OP_matmul);
     axis = fg_value(g, node.in[0])->rank - 1;
   }
   if (!first || node.attrs.affine.axis != axis || !find_weights(g, first, &w))
@@ -265,13 +260,13 @@ static fgsm_status fold_after(struct fg_graph *g, int64_t at, bool *changed) {
       }
     bias[o] = vector_at(g, w.bias, o, 0) * s + vector_at(g, node.in[2], o, 0);
   }
-  *changed = true;
-  return put_product(g, at, &inner, inner.in[0], data, bias, w.n_out);
+  return put_product(rw, at, &inner, inner.in[0], data, bias, w.n_out);
 }
 
 /* affine on input channels, then conv or matmul. */
-static fgsm_status fold_before(struct fg_graph *g, int64_t at, bool *changed) {
-  struct fg_node node = g->nodes[at], *first = only_feeds(g, node.in[0], FG_OP_affine);
+static fgsm_status fold_before(struct fg_rewrite *rw, int64_t at) {
+  struct fg_graph *g = rw->g;
+  struct fg_node node = g->nodes[at], *first = fg_rewrite_only_feeds(rw, node.in[0], FG_OP_affine);
   struct weights w;
   bool is_conv = node.op == FG_OP_conv, padded = false, shifted = false, scaled = false;
   int axis = is_conv ? 1 : fg_value(g, node.in[0])->rank - 1;
@@ -312,7 +307,6 @@ static fgsm_status fold_before(struct fg_graph *g, int64_t at, bool *changed) {
     }
   }
   fg_id x = inner.in[0];
-  *changed = true;
   if (keep_shift) {
     fg_id in[3] = {x, FG_ABSENT, FG_ABSENT}, out[FG_MAX_OUT];
     union fg_attrs a = {.affine = {.axis = axis}};
@@ -321,42 +315,40 @@ static fgsm_status fold_before(struct fg_graph *g, int64_t at, bool *changed) {
     x = out[0];
   }
   bool has_bias = w.bias != FG_ABSENT || (shifted && !keep_shift);
-  return put_product(g, at, &node, x, data, has_bias ? bias : NULL, w.n_out);
+  return put_product(rw, at, &node, x, data, has_bias ? bias : NULL, w.n_out);
+}
+
+/* The rules for node `at`, until one applies. */
+static fgsm_status fold_node(struct fg_rewrite *rw, int64_t at) {
+  switch (rw->g->nodes[at].op) {
+  case FG_OP_batch_norm:
+    return fold_batch_norm(rw, at);
+  case FG_OP_binary:
+    return fold_binary(rw, at);
+  case FG_OP_reshape:
+    return fold_flatten(rw, at);
+  case FG_OP_affine:
+    if (rw->g->nodes[at].attrs.affine.act.kind != FG_UNARY_identity)
+      return FGSM_OK;
+    FG_TRY(fold_affine_affine(rw, at));
+    return fg_rewrite_fresh(rw, at) ? fold_after(rw, at) : FGSM_OK;
+  case FG_OP_conv:
+  case FG_OP_matmul:
+    return fold_before(rw, at);
+  default:
+    return FGSM_OK;
+  }
 }
 
 fgsm_status fg_fold(struct fg_graph *g) {
-  FG_TRY(fg_graph_compact(g));
   for (bool changed = true; changed;) {
-    changed = false;
-    for (int64_t i = 0; i < g->n_nodes; i++) {
-      bool here = false;
-      switch (g->nodes[i].op) {
-      case FG_OP_batch_norm:
-        FG_TRY(fold_batch_norm(g, i, &here));
-        break;
-      case FG_OP_binary:
-        FG_TRY(fold_binary(g, i, &here));
-        break;
-      case FG_OP_reshape:
-        FG_TRY(fold_flatten(g, i, &here));
-        break;
-      case FG_OP_affine:
-        if (g->nodes[i].attrs.affine.act.kind != FG_UNARY_identity)
-          break;
-        FG_TRY(fold_affine_affine(g, i, &here));
-        if (!here)
-          FG_TRY(fold_after(g, i, &here));
-        break;
-      case FG_OP_conv:
-      case FG_OP_matmul:
-        FG_TRY(fold_before(g, i, &here));
-        break;
-      default:
-        break;
-      }
-      changed |= here;
-    }
-    FG_TRY(fg_graph_compact(g));
+    struct fg_rewrite rw;
+    fgsm_status status = fg_rewrite_begin(g, &rw);
+    for (int64_t i = 0; i < rw.n_nodes && status == FGSM_OK; i++)
+      if (fg_rewrite_fresh(&rw, i))
+        status = fold_node(&rw, i);
+    changed = rw.changed;
+    FG_TRY(fg_rewrite_end(&rw, status));
   }
   return FGSM_OK;
 }

@@ -32,10 +32,11 @@ static bool accepts(const struct fg_graph *g, const struct fg_node *node,
 
 /* `fused` replaces node `at` and its only user: it stands where the user stood, after everything
  * that either needed, so that the nodes stay in order. */
-static void take(struct fg_graph *g, int64_t at, const struct fg_node *fused,
+static void take(struct fg_rewrite *rw, int64_t at, const struct fg_node *fused,
                  struct fg_node *user) {
   fg_id result = user->out[0];
-  fg_node_kill(g, &g->nodes[at]);
+  fg_rewrite_touch(rw, user);
+  fg_rewrite_kill(rw, &rw->g->nodes[at]);
   *user = *fused;
   user->out[0] = result;
 }
@@ -46,8 +47,9 @@ static bool same_shape(const struct fg_graph *g, fg_id a, fg_id b) {
 }
 
 /* conv or matmul whose only user adds something of the same shape. */
-static bool fuse_residual(struct fg_graph *g, int64_t at, struct fg_device *device) {
-  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(g, fused.out[0]);
+static bool fuse_residual(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
+  struct fg_graph *g = rw->g;
+  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(rw, fused.out[0]);
   struct fg_unary_attrs *act =
       fused.op == FG_OP_conv ? &fused.attrs.conv.act : &fused.attrs.matmul.act;
   if (!user || user->op != FG_OP_binary || user->attrs.binary.kind != FG_BINARY_add ||
@@ -62,13 +64,14 @@ static bool fuse_residual(struct fg_graph *g, int64_t at, struct fg_device *devi
   fused.n_in = 4;
   if (!accepts(g, &fused, device))
     return false;
-  take(g, at, &fused, user);
+  take(rw, at, &fused, user);
   return true;
 }
 
 /* conv, matmul or affine whose only user is an activation. */
-static bool fuse_act(struct fg_graph *g, int64_t at, struct fg_device *device) {
-  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(g, fused.out[0]);
+static bool fuse_act(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
+  struct fg_graph *g = rw->g;
+  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(rw, fused.out[0]);
   struct fg_unary_attrs *act = fused.op == FG_OP_conv     ? &fused.attrs.conv.act
                                : fused.op == FG_OP_matmul ? &fused.attrs.matmul.act
                                                           : &fused.attrs.affine.act;
@@ -77,13 +80,14 @@ static bool fuse_act(struct fg_graph *g, int64_t at, struct fg_device *device) {
   *act = user->attrs.unary;
   if (!accepts(g, &fused, device))
     return false;
-  take(g, at, &fused, user);
+  take(rw, at, &fused, user);
   return true;
 }
 
 /* matmul whose only user multiplies everything by one number (attention's 1 / sqrt(d)). */
-static bool fuse_alpha(struct fg_graph *g, int64_t at, struct fg_device *device) {
-  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(g, fused.out[0]);
+static bool fuse_alpha(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
+  struct fg_graph *g = rw->g;
+  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(rw, fused.out[0]);
   if (!user || user->op != FG_OP_affine || user->in[2] != FG_ABSENT ||
       user->attrs.affine.act.kind != FG_UNARY_identity ||
       fused.attrs.matmul.act.kind != FG_UNARY_identity || !fg_value_is_constant(g, user->in[1]))
@@ -98,35 +102,36 @@ static bool fuse_alpha(struct fg_graph *g, int64_t at, struct fg_device *device)
   fused.attrs.matmul.alpha *= factor;
   if (!accepts(g, &fused, device))
     return false;
-  take(g, at, &fused, user);
+  take(rw, at, &fused, user);
   return true;
 }
 
 /* unary_grad whose dy is a sum that nothing else uses. */
-static bool fuse_two_gradients(struct fg_graph *g, int64_t at, struct fg_device *device) {
+static bool fuse_two_gradients(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
+  struct fg_graph *g = rw->g;
   struct fg_node fused = g->nodes[at];
   if (fused.n_in > 3 && fused.in[3] != FG_ABSENT)
     return false;
-  fg_id sum = fused.in[2], producer = fg_value(g, sum)->producer;
-  if (producer == FG_ABSENT || fg_rewrite_uses(g, sum) != 1)
-    return false;
-  struct fg_node *add = &g->nodes[producer];
-  if (add->op != FG_OP_binary || add->attrs.binary.kind != FG_BINARY_add ||
-      !same_shape(g, add->in[0], sum) || !same_shape(g, add->in[1], sum))
+  fg_id sum = fused.in[2];
+  struct fg_node *add = fg_rewrite_only_feeds(rw, sum, FG_OP_binary);
+  if (!add || add->attrs.binary.kind != FG_BINARY_add || !same_shape(g, add->in[0], sum) ||
+      !same_shape(g, add->in[1], sum))
     return false;
   fused.in[2] = add->in[0];
   fused.in[3] = add->in[1];
   fused.n_in = 4;
   if (!accepts(g, &fused, device))
     return false;
-  fg_node_kill(g, add);
+  fg_rewrite_kill(rw, add);
+  fg_rewrite_touch(rw, &fused);
   g->nodes[at] = fused;
   return true;
 }
 
 /* conv_grad_input whose only user is a step without momentum. */
-static bool fuse_step(struct fg_graph *g, int64_t at, struct fg_device *device) {
-  struct fg_node conv = g->nodes[at], *step = fg_rewrite_only_user(g, conv.out[0]);
+static bool fuse_step(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
+  struct fg_graph *g = rw->g;
+  struct fg_node conv = g->nodes[at], *step = fg_rewrite_only_user(rw, conv.out[0]);
   if (!step || step->op != FG_OP_step || step->in[2] != conv.out[0] || step->in[3] != FG_ABSENT)
     return false;
   struct fg_node fused = *step;
@@ -136,42 +141,45 @@ static bool fuse_step(struct fg_graph *g, int64_t at, struct fg_device *device) 
          (fg_id[]){conv.in[0], conv.in[1], step->in[0], step->in[1], step->in[4], step->in[5],
                    step->in[6]},
          7 * sizeof(fg_id));
-  fused.attrs.conv_step = (struct fg_conv_step_attrs){conv.attrs.conv, step->attrs.step};
+  fused.attrs.conv_step =
+      (struct fg_conv_step_attrs){.conv = conv.attrs.conv, .step = step->attrs.step};
   fused.out[1] = FG_ABSENT;
   if (!accepts(g, &fused, device))
     return false;
-  fg_node_kill(g, &g->nodes[at]);
+  fg_rewrite_kill(rw, &g->nodes[at]);
+  fg_rewrite_touch(rw, step);
   *step = fused;
   return true;
 }
 
+/* The rules for node `at`, until one applies. */
+static bool fuse_node(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
+  switch (rw->g->nodes[at].op) {
+  case FG_OP_matmul:
+    return fuse_alpha(rw, at, device) || fuse_residual(rw, at, device) || fuse_act(rw, at, device);
+  case FG_OP_conv:
+    return fuse_residual(rw, at, device) || fuse_act(rw, at, device);
+  case FG_OP_affine:
+    return fuse_act(rw, at, device);
+  case FG_OP_unary_grad:
+    return fuse_two_gradients(rw, at, device);
+  case FG_OP_conv_grad_input:
+    return fuse_step(rw, at, device);
+  default:
+    return false;
+  }
+}
+
 fgsm_status fg_fuse(struct fg_graph *g, struct fg_device *device) {
-  FG_TRY(fg_graph_compact(g));
   FG_TRY(device->backend->enter(device));
   for (bool changed = true; changed;) {
+    struct fg_rewrite rw;
+    fgsm_status status = fg_rewrite_begin(g, &rw);
     changed = false;
-    for (int64_t i = 0; i < g->n_nodes; i++)
-      switch (g->nodes[i].op) {
-      case FG_OP_matmul:
-        changed |=
-            fuse_alpha(g, i, device) || fuse_residual(g, i, device) || fuse_act(g, i, device);
-        break;
-      case FG_OP_conv:
-        changed |= fuse_residual(g, i, device) || fuse_act(g, i, device);
-        break;
-      case FG_OP_affine:
-        changed |= fuse_act(g, i, device);
-        break;
-      case FG_OP_unary_grad:
-        changed |= fuse_two_gradients(g, i, device);
-        break;
-      case FG_OP_conv_grad_input:
-        changed |= fuse_step(g, i, device);
-        break;
-      default:
-        break;
-      }
-    FG_TRY(fg_graph_compact(g));
+    for (int64_t i = 0; i < rw.n_nodes && status == FGSM_OK; i++)
+      if (fg_rewrite_fresh(&rw, i))
+        changed |= fuse_node(&rw, i, device);
+    FG_TRY(fg_rewrite_end(&rw, status));
   }
   return FGSM_OK;
 }

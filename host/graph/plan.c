@@ -83,6 +83,8 @@ static bool optional(const struct fg_node *node, int k) {
   case FG_OP_loss:
   case FG_OP_step:
   case FG_OP_conv_grad_input_step:
+  case FG_OP_gemm_grad_input_step:
+  case FG_OP_mlp_fgsm:
     return k > 0;
   default:
     return false;
@@ -109,11 +111,19 @@ static fgsm_status drop_unused(struct fg_graph *g) {
 
 /* ---- who shares whose bytes */
 
+/* The value whose storage `id` shares. While storages are joined, roots form chains, which every
+ * search halves. */
+static fg_id root_of(const struct fg_plan *p, fg_id id) {
+  while (p->root[id] != id)
+    id = p->root[id] = p->root[p->root[id]];
+  return id;
+}
+
 /* Whether `id`, read by call `at`, is a temporary whose storage nobody reads later. */
 static bool dies_here(const struct fg_plan *p, fg_id id, int64_t at) {
-  const struct storage *s = &p->storages[p->root[id]];
-  return fg_value(p->g, p->root[id])->role == FG_ROLE_TEMP && s->dies == at &&
-         !is_output(p->g, p->root[id]);
+  fg_id root = root_of(p, id);
+  return fg_value(p->g, root)->role == FG_ROLE_TEMP && p->storages[root].dies == at &&
+         !is_output(p->g, root);
 }
 
 /* The input that node `at` may overwrite with out[0], or -1. */
@@ -122,7 +132,8 @@ static int overwrites(const struct fg_plan *p, const struct fg_node *node, int64
   if (slot < 0 || node->in[slot] == FG_ABSENT || !dies_here(p, node->in[slot], at))
     return -1;
   for (int k = 0; k < node->n_in; k++)
-    if (k != slot && node->in[k] != FG_ABSENT && p->root[node->in[k]] == p->root[node->in[slot]])
+    if (k != slot && node->in[k] != FG_ABSENT &&
+        root_of(p, node->in[k]) == root_of(p, node->in[slot]))
       return -1;
   const struct fg_value *x = fg_value(p->g, node->in[slot]), *y = fg_value(p->g, node->out[0]);
   return x->type == y->type && x->layout == y->layout &&
@@ -165,18 +176,18 @@ static void join_in_place(struct fg_plan *p) {
   struct fg_graph *g = p->g;
   for (int64_t i = 0; i < g->n_nodes; i++) {
     const struct fg_node *node = &g->nodes[i];
-    if (node->n_out == 0 || node->out[0] == FG_ABSENT || p->root[node->out[0]] != node->out[0])
+    if (node->n_out == 0 || node->out[0] == FG_ABSENT || root_of(p, node->out[0]) != node->out[0])
       continue;
     int slot = overwrites(p, node, i);
     if (slot < 0)
       continue;
     /* The output's id stays the root, because an output of the graph is bound by its own id. */
-    fg_id from = p->root[node->in[slot]], to = node->out[0];
+    fg_id from = root_of(p, node->in[slot]), to = node->out[0];
     p->storages[to].born = p->storages[from].born;
-    for (fg_id v = 0; v < g->n_values; v++)
-      if (p->root[v] == from)
-        p->root[v] = to;
+    p->root[from] = to;
   }
+  for (fg_id v = 0; v < g->n_values; v++)
+    p->root[v] = root_of(p, v);
 }
 
 /* ---- offsets: largest first, each at the lowest place free during its life */
@@ -188,35 +199,35 @@ static int by_size(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-static int by_offset(const void *a, const void *b) {
-  const struct storage *x = *(struct storage *const *)a, *y = *(struct storage *const *)b;
-  return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-static size_t lowest_place(struct storage **others, int64_t n, const struct storage *s,
-                           struct storage **busy) {
-  int64_t n_busy = 0;
-  for (int64_t i = 0; i < n; i++)
-    if (others[i]->born <= s->dies && s->born <= others[i]->dies)
-      busy[n_busy++] = others[i];
-  qsort(busy, (size_t)n_busy, sizeof *busy, by_offset);
+/* `placed` holds n storages in order of their offsets. */
+static size_t lowest_place(struct storage *const *placed, int64_t n, const struct storage *s) {
   size_t at = 0;
-  for (int64_t i = 0; i < n_busy; i++) {
-    if (busy[i]->offset >= at + s->bytes)
+  for (int64_t i = 0; i < n; i++) {
+    const struct storage *other = placed[i];
+    if (other->born > s->dies || s->born > other->dies)
+      continue;
+    if (other->offset >= at + s->bytes)
       break;
-    if (busy[i]->offset + busy[i]->bytes > at)
-      at = busy[i]->offset + busy[i]->bytes;
+    if (other->offset + other->bytes > at)
+      at = other->offset + other->bytes;
   }
   return at;
+}
+
+static void insert(struct storage **placed, int64_t n, struct storage *s) {
+  int64_t i = n;
+  for (; i > 0 && placed[i - 1]->offset > s->offset; i--)
+    placed[i] = placed[i - 1];
+  placed[i] = s;
 }
 
 static fgsm_status assign_offsets(struct fg_plan *p) {
   struct fg_graph *g = p->g;
   struct storage **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
-  struct storage **busy = malloc((size_t)(g->n_values + 1) * sizeof *busy);
+  struct storage **placed = malloc((size_t)(g->n_values + 1) * sizeof *placed);
   fgsm_status status = FGSM_OK;
   int64_t n = 0;
-  if (!todo || !busy) {
+  if (!todo || !placed) {
     status = FG_FAIL(MEMORY, "no memory for a graph pass");
     goto done;
   }
@@ -227,15 +238,14 @@ static fgsm_status assign_offsets(struct fg_plan *p) {
       todo[n++] = &p->storages[i];
     }
   qsort(todo, (size_t)n, sizeof *todo, by_size);
-  size_t top = 0;
   for (int64_t i = 0; i < n; i++) {
-    todo[i]->offset = lowest_place(todo, i, todo[i], busy);
-    if (todo[i]->offset + todo[i]->bytes > top)
-      top = todo[i]->offset + todo[i]->bytes;
+    todo[i]->offset = lowest_place(placed, i, todo[i]);
+    insert(placed, i, todo[i]);
+    if (todo[i]->offset + todo[i]->bytes > p->scratch_offset)
+      p->scratch_offset = todo[i]->offset + todo[i]->bytes;
   }
-  p->scratch_offset = top;
 done:
-  free(busy);
+  free(placed);
   free(todo);
   return status;
 }

@@ -9,7 +9,13 @@
 
 #include "build.h"
 
-enum { OLDEST_OPSET = 7, NEWEST_OPSET = 26, MOST_PROBLEMS = 1000, MOST_NODES = 1 << 15 };
+enum {
+  OLDEST_OPSET = 7,
+  NEWEST_OPSET = 26,
+  MOST_PROBLEMS = 1000,
+  MOST_NODES = 1 << 15,
+  MOST_DEPTH = 16
+};
 
 static bool default_domain(const char *domain) {
   return !*domain || strcmp(domain, "ai.onnx") == 0;
@@ -17,12 +23,17 @@ static bool default_domain(const char *domain) {
 
 static int64_t opset_of(const struct fg_build *b, const char *domain) {
   const Onnx__ModelProto *model = b->onnx->model;
-  if (default_domain(domain))
+  if (default_domain(domain) && !b->function)
     return b->onnx->opset;
-  for (size_t i = 0; i < model->n_opset_import; i++)
-    if (strcmp(fg_onnx_text(model->opset_import[i]->domain), domain) == 0)
-      return model->opset_import[i]->version;
-  return 0;
+  size_t n = b->function ? b->function->n_opset_import : model->n_opset_import;
+  Onnx__OperatorSetIdProto *const *sets =
+      b->function ? b->function->opset_import : model->opset_import;
+  for (size_t i = 0; i < n; i++) {
+    const char *other = fg_onnx_text(sets[i]->domain);
+    if (strcmp(other, domain) == 0 || (default_domain(other) && default_domain(domain)))
+      return sets[i]->version;
+  }
+  return default_domain(domain) ? b->onnx->opset : 0;
 }
 
 /* Takes the failure that was just recorded: lists it and goes on, or passes it on where nobody
@@ -117,6 +128,8 @@ static fgsm_status make_inputs(struct fg_build *b, int64_t batch, const fg_id *i
     const struct fg_onnx_port *port = &b->onnx->inputs[i];
     struct fg_entry *entry = fg_build_find(b, port->name);
     fgsm_status status = FGSM_OK;
+    if (in && in[i] == FG_ABSENT)
+      continue; /* an error if it is needed after all */
     if (in) {
       entry->id = in[i];
       FG_TRY(check_given(b, port, in[i]));
@@ -158,23 +171,29 @@ static fgsm_status make_initializer(struct fg_build *b, const Onnx__NodeProto *n
   return fg_graph_constant(b->g, entry->name, t.type, t.rank, t.dim, t.data, &entry->id);
 }
 
-/* A result that the operator's importer left out: masks, positions, statistics. */
-static fgsm_status not_computed(const struct fg_build *b, const struct fg_entry *entry) {
+/* A value that is not there: a result that the operator's importer left out (masks, positions,
+ * statistics), or an input that the caller did not give. */
+static fgsm_status not_there(const struct fg_build *b, const struct fg_entry *entry) {
   char who[256];
+  if (entry->origin == FG_FROM_INPUT)
+    return FG_FAIL(USAGE,
+                   "the model needs its input '%.120s' too: give it with --feed %.120s=FILE.npy",
+                   entry->name, entry->name);
   return FG_FAIL(UNSUPPORTED,
                  "'%.120s', which it uses, is a result of %s that is not computed here",
                  entry->name, fg_build_label(b->graph->node[entry->index], 0, who));
 }
 
-/* The value behind a name. *failed: it depends on a node that was reported. */
-static fgsm_status resolve(struct fg_build *b, const Onnx__NodeProto *node, int slot,
-                           const char *name, fg_id *out, bool *failed) {
+fgsm_status fg_build_resolve(struct fg_build *b, const Onnx__NodeProto *node, int slot,
+                             const char *name, fg_id *out, bool *failed) {
   struct fg_entry *entry = fg_build_find(b, name);
+  if (!entry && b->parent)
+    return fg_build_resolve(b->parent, node, slot, name, out, failed);
   if (!entry)
     return FG_FAIL(INTERNAL, "'%.120s' was not declared", name);
   if (!entry->made && !entry->failed) {
-    fgsm_status status = entry->origin == FG_FROM_NODE ? not_computed(b, entry)
-                                                       : make_initializer(b, node, slot, entry);
+    bool data = entry->origin == FG_FROM_INITIALIZER || entry->origin == FG_FROM_SPARSE;
+    fgsm_status status = data ? make_initializer(b, node, slot, entry) : not_there(b, entry);
     entry->made = true;
     if (status != FGSM_OK) {
       entry->failed = true;
@@ -208,21 +227,14 @@ static fgsm_status import_constant(const struct fg_import *im) {
 }
 
 /* *out is NULL for Constant, which the reader itself takes. */
-static fgsm_status find_importer(const struct fg_build *b, const Onnx__NodeProto *node,
-                                 fg_import_fn *out) {
+static fgsm_status find_importer(const Onnx__NodeProto *node, fg_import_fn *out) {
   const char *domain = fg_onnx_text(node->domain), *type = fg_onnx_text(node->op_type);
-  const Onnx__ModelProto *model = b->onnx->model;
   bool standard = default_domain(domain);
   *out = NULL;
   if (standard && strcmp(type, "Constant") == 0)
     return FGSM_OK;
   if ((*out = fg_find_importer(standard ? "" : domain, type)))
     return FGSM_OK;
-  for (size_t i = 0; i < model->n_functions; i++)
-    if (strcmp(fg_onnx_text(model->functions[i]->name), type) == 0 &&
-        strcmp(fg_onnx_text(model->functions[i]->domain), domain) == 0)
-      return FG_FAIL(UNSUPPORTED, "model-local functions are not supported: inline them with "
-                                  "onnx.inliner.inline_local_functions");
   for (size_t i = 0; i < node->n_attribute; i++)
     if (node->attribute[i]->g || node->attribute[i]->n_graphs)
       return FG_FAIL(UNSUPPORTED,
@@ -237,11 +249,24 @@ static fgsm_status find_importer(const struct fg_build *b, const Onnx__NodeProto
       domain);
 }
 
-/* Fills `im` and runs the importer. *skip: an input has failed, and nothing was done. */
+static fgsm_status read_attrs(struct fg_build *b, const Onnx__NodeProto *node,
+                              struct fg_import *im) {
+  size_t n;
+  const Onnx__AttributeProto *const *list;
+  struct fg_onnx_attr *attrs;
+  FG_TRY(fg_body_attrs(b, node, &n, &list));
+  FG_TRY(fg_onnx_attrs_read(n, list, &b->scratch, &attrs));
+  im->n_attrs = (int)n;
+  im->attrs = attrs;
+  return FGSM_OK;
+}
+
+/* Fills `im` and runs the importer, or appends the body that the node stands for. *skip: an input
+ * has failed, and nothing was done. */
 static fgsm_status run_importer(struct fg_build *b, const Onnx__NodeProto *node,
                                 struct fg_import *im, bool *skip) {
-  fg_import_fn importer;
-  struct fg_onnx_attr *attrs;
+  fg_import_fn importer = NULL;
+  const Onnx__FunctionProto *function;
   fg_id *in = fg_arena_alloc(&b->scratch, (node->n_input + 1) * sizeof *in);
   bool *used = fg_arena_alloc(&b->scratch, node->n_output + 1);
   im->out = fg_arena_alloc(&b->scratch, (node->n_output + FG_MAX_OUT) * sizeof *im->out);
@@ -251,21 +276,27 @@ static fgsm_status run_importer(struct fg_build *b, const Onnx__NodeProto *node,
     im->out[k] = FG_ABSENT;
     used[k] = *node->output[k] != 0;
   }
-  FG_TRY(find_importer(b, node, &importer));
+  FG_TRY(fg_body_find(b, node, &function));
+  bool branches = !function && default_domain(fg_onnx_text(node->domain)) &&
+                  strcmp(fg_onnx_text(node->op_type), "If") == 0;
+  if (!function && !branches)
+    FG_TRY(find_importer(node, &importer));
   for (size_t k = 0; k < node->n_input; k++) {
     in[k] = FG_ABSENT;
     if (*node->input[k])
-      FG_TRY(resolve(b, node, (int)k, node->input[k], &in[k], skip));
+      FG_TRY(fg_build_resolve(b, node, (int)k, node->input[k], &in[k], skip));
   }
   if (*skip)
     return FGSM_OK;
-  FG_TRY(fg_onnx_attrs_read(node, &b->scratch, &attrs));
+  if (function)
+    return fg_body_call(b, node, function, in, im->out);
+  if (branches)
+    return fg_body_if(b, node, node->n_input ? in[0] : FG_ABSENT, im->out);
+  FG_TRY(read_attrs(b, node, im));
   im->n_in = (int)node->n_input;
   im->in = in;
   im->n_out = (int)node->n_output;
   im->out_used = used;
-  im->n_attrs = (int)node->n_attribute;
-  im->attrs = attrs;
   return importer ? importer(im) : import_constant(im);
 }
 
@@ -308,16 +339,58 @@ static fgsm_status import_nodes(struct fg_build *b) {
 }
 
 static fgsm_status take_outputs(struct fg_build *b, fg_id *outputs) {
-  for (int i = 0; i < b->onnx->n_outputs; i++) {
+  for (int i = 0; i < b->n_out; i++) {
     bool failed = false;
     fg_id id = FG_ABSENT;
-    fgsm_status status = resolve(b, NULL, 0, b->onnx->outputs[i].name, &id, &failed);
+    fgsm_status status = fg_build_resolve(b, NULL, 0, b->out_names[i], &id, &failed);
     if (status != FGSM_OK)
       FG_TRY(report(b, blame(status, "the model's outputs")));
     if (outputs)
       outputs[i] = id;
   }
   return FGSM_OK;
+}
+
+/* Names, order and needs, once it is sure that the nodes are not too many. */
+static fgsm_status open_scope(struct fg_build *b) {
+  *b->taken += (int64_t)b->graph->n_node;
+  if (*b->taken > MOST_NODES)
+    return FG_FAIL(UNSUPPORTED, "the model has %lld nodes or more; at most %d are supported",
+                   (long long)*b->taken, MOST_NODES);
+  if (b->depth > MOST_DEPTH)
+    return FG_FAIL(UNSUPPORTED,
+                   "functions and branches nest deeper than %d, or a function calls "
+                   "itself",
+                   MOST_DEPTH);
+  return fg_build_scope(b);
+}
+
+static void release(struct fg_build *b) {
+  free(b->needed);
+  free(b->entries);
+  fg_names_free(&b->names);
+  fg_arena_free(&b->scratch);
+}
+
+static fgsm_status run_body(struct fg_build *b, const fg_id *in, fg_id *out) {
+  FG_TRY(open_scope(b));
+  for (int i = 0; i < b->n_in; i++) {
+    struct fg_entry *entry = fg_build_find(b, b->in_names[i]);
+    entry->id = in[i];
+    entry->made = true;
+  }
+  FG_TRY(import_nodes(b));
+  bool failed = false;
+  for (int i = 0; i < b->n_out; i++)
+    if (*b->out_names[i])
+      FG_TRY(fg_build_resolve(b, NULL, 0, b->out_names[i], &out[i], &failed));
+  return FGSM_OK;
+}
+
+fgsm_status fg_build_body(struct fg_build *b, const fg_id *in, fg_id *out) {
+  fgsm_status status = run_body(b, in, out);
+  release(b);
+  return status;
 }
 
 static fgsm_status check_opset(struct fg_build *b) {
@@ -340,13 +413,10 @@ static fgsm_status run(struct fg_build *b, int64_t batch, const fg_id *in, fg_id
                        fg_id *outputs) {
   if (batch < 1)
     return FG_FAIL(USAGE, "a batch holds at least one sample, not %lld", (long long)batch);
-  if (b->graph->n_node > MOST_NODES)
-    return FG_FAIL(UNSUPPORTED, "the model has %zu nodes; at most %d are supported",
-                   b->graph->n_node, MOST_NODES);
-  if (b->onnx->n_outputs == 0)
+  if (b->n_out == 0)
     return FG_FAIL(MODEL, "the model has no outputs");
   FG_TRY(check_opset(b));
-  FG_TRY(fg_build_scope(b));
+  FG_TRY(open_scope(b));
   FG_TRY(make_inputs(b, batch, in, inputs));
   FG_TRY(import_nodes(b));
   FG_TRY(take_outputs(b, outputs));
@@ -358,22 +428,45 @@ static fgsm_status run(struct fg_build *b, int64_t batch, const fg_id *in, fg_id
   return fg_fail(b->worst, __FILE__, __LINE__, "%s%s", b->problems->items[0].text, more);
 }
 
-fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
-                          bool trainable, const fg_id *in, fg_id *inputs, fg_id *outputs,
-                          struct fg_onnx_problems *problems) {
+/* The model's graph, of its outputs `n_out` from `first` on. */
+static fgsm_status build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
+                         bool trainable, const fg_id *in, int first, int n_out, fg_id *inputs,
+                         fg_id *outputs, struct fg_onnx_problems *problems) {
+  int64_t taken = 0, listed = problems ? problems->n : 0;
+  size_t n_names = (size_t)onnx->n_inputs + (size_t)n_out;
+  const char **names = calloc(n_names + 1, sizeof *names);
+  if (!names)
+    return FG_FAIL(MEMORY, "no memory for %zu names", n_names);
+  for (int i = 0; i < onnx->n_inputs; i++)
+    names[i] = onnx->inputs[i].name;
+  for (int i = 0; i < n_out; i++)
+    names[onnx->n_inputs + i] = onnx->outputs[first + i].name;
   struct fg_build b = {.onnx = onnx,
                        .graph = onnx->model->graph,
                        .g = g,
                        .trainable = trainable,
+                       .n_in = onnx->n_inputs,
+                       .n_out = n_out,
+                       .in_names = names,
+                       .out_names = names + onnx->n_inputs,
+                       .taken = &taken,
                        .problems = problems};
-  int64_t listed = problems ? problems->n : 0;
   fgsm_status status = run(&b, batch, in, inputs, outputs);
   /* A file that is broken as a whole is a problem to be listed too. */
   if (problems && problems->n == listed && (status == FGSM_MODEL || status == FGSM_UNSUPPORTED))
     (void)!report(&b, status);
-  free(b.needed);
-  free(b.entries);
-  fg_names_free(&b.names);
-  fg_arena_free(&b.scratch);
+  release(&b);
+  free(names);
   return status;
+}
+
+fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
+                          bool trainable, const fg_id *in, fg_id *inputs, fg_id *outputs,
+                          struct fg_onnx_problems *problems) {
+  return build(onnx, g, batch, trainable, in, 0, onnx->n_outputs, inputs, outputs, problems);
+}
+
+fgsm_status fg_onnx_build_output(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
+                                 const fg_id *in, int which, fg_id *out) {
+  return build(onnx, g, batch, false, in, which, 1, NULL, out, NULL);
 }

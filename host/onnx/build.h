@@ -1,4 +1,5 @@
-/* A graph under construction: shared by scope.c (names) and build.c (nodes). */
+/* A graph under construction: shared by scope.c (names), build.c (nodes) and body.c (graphs within
+ * the graph: bodies of functions, branches). */
 #ifndef FG_ONNX_BUILD_H
 #define FG_ONNX_BUILD_H
 
@@ -19,6 +20,16 @@ struct fg_build {
   const Onnx__GraphProto *graph;
   struct fg_graph *g;
   bool trainable;
+  int n_in, n_out;
+  const char *const *in_names, *const *out_names;
+  /* within the model's graph */
+  struct fg_build *parent; /* whose names a branch sees; NULL in the model's graph and in
+                              a function */
+  const Onnx__FunctionProto *function; /* NULL outside of any */
+  size_t n_args;                       /* the call's attributes */
+  const Onnx__AttributeProto *const *args;
+  int depth;
+  int64_t *taken;        /* nodes so far, those of bodies as often as they are used */
   struct fg_names names; /* -> entries */
   struct fg_entry *entries;
   int64_t n_entries, capacity;
@@ -35,6 +46,29 @@ const char *fg_build_label(const Onnx__NodeProto *node, int64_t opset, char text
 
 /* NULL if nothing has that name. The pointer is good until the scope grows. */
 struct fg_entry *fg_build_find(const struct fg_build *b, const char *name);
+
+/* The value behind a name. *failed: it depends on a node that was reported. `node` and `slot` say
+ * who uses it as what; NULL where nobody does. */
+fgsm_status fg_build_resolve(struct fg_build *b, const Onnx__NodeProto *node, int slot,
+                             const char *name, fg_id *out, bool *failed) FGSM_MUST_USE;
+
+/* Appends the graph of `b`, which stands within another, and frees b's memory. in: n_in values,
+ * FG_ABSENT for what is left out; out: n_out values. */
+fgsm_status fg_build_body(struct fg_build *b, const fg_id *in, fg_id *out) FGSM_MUST_USE;
+
+/* Whether the node calls a function that the model defines. FGSM_MODEL if there are two. */
+fgsm_status fg_body_find(const struct fg_build *b, const Onnx__NodeProto *node,
+                         const Onnx__FunctionProto **out) FGSM_MUST_USE;
+/* Appends the body of the function that the node calls; `in` and `out` are the node's. */
+fgsm_status fg_body_call(struct fg_build *b, const Onnx__NodeProto *node,
+                         const Onnx__FunctionProto *function, const fg_id *in,
+                         fg_id *out) FGSM_MUST_USE;
+/* Appends the branch of an If that its condition, which must be known, chooses. */
+fgsm_status fg_body_if(struct fg_build *b, const Onnx__NodeProto *node, fg_id condition,
+                       fg_id *out) FGSM_MUST_USE;
+/* The node's attributes, those that it takes from the function's call put in place. */
+fgsm_status fg_body_attrs(struct fg_build *b, const Onnx__NodeProto *node, size_t *n,
+                          const Onnx__AttributeProto *const **out) FGSM_MUST_USE;
 
 /* Declares every name, checks that each is given once and before it is used, and marks the nodes
  * that are needed. FGSM_MODEL with the node. */

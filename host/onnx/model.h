@@ -12,8 +12,16 @@ struct fg_onnx_heap {
   ProtobufCAllocator allocator; /* its data points back here */
 };
 
+/* Files that hold tensors of the model, mapped (external.c). */
+struct fg_onnx_external {
+  struct fg_onnx_file *files;
+  struct fg_onnx_patch *patches;
+  int64_t n_files, n_patches;
+};
+
 struct fg_onnx {
   struct fg_onnx_heap heap;
+  struct fg_onnx_external external;
   Onnx__ModelProto *model;
   struct fg_arena arena; /* of the ports */
   struct fg_onnx_port *inputs, *outputs;
@@ -38,19 +46,26 @@ void fg_onnx_unpacked_free(ProtobufCMessage *message, struct fg_onnx_heap *heap)
 /* The whole of a regular file below 2 GiB; freed with free(). */
 fgsm_status fg_onnx_read_file(const char *path, void **bytes, size_t *n) FGSM_MUST_USE;
 
+/* Maps the files that `path`'s tensors lie in and lets the tensors point there. Nothing outside the
+ * model's folder is opened, nor a symbolic link. FGSM_MODEL or FGSM_IO with the tensor. */
+fgsm_status fg_onnx_external_map(struct fg_onnx *onnx, const char *path) FGSM_MUST_USE;
+/* Takes the tensors back and unmaps; before the message is freed. */
+void fg_onnx_external_free(struct fg_onnx_external *external);
+
 /* The type that stands for ONNX's, FG_NONE where there is none; ONNX's own name for it. */
 enum fg_type fg_onnx_type(int32_t data_type);
 const char *fg_onnx_type_name(int32_t data_type);
 
 /* Reads a tensor. out->data lies in the message where it can, else in `arena`; it is never NULL.
- * FGSM_UNSUPPORTED for types without a counterpart, external data, or rank above FG_MAX_RANK;
- * FGSM_MODEL where dims and data disagree. The errors say what is wrong, not with which tensor. */
+ * FGSM_UNSUPPORTED for types without a counterpart, data in a file that is not mapped, or rank
+ * above FG_MAX_RANK; FGSM_MODEL where dims and data disagree. The errors say what is wrong, not
+ * with which tensor. */
 fgsm_status fg_onnx_tensor_read(const Onnx__TensorProto *tensor, struct fg_arena *arena,
                                 struct fg_onnx_tensor *out) FGSM_MUST_USE;
 
-/* A node's attributes as importers see them; all memory is from `arena`. */
-fgsm_status fg_onnx_attrs_read(const Onnx__NodeProto *node, struct fg_arena *arena,
-                               struct fg_onnx_attr **out) FGSM_MUST_USE;
+/* n attributes as importers see them; all memory is from `arena`. */
+fgsm_status fg_onnx_attrs_read(size_t n, const Onnx__AttributeProto *const *attributes,
+                               struct fg_arena *arena, struct fg_onnx_attr **out) FGSM_MUST_USE;
 
 /* Names to numbers. Keys are not copied. */
 struct fg_names {

@@ -7,6 +7,7 @@
 
 struct fg_onnx; /* a parsed file; immutable */
 
+/* Tensors may lie in other files in the model's folder (external data); those are mapped. */
 fgsm_status fg_onnx_open(const char *path, struct fg_onnx **out) FGSM_MUST_USE;
 fgsm_status fg_onnx_parse(const void *bytes, size_t n, const char *name,
                           struct fg_onnx **out) FGSM_MUST_USE;
@@ -50,10 +51,15 @@ fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_
                           bool trainable, const fg_id *in, fg_id *inputs, fg_id *outputs,
                           struct fg_onnx_problems *problems) FGSM_MUST_USE;
 
-/* Writes the file back: the graph as it was read; initializers named in `names` get `data` (as many
- * floats as the initializer has elements), converted to the float type that they are stored in.
- * FGSM_USAGE for a name that is no float initializer. The file appears under its name only when
- * complete. */
+/* Appends what output `which` alone needs of the model. in: n_inputs values, FG_ABSENT for an input
+ * that is not given (FGSM_USAGE if it is needed). */
+fgsm_status fg_onnx_build_output(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
+                                 const fg_id *in, int which, fg_id *out) FGSM_MUST_USE;
+
+/* Writes the file back: the graph as it was read, with tensors from other files in it; initializers
+ * named in `names` get `data` (as many floats as the initializer has elements), converted to the
+ * float type that they are stored in. FGSM_USAGE for a name that is no float initializer. The file
+ * appears under its name only when complete. */
 fgsm_status fg_onnx_write(const struct fg_onnx *onnx, const char *path, int n,
                           const char *const *names, const float *const *data) FGSM_MUST_USE;
 

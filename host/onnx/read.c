@@ -154,12 +154,20 @@ fgsm_status fg_onnx_open(const char *path, struct fg_onnx **out) {
   FG_TRY(fg_onnx_read_file(path, &bytes, &n));
   fgsm_status status = fg_onnx_parse(bytes, n, path, out);
   free(bytes);
+  if (status != FGSM_OK)
+    return status;
+  status = fg_onnx_external_map(*out, path);
+  if (status != FGSM_OK) {
+    fg_onnx_close(*out);
+    *out = NULL;
+  }
   return status;
 }
 
 void fg_onnx_close(struct fg_onnx *onnx) {
   if (!onnx)
     return;
+  fg_onnx_external_free(&onnx->external);
   fg_arena_free(&onnx->arena);
   fg_onnx_unpacked_free(onnx->model ? &onnx->model->base : NULL, &onnx->heap);
   free(onnx);

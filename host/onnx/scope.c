@@ -34,8 +34,8 @@ struct fg_entry *fg_build_find(const struct fg_build *b, const char *name) {
 
 static fgsm_status declare_data(struct fg_build *b) {
   const Onnx__GraphProto *graph = b->graph;
-  for (int i = 0; i < b->onnx->n_inputs; i++) {
-    const char *name = b->onnx->inputs[i].name;
+  for (int i = 0; i < b->n_in; i++) {
+    const char *name = b->in_names[i];
     if (!*name || fg_build_find(b, name))
       return FG_FAIL(MODEL, "the input name '%.120s' is empty or occurs twice", name);
     FG_TRY(declare(b, name, FG_FROM_INPUT, i));
@@ -72,6 +72,14 @@ static fgsm_status declare_nodes(struct fg_build *b) {
   return FGSM_OK;
 }
 
+/* Whether a graph around this one, which is a branch, gives the name. */
+static bool in_ancestor(const struct fg_build *b, const char *name) {
+  for (const struct fg_build *p = b->parent; p; p = p->parent)
+    if (fg_build_find(p, name))
+      return true;
+  return false;
+}
+
 static fgsm_status check_order(struct fg_build *b) {
   char text[256];
   for (size_t i = 0; i < b->graph->n_node; i++) {
@@ -80,6 +88,8 @@ static fgsm_status check_order(struct fg_build *b) {
       if (!*node->input[k])
         continue;
       const struct fg_entry *entry = fg_build_find(b, node->input[k]);
+      if (!entry && in_ancestor(b, node->input[k]))
+        continue;
       if (!entry)
         return FG_FAIL(MODEL, "%s: nothing gives its input '%.120s'", fg_build_label(node, 0, text),
                        node->input[k]);
@@ -93,26 +103,43 @@ static fgsm_status check_order(struct fg_build *b) {
   return FGSM_OK;
 }
 
+static void mark(struct fg_build *b, const char *name) {
+  const struct fg_entry *entry = fg_build_find(b, name);
+  if (entry && entry->origin == FG_FROM_NODE)
+    b->needed[entry->index] = true;
+}
+
+/* What a node's branches use of this graph's names. The guard has bounded how deep they nest. */
+static void mark_branches(struct fg_build *b, const Onnx__NodeProto *node) {
+  for (size_t i = 0; i < node->n_attribute; i++) {
+    const Onnx__GraphProto *branch = node->attribute[i]->g;
+    for (size_t k = 0; branch && k < branch->n_node; k++) {
+      for (size_t j = 0; j < branch->node[k]->n_input; j++)
+        mark(b, branch->node[k]->input[j]);
+      mark_branches(b, branch->node[k]);
+    }
+    for (size_t k = 0; branch && k < branch->n_output; k++)
+      mark(b, fg_onnx_text(branch->output[k]->name));
+  }
+}
+
 static fgsm_status mark_needed(struct fg_build *b) {
   const Onnx__GraphProto *graph = b->graph;
   b->needed = calloc(graph->n_node + 1, sizeof *b->needed);
   if (!b->needed)
     return FG_FAIL(MEMORY, "no memory for %zu nodes", graph->n_node);
-  for (int i = 0; i < b->onnx->n_outputs; i++) {
-    const struct fg_entry *entry = fg_build_find(b, b->onnx->outputs[i].name);
-    if (!entry)
-      return FG_FAIL(MODEL, "nothing computes the model's output '%.120s'",
-                     b->onnx->outputs[i].name);
-    if (entry->origin == FG_FROM_NODE)
-      b->needed[entry->index] = true;
+  for (int i = 0; i < b->n_out; i++) {
+    if (*b->out_names[i] && !fg_build_find(b, b->out_names[i]) && !in_ancestor(b, b->out_names[i]))
+      return FG_FAIL(MODEL, "nothing computes the %s's output '%.120s'",
+                     b->depth ? "body" : "model", b->out_names[i]);
+    mark(b, b->out_names[i]);
   }
   for (size_t i = graph->n_node; i-- > 0;)
-    if (b->needed[i])
-      for (size_t k = 0; k < graph->node[i]->n_input; k++) {
-        const struct fg_entry *entry = fg_build_find(b, graph->node[i]->input[k]);
-        if (entry && entry->origin == FG_FROM_NODE)
-          b->needed[entry->index] = true;
-      }
+    if (b->needed[i]) {
+      for (size_t k = 0; k < graph->node[i]->n_input; k++)
+        mark(b, graph->node[i]->input[k]);
+      mark_branches(b, graph->node[i]);
+    }
   return FGSM_OK;
 }
 

@@ -142,8 +142,9 @@ fgsm_status fg_onnx_tensor_read(const Onnx__TensorProto *tensor, struct fg_arena
                    fg_onnx_type_name(tensor->data_type));
   if (tensor->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL ||
       tensor->n_external_data)
-    return FG_FAIL(UNSUPPORTED, "it lies in another file; a later version reads external data: "
-                                "convert with onnx.save(..., save_as_external_data=False)");
+    return FG_FAIL(UNSUPPORTED,
+                   "it lies in another file, and what is read here was not opened by its "
+                   "path: convert with onnx.save(..., save_as_external_data=False)");
   if (tensor->segment)
     return FG_FAIL(UNSUPPORTED, "it is one segment of a tensor; only whole tensors are supported");
   FG_TRY(read_shape(tensor, out, &count));
@@ -231,12 +232,12 @@ static fgsm_status read_attr(const Onnx__AttributeProto *from, struct fg_arena *
   }
 }
 
-fgsm_status fg_onnx_attrs_read(const Onnx__NodeProto *node, struct fg_arena *arena,
-                               struct fg_onnx_attr **out) {
-  *out = fg_arena_alloc(arena, (node->n_attribute + 1) * sizeof **out);
+fgsm_status fg_onnx_attrs_read(size_t n, const Onnx__AttributeProto *const *attributes,
+                               struct fg_arena *arena, struct fg_onnx_attr **out) {
+  *out = fg_arena_alloc(arena, (n + 1) * sizeof **out);
   if (!*out)
     return FGSM_MEMORY;
-  for (size_t i = 0; i < node->n_attribute; i++)
-    FG_TRY(read_attr(node->attribute[i], arena, &(*out)[i]));
+  for (size_t i = 0; i < n; i++)
+    FG_TRY(read_attr(attributes[i], arena, &(*out)[i]));
   return FGSM_OK;
 }

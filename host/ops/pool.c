@@ -119,6 +119,17 @@ static fgsm_status infer_max_grad(const struct fg_graph *g, struct fg_node *node
   return FGSM_OK;
 }
 
+fgsm_status fg_rule_pool_grad(const struct fg_pool_attrs *a, const struct fg_value *dy,
+                              const struct fg_value *index) {
+  struct fg_value y = {.rank = 4};
+  FG_TRY(check(a, a->dim, y.dim));
+  FG_TRY(fg_rule_same_shape(dy, &y, "dy"));
+  FG_TRY(fg_rule_same_shape(index, &y, "index"));
+  if (index->type != index_type(a))
+    return FG_FAIL(INTERNAL, "index is %s", fg_type_name(index->type));
+  return FGSM_OK;
+}
+
 const struct fg_op_def fg_def_max_pool_grad = {infer_max_grad, NULL, NULL};
 const struct fg_op_def fg_def_avg_pool_grad = {infer_avg_grad, NULL, flops_grad};
 
@@ -129,14 +140,15 @@ static fgsm_status pooled(struct fg_import *im, int *spatial, fg_id *x) {
   FG_TRY(fg_input(im, 0, x));
   const struct fg_value *v = fg_value(im->g, *x);
   *spatial = v->rank - 2;
-  if (*spatial < 1 || *spatial > 2)
+  if (*spatial < 1 || *spatial > 3)
     return FG_FAIL(UNSUPPORTED,
-                   "a pool over x of shape %s: only one or two axes behind [N, C] are "
+                   "a pool over x of shape %s: only one to three axes behind [N, C] are "
                    "supported",
                    FG_SHAPE(v));
   return FGSM_OK;
 }
 
+/* The window's last two axes; one of one place stands for what 1-D lacks. */
 static void set_window(struct fg_pool_attrs *a, int spatial, const struct fg_window *win) {
   a->spatial = 2;
   for (int i = 0; i < 2; i++) {
@@ -149,8 +161,36 @@ static void set_window(struct fg_pool_attrs *a, int spatial, const struct fg_win
   }
 }
 
-static fgsm_status append(struct fg_import *im, enum fg_op op, const union fg_attrs *a, int spatial,
-                          fg_id x) {
+/* Three axes: the last two first, then the first alone. Maxima come apart so, and so do means,
+ * since the places that count in a divisor are a product over the axes too. */
+static fgsm_status append_3d(struct fg_import *im, enum fg_op op, const union fg_attrs *a,
+                             const struct fg_window *win, fg_id x) {
+  union fg_attrs first = {.pool = {.spatial = 2,
+                                   .window = {(int)win->window[0], 1},
+                                   .stride = {(int)win->stride[0], 1},
+                                   .dilation = {(int)win->dilation[0], 1},
+                                   .pad_lo = {(int)win->lo[0], 0},
+                                   .pad_hi = {(int)win->hi[0], 0},
+                                   .include_pad = a->pool.include_pad}};
+  struct fg_value v = *fg_value(im->g, x), y;
+  int64_t planes;
+  if (!fg_mul_ok(v.dim[1], v.dim[2], &planes))
+    return FG_FAIL(MODEL, "x has shape %s", FG_SHAPE(&v));
+  FG_TRY(fg_reshape(im->g, x, 4, (int64_t[]){v.dim[0], planes, v.dim[3], v.dim[4]}, &x));
+  FG_TRY(fg_import_append(im, op, a, 1, &x, &x));
+  y = *fg_value(im->g, x);
+  FG_TRY(
+      fg_reshape(im->g, x, 4, (int64_t[]){v.dim[0], v.dim[1], v.dim[2], y.dim[2] * y.dim[3]}, &x));
+  FG_TRY(fg_import_append(im, op, &first, 1, &x, &x));
+  int64_t dim[5] = {v.dim[0], v.dim[1], fg_value(im->g, x)->dim[2], y.dim[2], y.dim[3]};
+  return fg_reshape(im->g, x, 5, dim, &im->out[0]);
+}
+
+static fgsm_status append(struct fg_import *im, enum fg_op op, const union fg_attrs *a,
+                          const struct fg_window *win, fg_id x) {
+  int spatial = fg_value(im->g, x)->rank - 2;
+  if (spatial == 3)
+    return append_3d(im, op, a, win, x);
   if (spatial == 1)
     FG_TRY(fg_import_to_2d(im->g, x, &x));
   FG_TRY(fg_import_append(im, op, a, 1, &x, &im->out[0]));
@@ -166,7 +206,7 @@ fgsm_status fg_import_MaxPool(struct fg_import *im) {
   FG_TRY(pooled(im, &spatial, &x));
   FG_TRY(fg_import_window(im, spatial, NULL, fg_value(im->g, x)->dim + 2, &win));
   set_window(&a.pool, spatial, &win);
-  return append(im, FG_OP_max_pool, &a, spatial, x);
+  return append(im, FG_OP_max_pool, &a, &win, x);
 }
 
 /* What ceil_mode adds past the padding never counts in the divisor, padding does if asked: so here
@@ -201,7 +241,65 @@ fgsm_status fg_import_AveragePool(struct fg_import *im) {
     FG_TRY(pad_for_mean(im->g, spatial, &win, &x));
   set_window(&a.pool, spatial, &win);
   a.pool.include_pad = include_pad && padded && !by_hand;
-  return append(im, FG_OP_avg_pool, &a, spatial, x);
+  return append(im, FG_OP_avg_pool, &a, &win, x);
+}
+
+/* |x|^p */
+static fgsm_status power(struct fg_graph *g, double p, fg_id x, fg_id *out) {
+  if (p == 2)
+    return fg_binary(g, FG_BINARY_mul, x, x, out);
+  FG_TRY(fg_unary(g, FG_UNARY_abs, 0, 0, x, out));
+  return p == 1 ? FGSM_OK : fg_unary(g, FG_UNARY_power, p, 0, *out, out);
+}
+
+/* y^(1/p), y not negative */
+static fgsm_status root(struct fg_graph *g, double p, fg_id y, fg_id *out) {
+  *out = y;
+  if (p == 2)
+    return fg_unary(g, FG_UNARY_sqrt, 0, 0, y, out);
+  return p == 1 ? FGSM_OK : fg_unary(g, FG_UNARY_power, 1 / p, 0, y, out);
+}
+
+static fgsm_status exponent(const struct fg_import *im, double *p) {
+  int64_t n;
+  FG_TRY(fg_attr_int(im, "p", 2, &n));
+  *p = (double)n;
+  return n < 1 ? FG_FAIL(MODEL, "p = %lld", (long long)n) : FGSM_OK;
+}
+
+/* The sum is the mean times the places, padding included. */
+fgsm_status fg_import_LpPool(struct fg_import *im) {
+  union fg_attrs a = {.pool = {.include_pad = true}};
+  struct fg_window win;
+  int spatial;
+  double p, places = 1;
+  fg_id x, c;
+  FG_TRY(pooled(im, &spatial, &x));
+  FG_TRY(exponent(im, &p));
+  FG_TRY(fg_import_window(im, spatial, NULL, fg_value(im->g, x)->dim + 2, &win));
+  set_window(&a.pool, spatial, &win);
+  a.pool.include_pad = true;
+  for (int i = 0; i < spatial; i++)
+    places *= (double)win.window[i];
+  FG_TRY(power(im->g, p, x, &x));
+  FG_TRY(append(im, FG_OP_avg_pool, &a, &win, x));
+  FG_TRY(fg_graph_scalar(im->g, places, &c));
+  FG_TRY(fg_binary(im->g, FG_BINARY_mul, im->out[0], c, &x));
+  return root(im->g, p, x, &im->out[0]);
+}
+
+fgsm_status fg_import_GlobalLpPool(struct fg_import *im) {
+  double p;
+  fg_id x;
+  FG_TRY(fg_input(im, 0, &x));
+  FG_TRY(exponent(im, &p));
+  int rank = fg_value(im->g, x)->rank;
+  if (rank < 3)
+    return FG_FAIL(MODEL, "x has shape %s: there is nothing behind [N, C]",
+                   FG_SHAPE(fg_value(im->g, x)));
+  FG_TRY(power(im->g, p, x, &x));
+  FG_TRY(fg_reduce(im->g, FG_REDUCE_sum, x, ((1u << rank) - 1) & ~3u, true, &x));
+  return root(im->g, p, x, &im->out[0]);
 }
 
 /* A window as large as x. */
@@ -222,7 +320,7 @@ static fgsm_status global(struct fg_import *im, enum fg_op op, enum fg_reduce_ki
   if (!small)
     return fg_reduce(im->g, otherwise, x, ((1u << v.rank) - 1) & ~3u, true, &im->out[0]);
   set_window(&a.pool, spatial, &win);
-  return append(im, op, &a, spatial, x);
+  return append(im, op, &a, &win, x);
 }
 
 fgsm_status fg_import_GlobalAveragePool(struct fg_import *im) {

@@ -53,6 +53,10 @@ fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x
                          const struct fg_value *eps_map, const struct fg_value *mask,
                          const struct fg_value *params) FGSM_MUST_USE;
 
+/* max_pool_grad: dy and index are those of a pool over a value of shape a->dim. */
+fgsm_status fg_rule_pool_grad(const struct fg_pool_attrs *a, const struct fg_value *dy,
+                              const struct fg_value *index) FGSM_MUST_USE;
+
 /* fg_shape_text with a buffer of its own, for the length of the full expression. */
 #define FG_SHAPE(v) fg_shape_text((v)->rank, (v)->dim, (char[160]){0}, 160)
 
@@ -126,6 +130,11 @@ struct fg_window {
 };
 fgsm_status fg_import_window(const struct fg_import *im, int spatial, const int64_t *window,
                              const int64_t *in, struct fg_window *out) FGSM_MUST_USE;
+
+/* The same for a transposed convolution: padding as written, none where it is automatic, and
+ * nothing said of whether the window fits. */
+fgsm_status fg_import_strides(const struct fg_import *im, int spatial, const int64_t *window,
+                              const int64_t *in, struct fg_window *out) FGSM_MUST_USE;
 
 /* [N, C, L] -> [N, C, 1, L] and back, for operators that are 2-D here. */
 fgsm_status fg_import_to_2d(struct fg_graph *g, fg_id x, fg_id *out) FGSM_MUST_USE;

@@ -63,10 +63,9 @@ static void hang_over(struct fg_window *w, int i, int64_t in) {
   w->hi[i] += w->extra[i];
 }
 
-fgsm_status fg_import_window(const struct fg_import *im, int spatial, const int64_t *window,
-                             const int64_t *in, struct fg_window *out) {
-  int64_t ceil_mode, places;
-  bool automatic;
+/* kernel_shape, strides, dilations. */
+static fgsm_status read_steps(const struct fg_import *im, int spatial, const int64_t *window,
+                              struct fg_window *out) {
   memset(out, 0, sizeof *out);
   if (!window && !fg_attr_find(im, "kernel_shape"))
     return FG_FAIL(MODEL, "attribute kernel_shape is missing");
@@ -78,7 +77,28 @@ fgsm_status fg_import_window(const struct fg_import *im, int spatial, const int6
     out->window[i] = window[i];
   }
   FG_TRY(each(im, "strides", spatial, 1, out->stride));
-  FG_TRY(each(im, "dilations", spatial, 1, out->dilation));
+  return each(im, "dilations", spatial, 1, out->dilation);
+}
+
+fgsm_status fg_import_strides(const struct fg_import *im, int spatial, const int64_t *window,
+                              const int64_t *in, struct fg_window *out) {
+  bool automatic;
+  FG_TRY(read_steps(im, spatial, window, out));
+  FG_TRY(read_padding(im, spatial, in, out, &automatic));
+  for (int i = 0; i < spatial; i++) {
+    if (automatic)
+      out->lo[i] = out->hi[i] = 0;
+    FG_TRY(
+        fg_window_check(out->window[i], out->stride[i], out->dilation[i], out->lo[i], out->hi[i]));
+  }
+  return FGSM_OK;
+}
+
+fgsm_status fg_import_window(const struct fg_import *im, int spatial, const int64_t *window,
+                             const int64_t *in, struct fg_window *out) {
+  int64_t ceil_mode, places;
+  bool automatic;
+  FG_TRY(read_steps(im, spatial, window, out));
   FG_TRY(fg_attr_int(im, "ceil_mode", 0, &ceil_mode));
   FG_TRY(read_padding(im, spatial, in, out, &automatic));
   for (int i = 0; i < spatial; i++) {

@@ -21,6 +21,34 @@ static fgsm_status load_array(const char *path, void **out, int64_t *n) {
   return FGSM_OK;
 }
 
+static fgsm_status load_feed(const struct fg_feed_text *text, struct fg_extras *x) {
+  struct fg_attack_feed *feed = &x->feeds[x->arrays.n_feeds];
+  char *name = strndup(text->name, (size_t)text->n_name);
+  char *path = strndup(text->path, (size_t)text->n_path);
+  void *data = NULL;
+  fgsm_status status = name && path ? fg_npy_load(path, FG_F64, &feed->rank, feed->dim, &data)
+                                    : FG_FAIL(MEMORY, "no memory for an option");
+  free(path);
+  if (status != FGSM_OK) {
+    free(name);
+    return status;
+  }
+  feed->name = name;
+  feed->data = data;
+  x->arrays.n_feeds++;
+  return FGSM_OK;
+}
+
+static fgsm_status load_feeds(const char *list, struct fg_extras *x) {
+  struct fg_feed_text text;
+  x->arrays.feeds = x->feeds = calloc(FG_MAX_FEEDS, sizeof *x->feeds);
+  if (!x->feeds)
+    return FG_FAIL(MEMORY, "no memory for an option");
+  while (fg_feed_next(&list, &text))
+    FG_TRY(load_feed(&text, x));
+  return FGSM_OK;
+}
+
 fgsm_status fg_extras_load(const struct fgsm_options *options, struct fg_extras *out) {
   struct fg_extras x = {0};
   fgsm_status status = FGSM_OK;
@@ -32,6 +60,8 @@ fgsm_status fg_extras_load(const struct fgsm_options *options, struct fg_extras 
       status = FG_FAIL(DATA, "%s: eps %lld is negative", options->eps_map, (long long)i);
   if (status == FGSM_OK && options->mask)
     status = load_array(options->mask, &x.mask, &x.arrays.n_mask);
+  if (status == FGSM_OK && options->feed)
+    status = load_feeds(options->feed, &x);
   x.arrays.eps_map = x.eps_map;
   x.arrays.mask = x.mask;
   if (status == FGSM_OK)
@@ -44,6 +74,11 @@ fgsm_status fg_extras_load(const struct fgsm_options *options, struct fg_extras 
 void fg_extras_free(struct fg_extras *extras) {
   free(extras->eps_map);
   free(extras->mask);
+  for (int i = 0; i < extras->arrays.n_feeds; i++) {
+    free((void *)(uintptr_t)extras->feeds[i].name);
+    free((void *)(uintptr_t)extras->feeds[i].data);
+  }
+  free(extras->feeds);
   *extras = (struct fg_extras){0};
 }
 

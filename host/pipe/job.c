@@ -249,6 +249,12 @@ static fgsm_status keep_apart(const struct job *job, const char *path) {
   for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
     if (inputs[i])
       FG_TRY(fg_job_keep_apart(path, inputs[i]));
+  struct fg_feed_text feed;
+  for (const char *list = o->feed; fg_feed_next(&list, &feed);) {
+    char input[MAX_PATH];
+    snprintf(input, sizeof input, "%.*s", feed.n_path, feed.path);
+    FG_TRY(fg_job_keep_apart(path, input));
+  }
   return FGSM_OK;
 }
 

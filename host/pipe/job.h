@@ -34,6 +34,7 @@ fgsm_status fg_job_keep_apart(const char *out, const char *input) FGSM_MUST_USE;
 struct fg_extras {
   struct fg_attack_arrays arrays;
   void *eps_map, *mask;
+  struct fg_attack_feed *feeds; /* whose names and data are freed with it */
 };
 fgsm_status fg_extras_load(const struct fgsm_options *options, struct fg_extras *out) FGSM_MUST_USE;
 void fg_extras_free(struct fg_extras *extras);

@@ -12,7 +12,10 @@
 
 #include "conv.h"
 
+/* Fusions that spare a pass over memory on a card, and nothing where oneDNN has the product. */
 FG_NO_KERNEL(cpu, conv_grad_input_step);
+FG_NO_KERNEL(cpu, gemm_grad_input_step);
+FG_NO_KERNEL(cpu, mlp_fgsm);
 
 #define OP(name, max_in, n_out, trait) extern const struct fg_kernel fg_cpu_##name;
 #include "ops.def"

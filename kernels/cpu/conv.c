@@ -54,7 +54,7 @@ static bool same_tensor(const struct fg_tensor *a, const struct fg_tensor *b) {
 }
 
 static bool same_attrs(const struct fg_conv_attrs *a, const struct fg_conv_attrs *b) {
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < 3; i++)
     if (a->stride[i] != b->stride[i] || a->dilation[i] != b->dilation[i] ||
         a->pad_lo[i] != b->pad_lo[i] || a->pad_hi[i] != b->pad_hi[i])
       return false;
@@ -108,19 +108,27 @@ static struct sides sides_of(const struct fg_call *call) {
   }
 }
 
+static dnnl_format_tag_t plain_tag(const struct fg_tensor *t) {
+  return t->rank == 5 ? dnnl_ncdhw : dnnl_nchw;
+}
+
 static dnnl_format_tag_t tag_of(const struct fg_tensor *t) {
   if (t->layout == FG_PLAIN)
-    return dnnl_nchw;
+    return plain_tag(t);
   return fg_cpu_block() == 16 ? dnnl_nChw16c : dnnl_nChw8c;
 }
 
-static fgsm_status weight_md(const struct sides *s, int group, dnnl_format_tag_t grouped,
-                             dnnl_format_tag_t dense, fg_dnnl_md *out) {
+/* The weights plainly, or in whatever format oneDNN likes (`free`). */
+static fgsm_status weight_md(const struct sides *s, int group, bool free, fg_dnnl_md *out) {
+  int rank = s->w->rank;
   const int64_t *d = s->w->dim;
+  dnnl_format_tag_t plain =
+      group == 1 ? (rank == 5 ? dnnl_oidhw : dnnl_oihw) : (rank == 5 ? dnnl_goidhw : dnnl_goihw);
+  dnnl_format_tag_t tag = free ? dnnl_format_tag_any : plain;
   if (group == 1)
-    return fg_dnnl_md_create(4, d, dense, out);
-  const int64_t dim[5] = {group, d[0] / group, d[1], d[2], d[3]};
-  return fg_dnnl_md_create(5, dim, grouped, out);
+    return fg_dnnl_md_create(rank, d, tag, out);
+  const int64_t dim[6] = {group, d[0] / group, d[1], d[2], d[3], rank == 5 ? d[4] : 0};
+  return fg_dnnl_md_create(rank + 1, dim, tag, out);
 }
 
 struct mds {
@@ -141,20 +149,21 @@ static void mds_destroy(struct mds *m) {
 
 static fgsm_status mds_create(const struct sides *s, int group, enum choice choice, struct mds *m) {
   dnnl_format_tag_t free = dnnl_format_tag_any, x = tag_of(s->x), y = tag_of(s->y);
-  FG_TRY(fg_dnnl_md_create(4, s->x->dim, x, &m->x));
-  FG_TRY(fg_dnnl_md_create(4, s->y->dim, y, &m->y));
-  FG_TRY(weight_md(s, group, dnnl_goihw, dnnl_oihw, &m->w));
-  FG_TRY(weight_md(s, group, free, free, &m->free_w));
-  FG_TRY(fg_dnnl_md_create(4, s->x->dim, choice == FREE ? free : x, &m->free_x));
-  FG_TRY(fg_dnnl_md_create(4, s->y->dim,
+  int rank = s->x->rank;
+  FG_TRY(fg_dnnl_md_create(rank, s->x->dim, x, &m->x));
+  FG_TRY(fg_dnnl_md_create(rank, s->y->dim, y, &m->y));
+  FG_TRY(weight_md(s, group, false, &m->w));
+  FG_TRY(weight_md(s, group, true, &m->free_w));
+  FG_TRY(fg_dnnl_md_create(rank, s->x->dim, choice == FREE ? free : x, &m->free_x));
+  FG_TRY(fg_dnnl_md_create(rank, s->y->dim,
                            choice == AS_GIVEN  ? y
-                           : choice == PLAIN_Y ? dnnl_nchw
+                           : choice == PLAIN_Y ? plain_tag(s->y)
                                                : free,
                            &m->free_y));
   if (s->bias)
     FG_TRY(fg_dnnl_md_create(1, s->bias->dim, dnnl_a, &m->bias));
   if (s->residual)
-    FG_TRY(fg_dnnl_md_create(4, s->residual->dim, tag_of(s->residual), &m->residual));
+    FG_TRY(fg_dnnl_md_create(rank, s->residual->dim, tag_of(s->residual), &m->residual));
   return FGSM_OK;
 }
 
@@ -304,7 +313,7 @@ static double measure(const struct fg_dnnl_primitive *p, const struct sides *s) 
 #define MEASURE_FLOPS 2e7 /* from here on a few runs are worth their time */
 
 static bool worth_measuring(const struct sides *s, int group) {
-  double flops = 2.0 * (double)fg_count(s->y) * (double)fg_cpu_span(s->w, 1, 4);
+  double flops = 2.0 * (double)fg_count(s->y) * (double)fg_cpu_span(s->w, 1, s->w->rank);
   return s->direction == FG_DNNL_GRAD_INPUT && s->x->layout == FG_PLAIN && group == 1 &&
          s->x->dim[1] < 16 && flops >= MEASURE_FLOPS;
 }
@@ -377,9 +386,10 @@ struct conv_state {
 static fgsm_status check(const struct fg_call *call, const struct sides *s) {
   const struct fg_conv_attrs *a = &call->attrs->conv;
   FG_TRY(fg_cpu_need_f32(call, call->n_in, 1));
-  if (a->spatial != 2 || s->x->rank != 4 || s->w->rank != 4 || s->y->rank != 4)
-    return FG_FAIL(UNSUPPORTED, "cpu: %s is two-dimensional", fg_op_name(call->op));
-  for (int i = 0; i < 2; i++)
+  int rank = a->spatial + 2;
+  if ((rank != 4 && rank != 5) || s->x->rank != rank || s->w->rank != rank || s->y->rank != rank)
+    return FG_FAIL(UNSUPPORTED, "cpu: %s over two or three axes only", fg_op_name(call->op));
+  for (int i = 0; i < a->spatial; i++)
     if (a->pad_lo[i] < 0 || a->pad_hi[i] < 0)
       return FG_FAIL(UNSUPPORTED, "cpu: %s with negative padding", fg_op_name(call->op));
   if (s->w->layout != FG_PLAIN)

@@ -1,4 +1,4 @@
-/* conv, conv_grad_input, conv_grad_weight, conv_grad_input_step: cross-correlation and what follows
+/* conv, conv_grad_input, conv_grad_weight: cross-correlation and what follows
  * from it, in up to three spatial dims. One walk over (window place, row of y) serves all three;
  * only what is done with a row differs. An image and the weights are loaded into doubles first. */
 #include "ref.h"
@@ -184,61 +184,3 @@ static fgsm_status run_weight(const struct fg_call *call, void *scratch, void *s
 }
 
 const struct fg_kernel fg_ref_conv_grad_weight = {prepare_weight, run_weight, NULL};
-
-/* The two calls that conv_grad_input_step is made of. dx lies in output 1, or in scratch, of the
- * type and shape of x, so that the gradient is rounded as between two separate calls. */
-struct parts {
-  struct fg_call grad, step;
-  union fg_attrs grad_attrs, step_attrs;
-  size_t dx_bytes;
-};
-
-static void split(const struct fg_call *call, struct parts *p) {
-  memset(p, 0, sizeof *p);
-  struct fg_tensor dx = call->in[3];
-  if (fg_ref_out(call, 1))
-    dx.data = call->out[1].data;
-  p->dx_bytes = (fg_bytes(&dx) + 63) / 64 * 64;
-  p->grad_attrs.conv = call->attrs->conv_step.conv;
-  p->step_attrs.step = call->attrs->conv_step.step;
-  p->grad = (struct fg_call){.op = FG_OP_conv_grad_input,
-                             .n_in = 2,
-                             .n_out = 1,
-                             .in = {call->in[0], call->in[1]},
-                             .out = {dx},
-                             .attrs = &p->grad_attrs};
-  p->step = (struct fg_call){
-      .op = FG_OP_step,
-      .n_in = 7,
-      .n_out = 3,
-      .in = {call->in[2], call->in[3], dx, {0}, call->in[4], call->in[5], call->in[6]},
-      .out = {call->out[0], {0}, call->out[2]},
-      .attrs = &p->step_attrs};
-}
-
-static fgsm_status prepare_step(struct fg_call *call, struct fg_device *device) {
-  struct parts p;
-  FG_TRY(fg_ref_check(call, 1 | 2 | 4 | 8 | 64, 1));
-  FG_TRY(fg_ref_check_real(call, 15, 7));
-  FG_REF_NEED(call, !fg_ref_out(call, 1) || fg_same_shape(&call->out[1], &call->in[3]),
-              "gradient and x differ in shape");
-  split(call, &p);
-  FG_TRY(fg_ref_conv_grad_input.prepare(&p.grad, device));
-  FG_TRY(fg_ref_step.prepare(&p.step, device));
-  size_t rest =
-      p.grad.scratch_bytes > p.step.scratch_bytes ? p.grad.scratch_bytes : p.step.scratch_bytes;
-  call->scratch_bytes = p.dx_bytes + rest;
-  return FGSM_OK;
-}
-
-static fgsm_status run_step(const struct fg_call *call, void *scratch, void *stream) {
-  struct parts p;
-  split(call, &p);
-  if (!fg_ref_out(call, 1))
-    p.grad.out[0].data = p.step.in[2].data = scratch;
-  char *rest = (char *)scratch + p.dx_bytes;
-  FG_TRY(fg_ref_conv_grad_input.run(&p.grad, rest, stream));
-  return fg_ref_step.run(&p.step, rest, stream);
-}
-
-const struct fg_kernel fg_ref_conv_grad_input_step = {prepare_step, run_step, NULL};

@@ -121,7 +121,8 @@ static inline void fg_ref_tap(const struct fg_ref_window *w, int d, int64_t tap,
 }
 
 /* Kernels that fused forms are composed of. */
-extern const struct fg_kernel fg_ref_conv_grad_input, fg_ref_step;
+extern const struct fg_kernel fg_ref_conv_grad_input, fg_ref_matmul, fg_ref_max_pool_grad;
+extern const struct fg_kernel fg_ref_loss, fg_ref_step, fg_ref_quantize;
 
 /* A step's or start's numbers for feature i of a sample. */
 static inline double fg_ref_scale(double length, double eps, const struct fg_tensor *eps_map,

@@ -40,6 +40,29 @@
 #define NONE                                                                                       \
   { 0 }
 
+#define EVEN                                                                                       \
+  {                                                                                                \
+    .conv = {                                                                                      \
+      .spatial = 3,                                                                                \
+      .group = 1,                                                                                  \
+      .stride = {1, 1, 1},                                                                         \
+      .dilation = {1, 1, 1},                                                                       \
+      .pad_lo = {1, 1, 1},                                                                         \
+      .pad_hi = {1, 1, 1}                                                                          \
+    }                                                                                              \
+  }
+#define UNEVEN                                                                                     \
+  {                                                                                                \
+    .conv = {                                                                                      \
+      .spatial = 3,                                                                                \
+      .group = 2,                                                                                  \
+      .stride = {2, 1, 3},                                                                         \
+      .dilation = {1, 2, 1},                                                                       \
+      .pad_lo = {1, 0, 2},                                                                         \
+      .pad_hi = {0, 1, 1}                                                                          \
+    }                                                                                              \
+  }
+
 static const struct fg_case cases[] = {
     ALL("conv 3x3", PLAIN_ATTRS(1, 1, 1, 1, 1, 1, 1, 1, 1), D(2, 16, 8, 8), D(16, 16, 3, 3),
         D(2, 16, 8, 8), 16),
@@ -138,5 +161,11 @@ static const struct fg_case cases[] = {
             FG_R(FG_VALUES(0.5), 1)},
      .out = {FG_T(F32, FG_VALUES(11.5, 18.5, 37.5, 47.5), 1, 1, 2, 2)},
      .constant = 6},
+/* The same over three axes. */
+#undef T
+#define T(d) FG_TD(F32, FG_NORMAL, 5, d)
+    ALL("conv 3x3x3", EVEN, D(2, 3, 5, 6, 4), D(8, 3, 3, 3, 3), D(2, 8, 5, 6, 4), 8),
+    ALL("conv in space, uneven, in groups", UNEVEN, D(2, 4, 6, 5, 7), D(6, 2, 2, 2, 3),
+        D(2, 6, 3, 4, 3), 6),
 };
 FG_TABLE(conv);

@@ -1,0 +1,144 @@
+/* gemm_grad_input_step: the gradient of a first dense layer, sign, clip, in one launch, for layers
+ * too wide for mlp_fgsm; the gradient stays in registers unless it is asked for. A second launch of
+ * one small block a sample settles statistics and samples that are not finite (linf.cuh).
+ *
+ * A tile is 64 samples by 64 features (tiled_product.cuh), so statistics are added up over the 16
+ * threads that share a sample: one Partial a sample and column of tiles.
+ *
+ * Counts per sample, M results, D features, float32:
+ *   bytes  4 (M + 3 D), + 4 D for the gradient; w [M, D] comes from L2, (samples / 64) times over.
+ *          That is the floor where w fits L2.
+ *   FLOPs  2 M D.    3072 features, 4096 results: 53 KB, 25 MFLOP: above 60 TFLOP/s of FFMA a card
+ * is bound by arithmetic from 13 results on. */
+#include "tiled_product.cuh"
+
+namespace fgsm {
+namespace {
+
+struct Call {
+  const float *dy, *w;
+  int64_t samples;
+  int inner;
+  bool trans_b; /* w is [features, inner] */
+  float alpha;
+  Step step;
+  Partial *partial;
+  int tiles; /* columns of tiles */
+};
+
+struct Dense {
+  const float *dy, *w;
+  int inner, features;
+  bool trans_b;
+  __device__ void order_a(int e, int *r, int *k) const {
+    k_first(e, r, k);
+  }
+  __device__ void order_b(int e, int *c, int *k) const {
+    if (trans_b)
+      k_first(e, c, k);
+    else
+      line_first(e, c, k);
+  }
+  __device__ float a(int64_t m, int k) const {
+    return dy[m * inner + k];
+  }
+  __device__ float b(int k, int j) const {
+    return trans_b ? w[(int64_t)j * inner + k] : w[(int64_t)k * features + j];
+  }
+};
+
+/* The sum over the 16 threads of a half warp; all get it. */
+__device__ __forceinline__ Partial half_warp_sum(Partial p) {
+  for (int o = 8; o; o >>= 1) {
+    p.sum += __shfl_xor_sync(0xffffffffu, p.sum, o);
+    p.zeros += __shfl_xor_sync(0xffffffffu, p.zeros, o);
+    p.free_places += __shfl_xor_sync(0xffffffffu, p.free_places, o);
+    p.broken += __shfl_xor_sync(0xffffffffu, p.broken, o);
+  }
+  return p;
+}
+
+/* ptxas budget: dense registers 80 shared 8704 */
+template <bool VEC> __global__ void __launch_bounds__(TILE_THREADS) dense(Call c) {
+  const int features = (int)c.step.features;
+  const int64_t row0 = (int64_t)(blockIdx.x / c.tiles) * TILE;
+  const int tile = blockIdx.x % c.tiles, col0 = tile * TILE;
+  const Dense map = {c.dy, c.w, c.inner, features, c.trans_b};
+  float g[4][4];
+  tile_product(map, row0, col0, c.samples, features, c.inner, g);
+  const Budget b = load_budget(c.step.params);
+  const int f = col0 + (int)threadIdx.x % 16 * 4;
+  FGSM_UNROLL
+  for (int i = 0; i < 4; i++) {
+    const int64_t n = row0 + threadIdx.x / 16 * 4 + i;
+    Partial p = {0, 0, 0, 0, 0};
+    for (int j = 0; j < 4; j++)
+      g[i][j] *= c.alpha;
+    if (n < c.samples && f < features) {
+      if (VEC) {
+        take4(c.step, b, n, f, g[i], &p);
+      } else {
+        FGSM_UNROLL
+        for (int j = 0; j < 4; j++)
+          if (f + j < features)
+            take(c.step, b, n, f + j, g[i][j], &p);
+      }
+    }
+    p = half_warp_sum(p);
+    if (n < c.samples && threadIdx.x % 16 == 0)
+      c.partial[n * c.tiles + tile] = p;
+  }
+}
+
+Call call_of(const struct fg_call *call) {
+  const struct fg_gemm_step_attrs &a = call->attrs->gemm_step;
+  Call c = {};
+  c.dy = floats(&call->in[0]);
+  c.w = floats(&call->in[1]);
+  c.samples = call->in[2].dim[0];
+  c.inner = (int)call->in[0].dim[1];
+  c.trans_b = a.matmul.trans_b;
+  c.alpha = (float)a.matmul.alpha;
+  c.step = step_of(call, &a.step);
+  c.tiles = (int)((c.step.features + TILE - 1) / TILE);
+  return c;
+}
+
+fgsm_status prepare(struct fg_call *call, struct fg_device *) {
+  const struct fg_gemm_step_attrs &a = call->attrs->gemm_step;
+  const struct fg_tensor *in = call->in;
+  FG_TRY(check_step(call, &a.step));
+  if (in[0].rank != 2 || in[1].rank != 2 || a.matmul.trans_a ||
+      a.matmul.act.kind != FG_UNARY_identity || in[0].dim[0] != in[2].dim[0] ||
+      in[1].dim[a.matmul.trans_b] != in[0].dim[1])
+    return FG_FAIL(UNSUPPORTED, "cuda: gemm_grad_input_step: dy and w are no layer's gradient");
+  const Call c = call_of(call);
+  const int64_t blocks = (c.samples + TILE - 1) / TILE * c.tiles;
+  if (c.samples > 0 && in[1].dim[!a.matmul.trans_b] != c.step.features)
+    return FG_FAIL(UNSUPPORTED, "cuda: gemm_grad_input_step: w is not as wide as a sample");
+  if (blocks > INT32_MAX || c.samples > INT32_MAX || in[0].dim[1] > INT32_MAX)
+    return FG_FAIL(UNSUPPORTED, "cuda: gemm_grad_input_step: too large for one launch");
+  call->scratch_bytes = (size_t)c.samples * (size_t)c.tiles * sizeof(Partial);
+  return FGSM_OK;
+}
+
+fgsm_status run(const struct fg_call *call, void *scratch, void *stream_) {
+  const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
+  if (fg_count(&call->in[2]) == 0)
+    return FGSM_OK;
+  Call c = call_of(call);
+  c.partial = static_cast<Partial *>(scratch);
+  const dim3 grid((unsigned)((c.samples + TILE - 1) / TILE * c.tiles)), block(TILE_THREADS);
+  FG_TRY(launched(c.step.features % 4 == 0 ? FGSM_LAUNCH(dense<true>, grid, block, 0, stream, c)
+                                           : FGSM_LAUNCH(dense<false>, grid, block, 0, stream, c),
+                  call->op));
+  return launched(FGSM_LAUNCH(settle_samples, dim3((unsigned)c.samples), dim3(128), 0, stream,
+                              c.step, c.partial, c.tiles, stats_of(call)),
+                  call->op);
+}
+
+} // namespace
+} // namespace fgsm
+
+extern "C" const struct fg_kernel fg_cuda_gemm_grad_input_step = {fgsm::prepare, fgsm::run,
+                                                                  nullptr};

@@ -1,0 +1,171 @@
+/* mlp_fgsm: networks narrow enough for a warp and wide enough for a block, every activation, every
+ * objective, one step and many, and the search for the least budget. */
+#include <math.h>
+
+#include "harness.h"
+
+#define D(...) (__VA_ARGS__)
+#define NONE                                                                                       \
+  { 0 }
+#define PARAMS(...) FG_T(F64, FG_VALUES(__VA_ARGS__), FG_PARAM_COUNT)
+#define USUAL PARAMS(8 / 255.0, 8 / 255.0, 0, -2, 2, 0, 0, 0)
+#define SMALL_STEPS PARAMS(0.1, 0.025, 0, -2, 2, 0, 0, 0)
+#define FREE PARAMS(0.5, 0.5, 0, -INFINITY, INFINITY, 0, 0, 0)
+#define RELU                                                                                       \
+  { FG_UNARY_relu, 0, 0 }
+#define LAST                                                                                       \
+  { FG_UNARY_identity, 0, 0 }
+#define LEAKY                                                                                      \
+  { FG_UNARY_leaky_relu, 0.1, 0 }
+#define STEEP                                                                                      \
+  { FG_UNARY_leaky_relu, -0.5, 0 }
+#define SIGMOID                                                                                    \
+  { FG_UNARY_sigmoid, 0, 0 }
+#define TANH                                                                                       \
+  { FG_UNARY_tanh, 0, 0 }
+#define GELU                                                                                       \
+  { FG_UNARY_gelu, 0, 0 }
+#define GELU_TANH                                                                                  \
+  { FG_UNARY_gelu_tanh, 0, 0 }
+#define CE D(FG_LOSS_ce, false, false)
+
+/* The ball and the box, in real arithmetic. */
+static const char *keeps_within(const struct fg_call *call) {
+  const struct fg_tensor *x0 = &call->in[0], *y = &call->out[0], *map = &call->in[4];
+  const double *p = call->in[6].data;
+  int64_t n = fg_count(y), features = n && y->dim[0] ? n / y->dim[0] : 1;
+  for (int64_t i = 0; i < n; i++) {
+    long double from = fg_tensor_real(x0, 0, i), to = fg_tensor_real(y, 0, i);
+    long double eps = map->type != FG_NONE ? fg_tensor_real(map, 0, i % features) : p[FG_PARAM_eps];
+    if (!(to - from <= eps && from - to <= eps))
+      return "x' leaves the ball";
+    if (!(to >= p[FG_PARAM_lo] && to <= p[FG_PARAM_hi]))
+      return "x' leaves the box";
+  }
+  return NULL;
+}
+
+/* A case is a network under an attack, and samples for it. */
+#define NET(layers_, widths, acts, loss_, steps_, search_)                                         \
+  .op = FG_OP_mlp_fgsm, .flags = FG_CASE_SPARSE, .constant = 4, .check = keeps_within,             \
+  .attrs = {.mlp = {.layers = layers_,                                                             \
+                    .width = FG_DIMS(widths),                                                      \
+                    .act = FG_DIMS(acts),                                                          \
+                    .loss = FG_DIMS(loss_),                                                        \
+                    .step = {FG_NORM_linf, true},                                                  \
+                    .steps = steps_,                                                               \
+                    .search = search_}}
+#define ON(n, f, weights, classes, map, mask, params, figures)                                     \
+  .in = {FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
+         FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
+         FG_R(FG_UNIFORM(-0.5, 0.5), weights),                                                     \
+         FG_T(I32, FG_INTEGER(0, classes - 1), n),                                                 \
+         map,                                                                                      \
+         mask,                                                                                     \
+         params},                                                                                  \
+  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures)}
+/* 5 - 50 x 6 - 5, the shape of the ACAS Xu networks: 300 + 5 * 2550 + 255 weights. */
+#define ACAS(loss, steps, search)                                                                  \
+  NET(7, D(5, 50, 50, 50, 50, 50, 50, 5), D(RELU, RELU, RELU, RELU, RELU, RELU, LAST), loss,       \
+      steps, search)
+#define ACT(act) NET(3, D(6, 9, 11, 4), D(act, act, LAST), CE, 1, false)
+#define FEW ON(7, 6, 221, 4, NONE, NONE, USUAL, 3)
+#define OBJECTIVE(loss) NET(2, D(6, 9, 4), D(TANH, LAST), loss, 1, false)
+#define FEWER ON(7, 6, 103, 4, NONE, NONE, USUAL, 3)
+#define WIDE(acts, loss, steps, search) NET(3, D(70, 130, 65, 10), acts, loss, steps, search)
+#define STREAMED(acts, loss, steps, search) NET(3, D(130, 301, 203, 10), acts, loss, steps, search)
+
+static const struct fg_case cases[] = {
+    {.name = "mlp relu", ACT(RELU), FEW},
+    {.name = "mlp leaky_relu", ACT(LEAKY), FEW},
+    {.name = "mlp leaky_relu below zero", ACT(STEEP), FEW},
+    {.name = "mlp sigmoid", ACT(SIGMOID), FEW},
+    {.name = "mlp of tanh", ACT(TANH), FEW},
+    {.name = "mlp gelu", ACT(GELU), FEW},
+    {.name = "mlp gelu_tanh", ACT(GELU_TANH), FEW},
+    {.name = "mlp ce targeted", OBJECTIVE(D(FG_LOSS_ce, true, false)), FEWER},
+    {.name = "mlp ce as PyTorch has it", OBJECTIVE(D(FG_LOSS_ce, false, true)), FEWER},
+    {.name = "mlp margin", OBJECTIVE(D(FG_LOSS_margin, false, false)), FEWER},
+    {.name = "mlp margin targeted", OBJECTIVE(D(FG_LOSS_margin, true, false)), FEWER},
+    {.name = "mlp dlr", OBJECTIVE(D(FG_LOSS_dlr, false, false)), FEWER},
+    {.name = "mlp of one layer",
+     NET(1, D(10, 3), D(LAST), CE, 1, false),
+     ON(5, 10, 33, 3, NONE, NONE, USUAL, 3)},
+    {.name = "mlp of 16 layers",
+     NET(16, D(4, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 3),
+         D(LEAKY, LEAKY, LEAKY, LEAKY, LEAKY, LEAKY, LEAKY, LEAKY, LEAKY, LEAKY, LEAKY, LEAKY,
+           LEAKY, LEAKY, LEAKY, LAST),
+         CE, 1, false),
+     ON(3, 4, 636, 3, NONE, NONE, USUAL, 3)},
+    {.name = "mlp as ACAS Xu", ACAS(CE, 1, false), ON(37, 5, 13305, 5, NONE, NONE, USUAL, 3)},
+    {.name = "mlp 5-50x6-5 with map and mask",
+     ACAS(D(FG_LOSS_margin, false, false), 1, false),
+     ON(9, 5, 13305, 5, FG_R(FG_UNIFORM(0.01, 0.05), 5), FG_R(FG_VALUES(1, 1, 0, 1, 1), 5), USUAL,
+        3)},
+    {.name = "mlp 5-50x6-5, 7 steps",
+     ACAS(CE, 7, false),
+     ON(11, 5, 13305, 5, NONE, NONE, SMALL_STEPS, 3)},
+    {.name = "mlp 5-50x6-5, least budget",
+     ACAS(CE, 9, true),
+     ON(33, 5, 13305, 5, NONE, NONE, FREE, 4)},
+    {.name = "mlp 5-50x6-5, least budget to a target",
+     ACAS(D(FG_LOSS_ce, true, false), 9, true),
+     ON(8, 5, 13305, 5, FG_R(FG_UNIFORM(0.1, 0.9), 5), NONE, FREE, 4)},
+    {.name = "mlp 70-130-65-10",
+     WIDE(D(RELU, GELU, LAST), CE, 1, false),
+     ON(19, 70, 18405, 10, NONE, NONE, USUAL, 3)},
+    {.name = "mlp 70-130-65-10, 3 steps",
+     WIDE(D(RELU, RELU, LAST), D(FG_LOSS_margin, false, false), 3, false),
+     ON(18, 70, 18405, 10, FG_R(FG_UNIFORM(0.01, 0.05), 70), FG_R(FG_INTEGER(0, 1), 70),
+        SMALL_STEPS, 3)},
+    {.name = "mlp 70-130-65-10, least budget",
+     WIDE(D(RELU, RELU, LAST), CE, 6, true),
+     ON(17, 70, 18405, 10, NONE, NONE, FREE, 4)},
+    /* more weights than shared memory holds */
+    {.name = "mlp 130-301-203-10",
+     STREAMED(D(RELU, GELU_TANH, LAST), CE, 1, false),
+     ON(21, 130, 102777, 10, NONE, NONE, USUAL, 3)},
+    {.name = "mlp 130-301-203-10, 2 steps",
+     STREAMED(D(LEAKY, RELU, LAST), D(FG_LOSS_margin, false, false), 2, false),
+     ON(5, 130, 102777, 10, FG_R(FG_UNIFORM(0.01, 0.05), 130), FG_R(FG_INTEGER(0, 1), 130),
+        SMALL_STEPS, 3)},
+    {.name = "mlp 130-301-203-10, least budget",
+     STREAMED(D(RELU, RELU, LAST), CE, 4, true),
+     ON(6, 130, 102777, 10, NONE, NONE, FREE, 4)},
+    {.name = "mlp of an empty batch", OBJECTIVE(CE), ON(0, 6, 103, 4, NONE, NONE, USUAL, 3)},
+    /* x, 2x - y over two features: labels 0, 1, none, 7; the last sample is not a number. */
+    {.name = "mlp at points",
+     .op = FG_OP_mlp_fgsm,
+     .attrs = {.mlp = {.layers = 1,
+                       .width = {2, 2},
+                       .act = {LAST},
+                       .loss = {FG_LOSS_margin, false, false},
+                       .step = {FG_NORM_linf, true},
+                       .steps = 1}},
+     .in = {FG_R(FG_VALUES(1, 3, 4, 1, 1, 3, 1, 3, NAN, 1), 5, 2),
+            FG_R(FG_VALUES(1, 3, 4, 1, 1, 3, 1, 3, NAN, 1), 5, 2),
+            FG_R(FG_VALUES(1, 0, 2, -1, 0, 0), 6), FG_T(I32, FG_VALUES(0, 1, -1, 7, 0), 5), NONE,
+            NONE, FREE},
+     .out = {FG_T(F32, FG_VALUES(1.5, 2.5, 3.5, 1.5, 1, 3, 1, 3, NAN, 1), 5, 2),
+             FG_T(F32, FG_VALUES(-2, -3, NAN, NAN, NAN), 5),
+             FG_T(I32, FG_VALUES(0, 1, 0, 0, -1), 5),
+             FG_T(F32, FG_VALUES(2, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, NAN, 0, 2), 5, 3)}},
+    /* f(x) = x - 1 against 0: label 1 at 1.25 falls at a budget of 1/4, at 3 not within 1/2, at 0.5
+     * it has fallen already; no label, no fall. */
+    {.name = "mlp least budget at points",
+     .op = FG_OP_mlp_fgsm,
+     .attrs = {.mlp = {.layers = 1,
+                       .width = {1, 2},
+                       .act = {LAST},
+                       .loss = {FG_LOSS_ce, false, false},
+                       .step = {FG_NORM_linf, true},
+                       .steps = 3,
+                       .search = true}},
+     .in = {FG_R(FG_VALUES(1.25, 3, 0.5, 2), 4, 1), FG_R(FG_VALUES(1.25, 3, 0.5, 2), 4, 1),
+            FG_R(FG_VALUES(0, 1, 0, -1), 4), FG_T(I32, FG_VALUES(1, 1, 1, -1), 4), NONE, NONE,
+            FREE},
+     .out = {FG_T(F32, FG_VALUES(1, 2.5, 0.5, 2), 4, 1), NONE, NONE,
+             FG_T(F32, FG_VALUES(1, 0, 0, 0.25, 1, 0, 0, INFINITY, 1, 0, 0, 0, 0, 1, 0, INFINITY),
+                  4, 4)}},
+};
+FG_TABLE(mlp);
