@@ -80,10 +80,11 @@ fgsm_status fg_import_MeanVarianceNormalization(struct fg_import *im) {
   return fg_binary(im->g, FG_BINARY_div, x, var, &im->out[0]);
 }
 
+/* A row of zeros stays zeros: the norm is at least 1e-12, as in PyTorch's normalize. */
 fgsm_status fg_import_LpNormalization(struct fg_import *im) {
   int64_t p, axis;
   int at;
-  fg_id x, norm;
+  fg_id x, norm, least;
   FG_TRY(fg_input(im, 0, &x));
   FG_TRY(fg_attr_int(im, "p", 2, &p));
   FG_TRY(fg_attr_int(im, "axis", -1, &axis));
@@ -95,6 +96,8 @@ fgsm_status fg_import_LpNormalization(struct fg_import *im) {
   else
     FG_TRY(fg_binary(im->g, FG_BINARY_mul, x, x, &norm));
   FG_TRY(fg_reduce(im->g, FG_REDUCE_sum, norm, 1u << at, true, &norm));
+  FG_TRY(fg_graph_scalar(im->g, p == 1 ? 1e-12 : 1e-24, &least));
+  FG_TRY(fg_binary(im->g, FG_BINARY_max, norm, least, &norm));
   if (p == 2)
     FG_TRY(fg_unary(im->g, FG_UNARY_sqrt, 0, 0, norm, &norm));
   return fg_binary(im->g, FG_BINARY_div, x, norm, &im->out[0]);

@@ -1,0 +1,144 @@
+/* unary, unary_grad: one pass of 16-byte accesses. Reals in float; identity, neg, abs and relu of
+ * integers in integers.
+ *
+ * Floor: unary 8 bytes an element, unary_grad 12, or 16 with dy2; the arithmetic (2 to 30 FLOPs, by
+ * kind) hides behind them. */
+#include "cuda.h"
+
+namespace {
+struct value {
+  struct fg_cuda_unary_args a;
+  __device__ __forceinline__ float operator()(const float (&v)[1], int64_t) const {
+    return fg_cuda_unary_value(a, v[0]);
+  }
+};
+
+__device__ __forceinline__ float gelu_tanh_slope(float x) {
+  const float t = tanhf(0.79788456080286535588f * (x + 0.044715f * x * x * x));
+  return 0.5f * (1 + t) +
+         0.5f * x * (1 - t * t) * 0.79788456080286535588f * (1 + 3 * 0.044715f * x * x);
+}
+
+__device__ __forceinline__ float slope_at(const struct fg_cuda_unary_args &a, float v) {
+  switch (a.kind) {
+  case FG_UNARY_relu:
+    return v <= 0 ? 0.0f : 1.0f;
+  case FG_UNARY_leaky_relu:
+    return v > 0 ? 1.0f : a.alpha;
+  case FG_UNARY_relu6:
+    return v <= 0 || v >= 6 ? 0.0f : 1.0f;
+  case FG_UNARY_sigmoid:
+    return v * (1 - v);
+  case FG_UNARY_tanh:
+    return 1 - v * v;
+  case FG_UNARY_exp:
+    return v;
+  case FG_UNARY_sqrt:
+    return 0.5f / v;
+  case FG_UNARY_clip:
+    return v >= a.alpha && v <= a.beta ? 1.0f : 0.0f;
+  case FG_UNARY_gelu:
+    return 0.5f * erfcf(-v * 0.70710678118654752440f) +
+           v * 0.39894228040143267794f * expf(-0.5f * v * v);
+  case FG_UNARY_gelu_tanh:
+    return gelu_tanh_slope(v);
+  case FG_UNARY_erf:
+    return 1.12837916709551257390f * expf(-v * v);
+  case FG_UNARY_log:
+    return 1 / v;
+  case FG_UNARY_neg:
+    return -1.0f;
+  case FG_UNARY_abs:
+    return v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f;
+  case FG_UNARY_power:
+    return a.alpha == 0 ? 0.0f : a.alpha * powf(v, a.alpha - 1);
+  default:
+    return 1.0f;
+  }
+}
+
+template <int IN> struct slope {
+  struct fg_cuda_unary_args a;
+  __device__ __forceinline__ float operator()(const float (&v)[IN], int64_t) const {
+    return slope_at(a, v[0]) * (IN == 3 ? v[1] + v[IN - 1] : v[1]);
+  }
+};
+
+/* ptxas budget: whole_unary registers 32 shared 0 */
+__global__ void __launch_bounds__(256)
+    whole_unary(const void *x, void *y, int type, int kind, int64_t n) {
+  const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n)
+    return;
+  const int64_t v = fg_cuda_get_int(x, type, i), minus = (int64_t)(0 - (uint64_t)v);
+  fg_cuda_put_int(y, type, i,
+                  kind == FG_UNARY_neg                ? minus
+                  : kind == FG_UNARY_abs && v < 0     ? minus
+                  : kind == FG_UNARY_relu && !(v > 0) ? 0
+                                                      : v);
+}
+
+fgsm_status prepare_unary(struct fg_call *call, struct fg_device *) {
+  FG_TRY(fg_cuda_check(call, 1, 1));
+  int kind = (int)call->attrs->unary.kind;
+  FG_CUDA_NEED(call, (unsigned)kind < FG_UNARY_COUNT, "unknown kind %d", kind);
+  FG_CUDA_NEED(call, fg_same_shape(&call->in[0], &call->out[0]), "shapes differ");
+  FG_CUDA_NEED(call, call->in[0].type == call->out[0].type, "types differ");
+  bool whole = kind == FG_UNARY_identity || kind == FG_UNARY_neg || kind == FG_UNARY_abs ||
+               kind == FG_UNARY_relu;
+  FG_CUDA_NEED(call, call->in[0].type == FG_F32 || (whole && fg_cuda_is_int(call->in[0].type)),
+               "%s of %s", fg_unary_name(call->attrs->unary.kind), fg_type_name(call->in[0].type));
+  return FGSM_OK;
+}
+
+fgsm_status run_unary(const struct fg_call *call, void *, void *stream) {
+  const struct fg_tensor *x = &call->in[0];
+  int64_t n = fg_count(x);
+  if (x->type == FG_F32) {
+    struct fg_cuda_streams<1> s = {
+      {(const float *)x->data}, (float *)call->out[0].data, n
+    };
+    return fg_cuda_run_stream(call, s, value{fg_cuda_unary_of(&call->attrs->unary)}, stream);
+  }
+  if (n == 0)
+    return FGSM_OK;
+  return fg_cuda_launched(call, FGSM_LAUNCH(whole_unary, dim3(fg_cuda_blocks(n, 256)), dim3(256), 0,
+                                            (cudaStream_t)stream, x->data, call->out[0].data,
+                                            (int)x->type, (int)call->attrs->unary.kind, n));
+}
+
+fgsm_status prepare_grad(struct fg_call *call, struct fg_device *) {
+  FG_TRY(fg_cuda_check(call, 4, 1));
+  const struct fg_unary_attrs *a = &call->attrs->unary;
+  FG_CUDA_NEED(call, (unsigned)a->kind < FG_UNARY_COUNT, "unknown kind %d", (int)a->kind);
+  int from = fg_unary_from_y(a);
+  FG_CUDA_NEED(call, fg_cuda_in(call, from), "%s needs %s", fg_unary_name(a->kind),
+               from ? "y" : "x");
+  FG_TRY(fg_cuda_check_real(call, 15, 1));
+  for (int i = 0; i < 4; i++)
+    FG_CUDA_NEED(call, !fg_cuda_in(call, i) || fg_same_shape(&call->in[i], &call->out[0]),
+                 "the shape of input %d differs", i);
+  return FGSM_OK;
+}
+
+fgsm_status run_grad(const struct fg_call *call, void *, void *stream) {
+  const struct fg_unary_attrs *a = &call->attrs->unary;
+  const float *v = (const float *)call->in[fg_unary_from_y(a)].data;
+  const float *dy = (const float *)call->in[2].data, *dy2 = fg_cuda_from<float>(call, 3);
+  float *dx = (float *)call->out[0].data;
+  int64_t n = fg_count(&call->out[0]);
+  if (!dy2) {
+    struct fg_cuda_streams<2> s = {
+      {v, dy}, dx, n
+    };
+    return fg_cuda_run_stream(call, s, slope<2>{fg_cuda_unary_of(a)}, stream);
+  }
+  struct fg_cuda_streams<3> s = {
+    {v, dy, dy2}, dx, n
+  };
+  return fg_cuda_run_stream(call, s, slope<3>{fg_cuda_unary_of(a)}, stream);
+}
+} // namespace
+
+const struct fg_kernel fg_cuda_unary = {prepare_unary, run_unary, NULL};
+const struct fg_kernel fg_cuda_unary_grad = {prepare_grad, run_grad, NULL};
