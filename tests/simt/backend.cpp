@@ -15,7 +15,9 @@ FG_NO_KERNEL(cuda, matmul);
 FG_NO_KERNEL(cuda, conv);
 FG_NO_KERNEL(cuda, conv_grad_input);
 FG_NO_KERNEL(cuda, conv_grad_weight);
-FG_NO_KERNEL(cuda, conv_grad_input_step);
+FG_NO_KERNEL(cuda, scatter);
+FG_NO_KERNEL(cuda, top);
+FG_NO_KERNEL(cuda, cumsum);
 
 namespace {
 struct fg_device the_device;
