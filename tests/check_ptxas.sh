@@ -20,7 +20,7 @@ for cu in "$source"/*.cu; do
   name=$(basename "$cu" .cu)
   # The files' own budgets, then the headers', each marked.
   { grep -ho 'ptxas budget: [a-z_0-9]* registers.*' "$cu" | sed 's/^/own /' || true
-    cat "$source"/*.h | grep -o 'ptxas budget: [a-z_0-9]* registers.*' | sed 's/^/shared /' || true
+    cat "$source"/*.h "$source"/*.cuh | grep -o 'ptxas budget: [a-z_0-9]* registers.*' | sed 's/^/shared /' || true
   } >"$work/budgets"
   if ! awk -v file="$name" '
     function kernel_of(mangled,   n, best) {

@@ -18,6 +18,8 @@ __device__ __forceinline__ float real_value(int kind, float a, float b) {
     return a / b;
   case FG_BINARY_pow:
     return powf(a, b);
+  case FG_BINARY_fmod:
+    return fmodf(a, b);
   case FG_BINARY_max:
     return isnan(a) || a > b ? a : b;
   case FG_BINARY_min:
@@ -54,6 +56,20 @@ __device__ int64_t whole_value(int kind, int64_t a, int64_t b) {
     return b == -1 ? (int64_t)(0 - (uint64_t)a) : b ? a / b : -1;
   case FG_BINARY_pow:
     return whole_power(a, b);
+  case FG_BINARY_fmod:
+    return b == -1 ? 0 : b ? a % b : -1;
+  case FG_BINARY_mod:
+    return b == -1 ? 0 : b ? (a % b && (a % b < 0) != (b < 0) ? a % b + b : a % b) : -1;
+  case FG_BINARY_bit_and:
+    return a & b;
+  case FG_BINARY_bit_or:
+    return a | b;
+  case FG_BINARY_bit_xor:
+    return a ^ b;
+  case FG_BINARY_shift_left:
+    return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b);
+  case FG_BINARY_shift_right:
+    return b < 0 || b > 63 ? 0 : a >> b;
   case FG_BINARY_max:
     return a > b ? a : b;
   case FG_BINARY_min:
@@ -134,7 +150,8 @@ fgsm_status prepare_binary(struct fg_call *call, struct fg_device *) {
   const struct fg_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
   const struct fg_tensor *operands[2] = {a, b};
   int kind = (int)call->attrs->binary.kind;
-  bool compares = kind >= FG_BINARY_equal;
+  bool compares = kind >= FG_BINARY_equal && kind <= FG_BINARY_less;
+  bool bits = kind >= FG_BINARY_bit_and && kind <= FG_BINARY_bit_xor;
   FG_CUDA_NEED(call, (unsigned)kind < FG_BINARY_COUNT, "unknown kind %d", kind);
   FG_CUDA_NEED(call, a->type == b->type, "operands are %s and %s", fg_type_name(a->type),
                fg_type_name(b->type));
@@ -142,7 +159,8 @@ fgsm_status prepare_binary(struct fg_call *call, struct fg_device *) {
                fg_type_name(a->type));
   FG_CUDA_NEED(call, y->type == (compares ? FG_BOOL : a->type), "the result is %s",
                fg_type_name(y->type));
-  FG_CUDA_NEED(call, compares || a->type != FG_BOOL, "arithmetic of bool");
+  FG_CUDA_NEED(call, compares || bits || a->type != FG_BOOL, "arithmetic of bool");
+  FG_CUDA_NEED(call, kind < FG_BINARY_mod || fg_cuda_is_int(a->type), "a kind for integers alone");
   FG_CUDA_NEED(call, makes(operands, 2, y), "operands do not broadcast to the result");
   return FGSM_OK;
 }

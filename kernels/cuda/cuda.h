@@ -305,6 +305,40 @@ __device__ __forceinline__ float fg_cuda_unary_value(const struct fg_cuda_unary_
     return fabsf(x);
   case FG_UNARY_power:
     return powf(x, a.alpha);
+  case FG_UNARY_sin:
+    return sinf(x);
+  case FG_UNARY_cos:
+    return cosf(x);
+  case FG_UNARY_tan:
+    return tanf(x);
+  case FG_UNARY_asin:
+    return asinf(x);
+  case FG_UNARY_acos:
+    return acosf(x);
+  case FG_UNARY_atan:
+    return atanf(x);
+  case FG_UNARY_sinh:
+    return sinhf(x);
+  case FG_UNARY_cosh:
+    return coshf(x);
+  case FG_UNARY_asinh:
+    return asinhf(x);
+  case FG_UNARY_acosh:
+    return acoshf(x);
+  case FG_UNARY_atanh:
+    return atanhf(x);
+  case FG_UNARY_elu:
+    return x > 0 ? x : a.alpha * expm1f(a.beta * x);
+  case FG_UNARY_softplus:
+    return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x));
+  case FG_UNARY_sign:
+    return isnan(x) ? x : (float)((x > 0) - (x < 0));
+  case FG_UNARY_floor:
+    return floorf(x);
+  case FG_UNARY_ceil:
+    return ceilf(x);
+  case FG_UNARY_round:
+    return rintf(x);
   default:
     return x;
   }

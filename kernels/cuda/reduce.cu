@@ -21,24 +21,32 @@ __device__ __forceinline__ double fold(int kind, double a, double v) {
     return isnan(a) || a > v ? a : v;
   if (kind == FG_REDUCE_min)
     return isnan(a) || a < v ? a : v;
-  return a + v;
+  return kind == FG_REDUCE_prod ? a * v : a + v;
 }
 __device__ __forceinline__ int64_t fold(int kind, int64_t a, int64_t v) {
   if (kind == FG_REDUCE_max)
     return a > v ? a : v;
   if (kind == FG_REDUCE_min)
     return a < v ? a : v;
+  if (kind == FG_REDUCE_prod)
+    return (int64_t)((uint64_t)a * (uint64_t)v);
   return (int64_t)((uint64_t)a + (uint64_t)v);
 }
 template <class A> struct start;
 template <> struct start<double> {
   static __device__ double of(int kind) {
-    return kind == FG_REDUCE_max ? -INFINITY : kind == FG_REDUCE_min ? INFINITY : 0.0;
+    return kind == FG_REDUCE_max    ? -INFINITY
+           : kind == FG_REDUCE_min  ? INFINITY
+           : kind == FG_REDUCE_prod ? 1.0
+                                    : 0.0;
   }
 };
 template <> struct start<int64_t> {
   static __device__ int64_t of(int kind) {
-    return kind == FG_REDUCE_max ? INT64_MIN : kind == FG_REDUCE_min ? INT64_MAX : 0;
+    return kind == FG_REDUCE_max    ? INT64_MIN
+           : kind == FG_REDUCE_min  ? INT64_MAX
+           : kind == FG_REDUCE_prod ? 1
+                                    : 0;
   }
 };
 __device__ __forceinline__ void get(const struct reduction &, const void *x, int64_t i, double *v) {
@@ -193,7 +201,9 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
     rank++;
   }
   FG_CUDA_NEED(call, rank == y->rank, "the result has rank %d, not %d", y->rank, rank);
-  FG_CUDA_NEED(call, a->kind < FG_REDUCE_max || fg_count(x) > 0 || fg_count(y) == 0,
+  FG_CUDA_NEED(call,
+               (a->kind != FG_REDUCE_max && a->kind != FG_REDUCE_min) || fg_count(x) > 0 ||
+                   fg_count(y) == 0,
                "no elements to choose from");
   struct reduction r = plan(call);
   FG_CUDA_NEED(call, r.results * r.chunks <= INT32_MAX, "too many results");

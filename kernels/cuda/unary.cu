@@ -52,6 +52,38 @@ __device__ __forceinline__ float slope_at(const struct fg_cuda_unary_args &a, fl
     return v > 0 ? 1.0f : v < 0 ? -1.0f : 0.0f;
   case FG_UNARY_power:
     return a.alpha == 0 ? 0.0f : a.alpha * powf(v, a.alpha - 1);
+  case FG_UNARY_sin:
+    return cosf(v);
+  case FG_UNARY_cos:
+    return -sinf(v);
+  case FG_UNARY_tan:
+    return 1 + v * v;
+  case FG_UNARY_asin:
+    return 1 / sqrtf((1 - v) * (1 + v));
+  case FG_UNARY_acos:
+    return -1 / sqrtf((1 - v) * (1 + v));
+  case FG_UNARY_atan:
+    return 1 / (1 + v * v);
+  case FG_UNARY_sinh:
+    return coshf(v);
+  case FG_UNARY_cosh:
+    return sinhf(v);
+  case FG_UNARY_asinh:
+    return 1 / sqrtf(v * v + 1);
+  case FG_UNARY_acosh:
+    return 1 / sqrtf((v - 1) * (v + 1));
+  case FG_UNARY_atanh:
+    return 1 / ((1 - v) * (1 + v));
+  case FG_UNARY_elu:
+    return v > 0 ? 1.0f : a.alpha * a.beta * expf(a.beta * v);
+  case FG_UNARY_softplus:
+    return v >= 0 ? 1 / (1 + expf(-v)) : expf(v) / (1 + expf(v));
+  case FG_UNARY_sign:
+  case FG_UNARY_floor:
+  case FG_UNARY_ceil:
+    return 0.0f;
+  case FG_UNARY_round:
+    return a.alpha;
   default:
     return 1.0f;
   }
