@@ -171,8 +171,10 @@ fgsm_status fg_import_Unique(struct fg_import *im) {
   }
   struct fg_value v = *fg_value(g, x);
   struct slices s = {g, x, fg_type_is_real(v.type), v.dim[along], 1, 1};
-  for (int i = 0; i < v.rank; i++)
-    *(i < along ? &s.outer : &s.inner) *= i == along ? 1 : v.dim[i];
+  for (int i = 0; i < along; i++)
+    s.outer *= v.dim[i];
+  for (int i = along + 1; i < v.rank; i++)
+    s.inner *= v.dim[i];
   FG_TRY(find_kinds(g, &s, sorted != 0, &kinds));
   FG_TRY(fg_import_pick(im, x, along, kinds.n, kinds.first, &im->out[0]));
   const int64_t *const lists[] = {NULL, kinds.first, kinds.of, kinds.count};

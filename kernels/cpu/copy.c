@@ -31,8 +31,8 @@ void fg_cpu_strides(int rank, const int64_t *dim, int64_t *stride) {
 /* ---- rows */
 
 #define ROW(type)                                                                                  \
-  FG_CLONES static void row_##type(type *restrict to, int64_t to_step, const type *restrict from,  \
-                                   int64_t from_step, int64_t n) {                                 \
+  FG_CLONES static void copy_row_##type(type *restrict to, int64_t to_step,                        \
+                                        const type *restrict from, int64_t from_step, int64_t n) { \
     if (to_step == 1 && from_step == 0) {                                                          \
       const type v = from[0];                                                                      \
       for (int64_t i = 0; i < n; i++)                                                              \
@@ -57,13 +57,13 @@ static void copy_row(const struct copy *c, char *to, const char *from, int64_t n
   if (c->to_step == 1 && c->from_step == 1)
     memcpy(to, from, (size_t)n * c->size);
   else if (c->size == 1)
-    row_uint8_t((uint8_t *)to, c->to_step, (const uint8_t *)from, c->from_step, n);
+    copy_row_uint8_t((uint8_t *)to, c->to_step, (const uint8_t *)from, c->from_step, n);
   else if (c->size == 2)
-    row_uint16_t((uint16_t *)to, c->to_step, (const uint16_t *)from, c->from_step, n);
+    copy_row_uint16_t((uint16_t *)to, c->to_step, (const uint16_t *)from, c->from_step, n);
   else if (c->size == 4)
-    row_uint32_t((uint32_t *)to, c->to_step, (const uint32_t *)from, c->from_step, n);
+    copy_row_uint32_t((uint32_t *)to, c->to_step, (const uint32_t *)from, c->from_step, n);
   else
-    row_uint64_t((uint64_t *)to, c->to_step, (const uint64_t *)from, c->from_step, n);
+    copy_row_uint64_t((uint64_t *)to, c->to_step, (const uint64_t *)from, c->from_step, n);
 }
 
 /* An index over the outer axes and the offsets, in bytes, that it stands for. */

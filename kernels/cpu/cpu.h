@@ -10,6 +10,7 @@
 
 #include "kernel.h"
 
+/* clang gives every clone's resolver external linkage: names of cloned functions are unique here. */
 #if defined(FG_SANITIZED) || !defined(__x86_64__)
 #define FG_CLONES
 #elif defined(__clang__)

@@ -13,8 +13,8 @@ struct cumsum {
 
 /* Items: tiles, for each outer index. */
 #define TILES(type, sum_type, wide)                                                                \
-  FG_CLONES static void row_##type(sum_type *restrict sum, const type *restrict x,                 \
-                                   type *restrict y, bool exclusive, int64_t w) {                  \
+  FG_CLONES static void cumsum_row_##type(sum_type *restrict sum, const type *restrict x,          \
+                                          type *restrict y, bool exclusive, int64_t w) {           \
     if (exclusive)                                                                                 \
       for (int64_t i = 0; i < w; i++) {                                                            \
         y[i] = (type)sum[i];                                                                       \
@@ -34,7 +34,8 @@ struct cumsum {
       sum_type sum[TILE] = {0};                                                                    \
       for (int64_t k = 0; k < c->n; k++) {                                                         \
         int64_t at = start + (c->attrs->reverse ? c->n - 1 - k : k) * c->inner;                    \
-        row_##type(sum, (const type *)c->x + at, (type *)c->y + at, c->attrs->exclusive, w);       \
+        cumsum_row_##type(sum, (const type *)c->x + at, (type *)c->y + at, c->attrs->exclusive,    \
+                          w);                                                                      \
       }                                                                                            \
     }                                                                                              \
   }

@@ -54,8 +54,8 @@ static void forward(const void *ctx, int64_t begin, int64_t end) {
   }
 }
 
-FG_CLONES static void row_grad(const float *x, const float *dy, const float *scale, float *dx,
-                               int64_t n, float mean, float rstd) {
+FG_CLONES static void layer_norm_row_grad(const float *x, const float *dy, const float *scale,
+                                          float *dx, int64_t n, float mean, float rstd) {
   double sum = 0, along = 0;
 #pragma omp simd reduction(+ : sum, along)
   for (int64_t i = 0; i < n; i++) {
@@ -74,8 +74,8 @@ FG_CLONES static void row_grad(const float *x, const float *dy, const float *sca
 static void backward(const void *ctx, int64_t begin, int64_t end) {
   const struct norm *c = ctx;
   for (int64_t i = begin; i < end; i++)
-    row_grad(c->x + i * c->n, c->dy + i * c->n, c->scale, c->y + i * c->n, c->n, c->mean[i],
-             c->rstd[i]);
+    layer_norm_row_grad(c->x + i * c->n, c->dy + i * c->n, c->scale, c->y + i * c->n, c->n,
+                        c->mean[i], c->rstd[i]);
 }
 
 #define COLUMNS 128

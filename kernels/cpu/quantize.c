@@ -48,8 +48,8 @@ FG_CLONES static void quantize_tile(const float *x, const float *x0, double eps,
   }
 }
 
-FG_CLONES static void measure_tile(const double *distance, int64_t n, double *most,
-                                   double *squares) {
+FG_CLONES static void measure_distances(const double *distance, int64_t n, double *most,
+                                        double *squares) {
   double top = *most, sum = 0;
   for (int64_t i = 0; i < n; i++)
     top = distance[i] > top ? distance[i] : top;
@@ -65,7 +65,7 @@ static void quantize_sample(const struct quantize *c, int64_t s) {
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = c->n - from < FG_CPU_TILE ? c->n - from : FG_CPU_TILE, at = s * c->n + from;
     quantize_tile(c->x + at, c->x0 + at, c->eps, c->ball, c->q + at, distance, n);
-    measure_tile(distance, n, &most, &squares);
+    measure_distances(distance, n, &most, &squares);
   }
   if (c->stats) {
     c->stats[s * 2] = (float)most;

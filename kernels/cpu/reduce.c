@@ -98,7 +98,7 @@ static void float_rows(const void *ctx, int64_t begin, int64_t end) {
 
 /* ---- floats, innermost axis kept */
 
-FG_CLONES static void add_row(double *sum, const float *x, int64_t n) {
+FG_CLONES static void add_to_sums(double *sum, const float *x, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; i++)
     sum[i] += x[i];
@@ -137,7 +137,7 @@ static void float_columns(const void *ctx, int64_t begin, int64_t end) {
       if (multiplies)
         multiply_row(sum, x + offset_of(&r->gone, j), w);
       else if (sums)
-        add_row(sum, x + offset_of(&r->gone, j), w);
+        add_to_sums(sum, x + offset_of(&r->gone, j), w);
       else
         raise_row(top, x + offset_of(&r->gone, j), w, sign);
     }

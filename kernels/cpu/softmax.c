@@ -65,8 +65,8 @@ FG_CLONES static void row(const float *x, float *y, int64_t n, bool logarithm) {
   }
 }
 
-FG_CLONES static void row_grad(const float *y, const float *dy, float *dx, int64_t n,
-                               bool logarithm) {
+FG_CLONES static void softmax_row_grad(const float *y, const float *dy, float *dx, int64_t n,
+                                       bool logarithm) {
   float sum = 0;
   if (logarithm) {
 #pragma omp simd reduction(+ : sum)
@@ -90,7 +90,7 @@ static void rows(const void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     int64_t at = i * c->n;
     if (c->dy)
-      row_grad(c->x + at, c->dy + at, c->out + at, c->n, c->log);
+      softmax_row_grad(c->x + at, c->dy + at, c->out + at, c->n, c->log);
     else
       row(c->x + at, c->out + at, c->n, c->log);
   }

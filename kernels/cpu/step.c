@@ -44,8 +44,8 @@ static int64_t tile_size(const struct step *c, int64_t from) {
 
 /* ---- measuring */
 
-FG_CLONES static void measure_tile(const float *g, const float *free_places, int64_t n,
-                                   struct sample *s) {
+FG_CLONES static void measure_gradient(const float *g, const float *free_places, int64_t n,
+                                       struct sample *s) {
   double sum = 0;
   int32_t zeros = 0, count = 0, broken = 0;
 #pragma omp simd reduction(+ : sum, zeros, count, broken)
@@ -68,7 +68,7 @@ static void measure(struct sample *s, struct tile *t) {
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = tile_size(c, from);
     fg_cpu_load_mask(c->mask, from, n, t->free);
-    measure_tile(s->g + from, t->free, n, s);
+    measure_gradient(s->g + from, t->free, n, s);
   }
   s->mean = c->n > 0 ? s->sum / (double)c->n : 0;
 }
