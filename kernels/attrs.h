@@ -154,7 +154,8 @@ struct fg_matmul_attrs {
 };
 
 /* conv: x [N, C, spatial...], w [K, C/group, window...], b? [K], residual? (as y)
- *   -> y = act(conv(x, w) + b + residual), cross-correlation, zero padding.
+ *   -> y = act(conv(x, w) + b + residual), cross-correlation, zero padding. An activation fused here
+ *   may turn NaN into 0, where a library computes it as a maximum; standing alone it never does.
  * conv_grad_input: dy, w -> dx, of shape `dim`.
  * conv_grad_weight: x, dy -> dw, of shape `dim`. */
 struct fg_conv_attrs {
