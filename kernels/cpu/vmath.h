@@ -23,7 +23,8 @@ FG_INLINE int32_t fg_float_to_bits(float f) {
 }
 
 /* e^x = 2^k e^r, |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to an integer whose low bits are k; 2^k
- * is applied in two factors, since k reaches 128 and -150. */
+ * is applied in two factors, since k reaches 128 and -150. (Unsigned shifts, because a NaN's k is
+ * any number.) */
 FG_INLINE float fg_vexpf(float x) {
   const float magic = 0x1.8p23f;
   x = x > 89.0f ? 89.0f : x;
@@ -39,8 +40,8 @@ FG_INLINE float fg_vexpf(float x) {
   p = p * r + 5.000000014e-01f;
   p = p * (r * r) + r + 1.0f;
   int32_t whole = fg_float_to_bits(shifted) - fg_float_to_bits(magic), half = whole >> 1;
-  float low = fg_bits_to_float((half + 127) * (1 << 23));
-  float high = fg_bits_to_float((whole - half + 127) * (1 << 23));
+  float low = fg_bits_to_float((int32_t)((uint32_t)(half + 127) << 23));
+  float high = fg_bits_to_float((int32_t)((uint32_t)(whole - half + 127) << 23));
   return p * low * high;
 }
 
