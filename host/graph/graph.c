@@ -283,16 +283,6 @@ fgsm_status fg_graph_print(const struct fg_graph *g, struct fg_text *text) {
 
 /* ---- changing */
 
-void fg_graph_replace(struct fg_graph *g, fg_id from, fg_id to) {
-  for (int64_t i = 0; i < g->n_nodes; i++)
-    for (int k = 0; k < g->nodes[i].n_in; k++)
-      if (g->nodes[i].in[k] == from)
-        g->nodes[i].in[k] = to;
-  for (int i = 0; i < g->n_outputs; i++)
-    if (g->outputs[i] == from)
-      g->outputs[i] = to;
-}
-
 void fg_node_kill(struct fg_graph *g, struct fg_node *node) {
   for (int i = 0; i < node->n_out; i++)
     if (node->out[i] != FG_ABSENT && g->values[node->out[i]].producer == node - g->nodes)

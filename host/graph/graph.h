@@ -125,8 +125,6 @@ fgsm_status fg_graph_print(const struct fg_graph *g, struct fg_text *text) FGSM_
 
 /* ---- changing */
 
-/* Every use of `from` (outputs included) becomes a use of `to`. */
-void fg_graph_replace(struct fg_graph *g, fg_id from, fg_id to);
 void fg_node_kill(struct fg_graph *g, struct fg_node *node);
 /* Removes dead nodes and those that no output needs, and restores topological order. Ids of values
  * stay. */
