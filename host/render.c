@@ -42,8 +42,14 @@ static void add_port(struct fg_text *t, const char *what, const struct fg_onnx_p
 }
 
 static void add_header(struct fg_text *t, const struct fg_description *d) {
+  char size[32];
   fg_text_add(t, "%-11s%s\n", "model", d->path);
   fg_text_add(t, "%-11s%s\n", "sha256", fg_onnx_sha256(d->onnx));
+  for (int i = 0; i < fg_onnx_n_data_files(d->onnx); i++) {
+    const struct fg_onnx_data_file *file = fg_onnx_data_file(d->onnx, i);
+    fg_text_add(t, "%-11s%s  %s  %s\n", i ? "" : "data", file->sha256, file->location,
+                scaled((double)file->bytes, 1024, "B", size));
+  }
   fg_text_add(t, "%-11s%s, opset %lld\n", "producer",
               *fg_onnx_producer(d->onnx) ? fg_onnx_producer(d->onnx) : "unsaid",
               (long long)fg_onnx_opset(d->onnx));
@@ -162,6 +168,17 @@ static json_t *json_plan(const struct fg_described_plan *plan) {
                    (json_int_t)plan->info.constant_bytes);
 }
 
+static json_t *json_data_files(const struct fg_onnx *onnx) {
+  json_t *list = json_array();
+  for (int i = 0; i < fg_onnx_n_data_files(onnx); i++) {
+    const struct fg_onnx_data_file *file = fg_onnx_data_file(onnx, i);
+    json_array_append_new(list,
+                          json_pack("{s:o, s:I, s:s}", "path", json_words(file->location), "bytes",
+                                    (json_int_t)file->bytes, "sha256", file->sha256));
+  }
+  return list;
+}
+
 static json_t *json_description(const struct fg_description *d) {
   json_t *inputs = json_array(), *outputs = json_array(), *problems = json_array();
   for (int i = 0; i < fg_onnx_n_inputs(d->onnx); i++)
@@ -170,11 +187,11 @@ static json_t *json_description(const struct fg_description *d) {
     json_array_append_new(outputs, json_port(fg_onnx_output(d->onnx, i)));
   for (int64_t i = 0; i < d->problems.n; i++)
     json_array_append_new(problems, json_words(d->problems.items[i].text));
-  json_t *model =
-      json_pack("{s:o, s:s, s:s, s:I, s:o, s:o, s:s, s:I}", "model", json_words(d->path), "sha256",
-                fg_onnx_sha256(d->onnx), "producer", fg_onnx_producer(d->onnx), "opset",
-                (json_int_t)fg_onnx_opset(d->onnx), "inputs", inputs, "outputs", outputs, "device",
-                d->device, "batch", (json_int_t)d->batch);
+  json_t *model = json_pack("{s:o, s:s, s:o, s:s, s:I, s:o, s:o, s:s, s:I}", "model",
+                            json_words(d->path), "sha256", fg_onnx_sha256(d->onnx), "external_data",
+                            json_data_files(d->onnx), "producer", fg_onnx_producer(d->onnx),
+                            "opset", (json_int_t)fg_onnx_opset(d->onnx), "inputs", inputs,
+                            "outputs", outputs, "device", d->device, "batch", (json_int_t)d->batch);
   json_t *cost = json_pack(
       "{s:o, s:{s:I, s:f, s:f}, s:{s:o, s:o}, s:{s:i, s:i, s:i, s:i}}", "nodes", json_nodes(d),
       "totals", "parameters", (json_int_t)d->parameters, "flops_forward", d->forward,
