@@ -52,6 +52,13 @@ struct import_case {
       __VA_ARGS__                                                                                  \
     }                                                                                              \
   }
+#define FLOATS(key, ...)                                                                           \
+  {                                                                                                \
+    .name = key, .kind = FG_ATTR_FLOATS, .n = sizeof((float[]){__VA_ARGS__}) / sizeof(float),      \
+    .floats = (const float[]) {                                                                    \
+      __VA_ARGS__                                                                                  \
+    }                                                                                              \
+  }
 #define IN(...) {__VA_ARGS__}, (int)(sizeof((struct tensor[]){__VA_ARGS__}) / sizeof(struct tensor))
 #define REFUSED(status) FGSM_##status, NONE
 
@@ -934,6 +941,73 @@ static const struct import_case cases[] = {
      IN(SCALAR(I64, 0), SCALAR(I64, 1e12), SCALAR(I64, 1)),
      {{0}},
      REFUSED(UNSUPPORTED)},
+
+    /* ai.onnx.ml */
+    {"scaler",
+     "Scaler",
+     1,
+     IN(F(D(1, 2, 3, 4), 2, 2)),
+     {FLOATS("offset", 1, 0), FLOATS("scale", 2, 0.5f)},
+     FGSM_OK,
+     F(D(0, 1, 4, 2), 2, 2)},
+    {"scaler of integers",
+     "Scaler",
+     1,
+     IN(I(3, 5)),
+     {FLOATS("offset", 1), FLOATS("scale", 0.5f)},
+     FGSM_OK,
+     F(D(1, 2), 2)},
+    {"scaler of nothing", "Scaler", 1, IN(F(D(1, 2), 1, 2)), {{0}}, FGSM_OK, F(D(1, 2), 1, 2)},
+    {"scaler of other features",
+     "Scaler",
+     1,
+     IN(COUNT(2, 3)),
+     {FLOATS("offset", 1, 2)},
+     REFUSED(MODEL)},
+    {"scaler of images", "Scaler", 1, IN(COUNT(1, 2, 2)), {FLOATS("offset", 1)}, REFUSED(MODEL)},
+    {"normalizer",
+     "Normalizer",
+     1,
+     IN(F(D(1, -4, 0, 0), 2, 2)),
+     {{0}},
+     FGSM_OK,
+     F(D(0.25, -1, 0, 0), 2, 2)},
+    {"normalizer L1",
+     "Normalizer",
+     1,
+     IN(F(D(1, -4, 0, 0), 2, 2)),
+     {TEXT("norm", "L1")},
+     FGSM_OK,
+     F(D(0.2, -0.8, 0, 0), 2, 2)},
+    {"normalizer L2",
+     "Normalizer",
+     1,
+     IN(F(D(3, -4, 0, 0), 2, 2)),
+     {TEXT("norm", "L2")},
+     FGSM_OK,
+     F(D(0.6, -0.8, 0, 0), 2, 2)},
+    {"normalizer L3", "Normalizer", 1, IN(COUNT(2, 2)), {TEXT("norm", "L3")}, REFUSED(MODEL)},
+    {"array feature extractor",
+     "ArrayFeatureExtractor",
+     1,
+     IN(COUNT(2, 3), I(2, 0)),
+     {{0}},
+     FGSM_OK,
+     F(D(3, 1, 6, 4), 2, 2)},
+    {"array feature extractor of labels",
+     "ArrayFeatureExtractor",
+     1,
+     IN(I(7, 8, 9), I(2, 2, 0, 1)),
+     {{0}},
+     FGSM_OK,
+     T(I64, D(9, 9, 7, 8), 1, 4)},
+    {"array feature extractor beyond",
+     "ArrayFeatureExtractor",
+     1,
+     IN(COUNT(2, 3), I(3)),
+     {{0}},
+     REFUSED(MODEL)},
+    {"zip map", "ZipMap", 1, IN(COUNT(2, 3)), {{0}}, REFUSED(UNSUPPORTED)},
 };
 
 static int64_t count(const struct tensor *t) {
@@ -979,6 +1053,8 @@ static fgsm_status run(struct fg_graph *g, const char *op, int64_t opset, int n_
                          .n_attrs = n_attrs,
                          .attrs = attrs};
   fg_import_fn import = fg_find_importer("", op);
+  if (!import)
+    import = fg_find_importer("ai.onnx.ml", op);
   cr_assert_not_null(import, "no importer %s", op);
   return import(&im);
 }
@@ -1163,9 +1239,12 @@ Test(ops_import, are_found_by_domain_and_name) {
   cr_expect_eq(fg_find_importer("ai.onnx", "Conv"), fg_find_importer("", "Conv"));
   cr_expect_null(fg_find_importer("com.example", "Conv"));
   cr_expect_null(fg_find_importer("", "conv"));
+  cr_expect_null(fg_find_importer("", "Scaler"));
+  cr_expect_null(fg_find_importer("ai.onnx.ml", "Conv"));
   int n = 0;
-  for (; fg_importer_name(n); n++)
-    cr_expect_not_null(fg_find_importer("", fg_importer_name(n)), "%s", fg_importer_name(n));
+  const char *domain, *name;
+  for (; (name = fg_importer_name(n, &domain)); n++)
+    cr_expect_not_null(fg_find_importer(domain, name), "%s", name);
   cr_expect_gt(n, 60);
-  cr_expect_null(fg_importer_name(-1));
+  cr_expect_null(fg_importer_name(-1, &domain));
 }

@@ -12,7 +12,9 @@
 #undef OP
 
 #define ONNX(name) fgsm_status fg_import_##name(struct fg_import *im) FGSM_MUST_USE;
+#define ONNX_ML ONNX
 #include "onnx_ops.def"
+#undef ONNX_ML
 #undef ONNX
 
 /* ---- infer rules */
