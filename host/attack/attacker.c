@@ -18,27 +18,6 @@ static void note(struct fg_attacker *a, const char *text) {
 
 /* ---- deciding */
 
-static fgsm_status open_device(const struct fgsm_options *options, struct fg_attacker *a) {
-  const char *name = options->device;
-  const struct fg_backend *backend = NULL;
-  if (!*name || strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0)
-    backend = &fg_cpu;
-  else if (strcmp(name, "ref") == 0)
-    backend = &fg_ref;
-  else if (strncmp(name, "cuda", 4) == 0)
-    return FG_FAIL(DEVICE, "this build has no CUDA backend yet; use --device cpu");
-  else
-    return FG_FAIL(USAGE, "--device %s: there is auto, cpu, ref and cuda", name);
-  if (*options->precision && strcmp(options->precision, "fp32") != 0)
-    return FG_FAIL(USAGE, "--precision %s is not to be had on %s; use fp32", options->precision,
-                   backend->name);
-  FG_TRY(backend->open(0, options->threads > 0 ? options->threads : fg_cpu_count(), &a->device));
-  a->real = backend->real;
-  a->info.device = backend->name;
-  a->info.precision = backend->real == FG_F64 ? "fp64" : "fp32";
-  return FGSM_OK;
-}
-
 static fgsm_status decide_types(const struct fgsm_options *options,
                                 const struct fg_sample_shape *shape, struct fg_attacker *a) {
   a->shape = *shape;
@@ -362,7 +341,6 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   if (a->info.batch != batch)
     fg_note_add(a->info.notes, sizeof a->info.notes, "the model fixes its batch at %lld",
                 (long long)a->info.batch);
-  FG_TRY(open_device(options, a));
   FG_TRY(a->device->backend->enter(a->device));
   FG_TRY(make_passes(a, onnx, options));
   a->arrays = NULL;
@@ -372,12 +350,18 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
 }
 
 fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                               const struct fg_sample_shape *shape,
+                               struct fg_device *device, const struct fg_sample_shape *shape,
                                const struct fg_attack_arrays *arrays, int64_t batch,
                                struct fg_attacker **out) {
   struct fg_attacker *a = calloc(1, sizeof *a);
-  if (!a)
+  if (!a) {
+    device->backend->close(device);
     return FG_FAIL(MEMORY, "no memory for an attack");
+  }
+  a->device = device;
+  a->real = device->backend->real;
+  a->info.device = device->backend->name;
+  a->info.precision = a->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
   fgsm_status status = create(a, onnx, options, shape, arrays, batch);
   if (status != FGSM_OK) {
     fg_attacker_destroy(a);
