@@ -63,7 +63,7 @@ static fgsm_status open_library(const char *name, void **out) {
   return FG_FAIL(DEVICE,
                  "there is no %s in FGSM_PLUGIN_PATH (%s), beside the library (%s), or where the "
                  "system looks: install or build fgsm with it, or compute with --device cpu",
-                 file, given ? given : "not set", beside);
+                 file, given ? given : "not set", *beside ? beside : "unknown");
 }
 
 static fgsm_status check(const char *name, const struct fg_plugin *plugin) {
