@@ -17,13 +17,13 @@ if(NOT FgsmNV_FOUND OR NOT CUDART_INCLUDE_DIR OR NOT CUDART_STATIC_LIBRARY)
   return()
 endif()
 
-fgsm_layer(cuda DIR kernels/cuda)
-target_include_directories(fgsm_layer_cuda SYSTEM PRIVATE ${CUDART_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR}
-                           ${CUBLASLT_INCLUDE_DIR})
+set(FGSM_NV_INCLUDE_DIRS ${CUDART_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR} ${CUBLASLT_INCLUDE_DIR})
 get_filename_component(cudnn_folder ${CUDNN_LIBRARY} DIRECTORY)
 get_filename_component(cublaslt_folder ${CUBLASLT_LIBRARY} DIRECTORY)
-target_compile_definitions(fgsm_layer_cuda PRIVATE FGSM_CUDNN_FOLDER="${cudnn_folder}/"
-                           FGSM_CUBLASLT_FOLDER="${cublaslt_folder}/")
+set(FGSM_NV_DEFINITIONS FGSM_CUDNN_FOLDER="${cudnn_folder}/" FGSM_CUBLASLT_FOLDER="${cublaslt_folder}/")
+fgsm_layer(cuda DIR kernels/cuda)
+target_include_directories(fgsm_layer_cuda SYSTEM PRIVATE ${FGSM_NV_INCLUDE_DIRS})
+target_compile_definitions(fgsm_layer_cuda PRIVATE ${FGSM_NV_DEFINITIONS})
 
 add_library(fgsm_cuda MODULE $<TARGET_OBJECTS:fgsm_layer_cuda> ${FGSM_CUDA_OBJECTS})
 set_target_properties(fgsm_cuda PROPERTIES LINKER_LANGUAGE C)

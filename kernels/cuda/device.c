@@ -1,6 +1,7 @@
 /* Opening a card, and what becomes of its failures. */
 #include "device.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,22 +44,27 @@ fgsm_status fg_cuda_result(struct fg_cuda_device *device, cudaError_t error, con
 
 static fgsm_status explain_no_card(cudaError_t error) {
   int driver = 0, runtime = 0;
+  void *library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
   (void)cudaDriverGetVersion(&driver);
   (void)cudaRuntimeGetVersion(&runtime);
   (void)cudaGetLastError();
-  if (driver == 0)
+  if (library)
+    dlclose(library);
+  else
     return FG_FAIL(DEVICE, "no NVIDIA driver: libcuda.so.1 was not found; install the driver (in a "
                            "container, start it with the card: --gpus all)");
-  if (error == cudaErrorInsufficientDriver || driver / 1000 < runtime / 1000)
+  if (driver && (error == cudaErrorInsufficientDriver || driver / 1000 < runtime / 1000))
     return FG_FAIL(DEVICE,
                    "the NVIDIA driver is too old: it serves CUDA %d.%d, and this needs "
                    "%d.%d; update the driver",
                    driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-  if (error == cudaErrorNoDevice || error == cudaSuccess)
+  if (driver && (error == cudaErrorNoDevice || error == cudaSuccess))
     return FG_FAIL(DEVICE, "the NVIDIA driver sees no card: nvidia-smi should list one, and "
                            "CUDA_VISIBLE_DEVICES may hide it");
-  return FG_FAIL(DEVICE, "CUDA does not start: %s (%s): %s", cudaGetErrorString(error),
-                 cudaGetErrorName(error), advice(error));
+  return FG_FAIL(DEVICE,
+                 "the NVIDIA driver (libcuda.so.1) does not start: %s (%s); nvidia-smi may "
+                 "say more",
+                 cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
 static fgsm_status count(int *n) {

@@ -28,10 +28,6 @@ struct finish {
 };
 } // namespace
 
-extern "C" bool fg_cuda_has_epilogue(const struct fg_call *call, const struct fg_unary_attrs *act) {
-  return fg_cuda_in(call, 2) || fg_cuda_in(call, 3) || act->kind != FG_UNARY_identity;
-}
-
 extern "C" fgsm_status fg_cuda_epilogue(const struct fg_call *call,
                                         const struct fg_unary_attrs *act, int axis, void *stream) {
   const struct fg_tensor *y = &call->out[0];

@@ -132,6 +132,8 @@ static fgsm_status choose(struct fg_call *call, struct matmul *m) {
 static fgsm_status make(struct fg_call *call, struct fg_device *base, struct matmul *m) {
   const struct fg_gemm *g = &m->gemm;
   FG_TRY(fg_cuda_gemm(call, &m->gemm));
+  if (fg_count(&call->out[0]) == 0)
+    return FGSM_OK; /* and run does nothing */
   FG_CUDA_NEED(call,
                g->batch <= INT32_MAX && g->m <= INT32_MAX && g->n <= INT32_MAX && g->k <= INT32_MAX,
                "a product of more than 2^31 rows or columns");
@@ -159,6 +161,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   struct matmul *m = call->state;
+  if (fg_count(&call->out[0]) == 0)
+    return FGSM_OK;
   const float *a = call->in[0].data, *b = call->in[1].data;
   float *y = call->out[0].data;
   const float *residual = m->adds_residual ? call->in[3].data : y, beta = m->adds_residual ? 1 : 0;

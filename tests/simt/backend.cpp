@@ -1,24 +1,16 @@
 /* The CUDA launchers as a backend whose card is the harness: "cuda-simt". Memory is managed, so
  * that the case harness can lay its guards around it; there is no stream and nothing to wait for.
- */
+ * What a library computes on a card is in products.cpp. */
 #include <cstdio>
 
 #include "cuda.h"
+#include "gaps.h"
 #include "simt.h"
 #include "synchronous.h"
 
 extern "C" {
 extern const struct fg_backend fg_cuda_simt;
 }
-
-/* Ours to write yet, or a library's on a card. */
-FG_NO_KERNEL(cuda, matmul);
-FG_NO_KERNEL(cuda, conv);
-FG_NO_KERNEL(cuda, conv_grad_input);
-FG_NO_KERNEL(cuda, conv_grad_weight);
-FG_NO_KERNEL(cuda, scatter);
-FG_NO_KERNEL(cuda, top);
-FG_NO_KERNEL(cuda, cumsum);
 
 namespace {
 struct fg_device the_device;
