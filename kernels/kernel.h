@@ -137,8 +137,8 @@ struct fg_backend {
   fgsm_status (*download)(struct fg_device *device, void *to, const void *from, size_t bytes,
                           void *stream);
 
-  /* order */
-  fgsm_status (*sync)(struct fg_device *device, void *stream); /* waits for all that is on it */
+  /* order. sync waits for all that is on the stream, also where it then fails. */
+  fgsm_status (*sync)(struct fg_device *device, void *stream);
   fgsm_status (*stream_create)(struct fg_device *device, void **out);
   void (*stream_destroy)(struct fg_device *device, void *stream); /* after what is on it */
   fgsm_status (*event_create)(struct fg_device *device, void **out);

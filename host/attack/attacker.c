@@ -278,16 +278,17 @@ static fgsm_status make_memory(struct fg_attacker *a) {
 static fgsm_status make_staging(struct fg_attacker *a) {
   size_t batch = (size_t)a->info.batch;
   size_t row = a->info.classes > 3 ? (size_t)a->info.classes : 3;
-  a->stage = malloc(batch * (size_t)a->count * sizeof(double));
-  a->written = malloc(batch * (size_t)a->count * fg_type_size(a->info.out_type));
+  const struct fg_backend *backend = a->device->backend;
+  FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * sizeof(double), &a->stage));
+  FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * fg_type_size(a->info.out_type),
+                             &a->written));
   a->labels = malloc(batch * sizeof *a->labels);
   a->predictions = malloc(batch * sizeof *a->predictions);
   a->index = malloc(batch * sizeof *a->index);
   a->reals = malloc(batch * row * sizeof *a->reals);
   a->clean = calloc(batch, sizeof *a->clean);
   a->flags = calloc(batch, sizeof *a->flags);
-  if (!a->stage || !a->written || !a->labels || !a->predictions || !a->index || !a->reals ||
-      !a->clean || !a->flags)
+  if (!a->labels || !a->predictions || !a->index || !a->reals || !a->clean || !a->flags)
     return FG_FAIL(MEMORY, "no memory for a batch of %zu samples; --batch less may help", batch);
   return FGSM_OK;
 }
@@ -342,6 +343,7 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
     fg_note_add(a->info.notes, sizeof a->info.notes, "the model fixes its batch at %lld",
                 (long long)a->info.batch);
   FG_TRY(a->device->backend->enter(a->device));
+  FG_TRY(fg_traffic_create(a));
   FG_TRY(make_passes(a, onnx, options));
   a->arrays = NULL;
   FG_TRY(make_memory(a));
@@ -371,9 +373,15 @@ fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_opt
   return FGSM_OK;
 }
 
-static void release(struct fg_attacker *a, void *memory) {
-  if (memory)
-    a->device->backend->free(a->device, memory);
+static void free_memory(struct fg_attacker *a) {
+  const struct fg_backend *backend = a->device->backend;
+  for (int w = 0; w < FG_WIRE_COUNT; w++)
+    backend->free(a->device, a->wire[w]);
+  backend->free(a->device, a->ring[0]);
+  backend->free(a->device, a->ring[1]);
+  backend->free(a->device, a->arena);
+  backend->host_free(a->device, a->stage);
+  backend->host_free(a->device, a->written);
 }
 
 void fg_attacker_destroy(struct fg_attacker *a) {
@@ -381,18 +389,13 @@ void fg_attacker_destroy(struct fg_attacker *a) {
     return;
   struct fg_pass *passes[N_PASSES];
   list_passes(a, passes);
+  (void)!a->device->backend->enter(a->device); /* a lost one too: what follows cannot fail */
+  fg_traffic_end(a);
   for (int i = 0; i < N_PASSES; i++)
     fg_plan_destroy(passes[i]->plan);
-  if (a->device) {
-    for (int w = 0; w < FG_WIRE_COUNT; w++)
-      release(a, a->wire[w]);
-    release(a, a->ring[0]);
-    release(a, a->ring[1]);
-    release(a, a->arena);
-    a->device->backend->close(a->device);
-  }
-  free(a->stage);
-  free(a->written);
+  fg_traffic_destroy(a);
+  free_memory(a);
+  a->device->backend->close(a->device);
   free(a->labels);
   free(a->predictions);
   free(a->index);

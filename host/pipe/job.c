@@ -191,7 +191,7 @@ static void *slot_array(const struct job *job, size_t size) {
   return calloc((size_t)job->capacity, size ? size : 1);
 }
 
-/* The same in memory that a device transfers from and to. */
+/* The same in memory that devices transfer from. */
 static void *slot_samples(const struct job *job, size_t size) {
   void *memory = NULL;
   size_t bytes = (size_t)job->capacity * (size ? size : 1);
@@ -226,7 +226,7 @@ static fgsm_status make_slots(struct job *job) {
     for (int e = 0; e < job->n_eps; e++) {
       whole = (b->results[e] = slot_array(job, sizeof *b->results[e])) && whole;
       if (job->options->out)
-        whole = (b->x_adv[e] = slot_samples(job, job->adv_bytes)) && whole;
+        whole = (b->x_adv[e] = slot_array(job, job->adv_bytes)) && whole;
     }
   }
   if (job->target_dataset)
@@ -240,7 +240,7 @@ static void free_slots(struct job *job) {
   for (int i = 0; i < job->n_slots; i++) {
     struct batch *b = &job->batches[i];
     for (int e = 0; e < FG_MAX_EPS; e++) {
-      job->host->backend->host_free(job->host, b->x_adv[e]);
+      free(b->x_adv[e]);
       free(b->results[e]);
     }
     free(b->extra);
@@ -452,11 +452,12 @@ fgsm_status fg_job_attack(const struct fg_onnx *onnx, const char *model_path, co
   status = run(job, json);
   close_outputs(job);
   fg_text_free(&job->rows);
-  free_slots(job);
   for (int i = job->n_attackers; i-- > 0;)
-    fg_attacker_destroy(job->attackers[i]);
-  if (job->host)
+    fg_attacker_destroy(job->attackers[i]); /* these may still read slots */
+  if (job->host) {
+    free_slots(job);
     job->host->backend->close(job->host);
+  }
   fg_dataset_close(job->target_dataset);
   fg_dataset_close(job->dataset);
 done:
