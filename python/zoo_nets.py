@@ -20,11 +20,12 @@ class PreAct(nn.Module):
         self.c1 = nn.Conv2d(wide_in, wide, 3, stride, 1, bias=False)
         self.c2 = nn.Conv2d(wide, wide, 3, 1, 1, bias=False)
         same = wide_in == wide and stride == 1
+        self.r1, self.r2 = nn.ReLU(), nn.ReLU()
         self.skip = None if same else nn.Conv2d(wide_in, wide, 1, stride, bias=False)
 
     def forward(self, x):
-        h = F.relu(self.n1(x))
-        y = self.c2(F.relu(self.n2(self.c1(h))))
+        h = self.r1(self.n1(x))
+        y = self.c2(self.r2(self.n2(self.c1(h))))
         return y + (x if self.skip is None else self.skip(h))
 
 
@@ -39,10 +40,10 @@ class PreActNet(nn.Module):
                 layers.append(PreAct(wide, width, 2 if i and k == 0 else 1))
                 wide = width
         self.body, self.norm = nn.Sequential(*layers), nn.BatchNorm2d(wide)
-        self.head = nn.Linear(wide, classes)
+        self.relu, self.head = nn.ReLU(), nn.Linear(wide, classes)
 
     def forward(self, x):
-        return self.head(F.relu(self.norm(self.body(x))).mean((2, 3)))
+        return self.head(self.relu(self.norm(self.body(x))).mean((2, 3)))
 
 
 class Mixer(nn.Module):
