@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op.h"
+#include "plan.h"
 
 enum trait { PLAIN, INPLACE, VIEW };
 static const enum trait traits[FG_OP_COUNT] = {
@@ -15,33 +15,6 @@ static const enum trait traits[FG_OP_COUNT] = {
 };
 
 enum { ALIGN = 64 };
-
-/* Bytes that one or more values share: a temporary with its views, or something bound. */
-struct storage {
-  size_t bytes, offset;
-  int64_t born, dies; /* calls between which it is in the arena */
-  bool placed;        /* in the arena, rather than bound or constant */
-  void *data;
-};
-
-struct step {
-  const struct fg_kernel *kernel;
-  struct fg_call call;
-};
-
-struct fg_plan {
-  struct fg_graph *g;
-  struct fg_device *device;
-  struct step *steps;
-  int64_t n_steps;
-  int64_t n_prepared;
-  fg_id *root;              /* per value: the value whose storage it shares */
-  struct storage *storages; /* per value; only roots' count */
-  size_t scratch_offset;
-  void *arena;
-  bool owns_arena;
-  struct fg_plan_info info;
-};
 
 static size_t align_up(size_t n) {
   return (n + ALIGN - 1) / ALIGN * ALIGN;
@@ -57,6 +30,7 @@ static bool is_output(const struct fg_graph *g, fg_id id) {
 /* An output that is only a view of something else gets bytes of its own, so that it can be bound.
  */
 static fgsm_status own_outputs(struct fg_graph *g) {
+  struct fg_provenance outer = g->from;
   for (int i = 0; i < g->n_outputs; i++) {
     fg_id id = g->outputs[i], producer = fg_value(g, id)->producer, view, out[FG_MAX_OUT];
     if (producer == FG_ABSENT || traits[g->nodes[producer].op] != VIEW)
@@ -66,11 +40,13 @@ static fgsm_status own_outputs(struct fg_graph *g) {
     g->nodes[producer].out[0] = view;
     fg_value(g, view)->producer = producer;
     union fg_attrs copy = {.unary = {.kind = FG_UNARY_identity}};
+    g->from = g->nodes[producer].from;
     FG_TRY(fg_graph_add(g, FG_OP_unary, like.name, &copy, 1, &view, out));
     g->nodes[g->n_nodes - 1].out[0] = id;
     fg_value(g, id)->producer = (fg_id)(g->n_nodes - 1);
     fg_value(g, out[0])->producer = FG_ABSENT;
   }
+  g->from = outer;
   return fg_graph_compact(g);
 }
 
@@ -149,7 +125,7 @@ static void find_lives(struct fg_plan *p) {
   for (fg_id i = 0; i < g->n_values; i++) {
     p->root[i] = i;
     p->storages[i] =
-        (struct storage){.bytes = align_up(fg_value_bytes(g, i)), .born = -1, .dies = -1};
+        (struct fg_storage){.bytes = align_up(fg_value_bytes(g, i)), .born = -1, .dies = -1};
   }
   for (int64_t i = 0; i < g->n_nodes; i++)
     if (traits[g->nodes[i].op] == VIEW)
@@ -158,7 +134,7 @@ static void find_lives(struct fg_plan *p) {
     const struct fg_node *node = &g->nodes[i];
     for (int k = 0; k < node->n_out; k++)
       if (node->out[k] != FG_ABSENT) {
-        struct storage *s = &p->storages[p->root[node->out[k]]];
+        struct fg_storage *s = &p->storages[p->root[node->out[k]]];
         if (s->born < 0)
           s->born = i;
         if (s->dies < i)
@@ -193,17 +169,18 @@ static void join_in_place(struct fg_plan *p) {
 /* ---- offsets: largest first, each at the lowest place free during its life */
 
 static int by_size(const void *a, const void *b) {
-  const struct storage *x = *(struct storage *const *)a, *y = *(struct storage *const *)b;
+  const struct fg_storage *x = *(struct fg_storage *const *)a, *y = *(struct fg_storage *const *)b;
   if (x->bytes != y->bytes)
     return x->bytes < y->bytes ? 1 : -1;
   return x < y ? -1 : x > y;
 }
 
 /* `placed` holds n storages in order of their offsets. */
-static size_t lowest_place(struct storage *const *placed, int64_t n, const struct storage *s) {
+static size_t lowest_place(struct fg_storage *const *placed, int64_t n,
+                           const struct fg_storage *s) {
   size_t at = 0;
   for (int64_t i = 0; i < n; i++) {
-    const struct storage *other = placed[i];
+    const struct fg_storage *other = placed[i];
     if (other->born > s->dies || s->born > other->dies)
       continue;
     if (other->offset >= at + s->bytes)
@@ -214,7 +191,7 @@ static size_t lowest_place(struct storage *const *placed, int64_t n, const struc
   return at;
 }
 
-static void insert(struct storage **placed, int64_t n, struct storage *s) {
+static void insert(struct fg_storage **placed, int64_t n, struct fg_storage *s) {
   int64_t i = n;
   for (; i > 0 && placed[i - 1]->offset > s->offset; i--)
     placed[i] = placed[i - 1];
@@ -223,8 +200,8 @@ static void insert(struct storage **placed, int64_t n, struct storage *s) {
 
 static fgsm_status assign_offsets(struct fg_plan *p) {
   struct fg_graph *g = p->g;
-  struct storage **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
-  struct storage **placed = malloc((size_t)(g->n_values + 1) * sizeof *placed);
+  struct fg_storage **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
+  struct fg_storage **placed = malloc((size_t)(g->n_values + 1) * sizeof *placed);
   fgsm_status status = FGSM_OK;
   int64_t n = 0;
   if (!todo || !placed) {
@@ -271,7 +248,7 @@ static fgsm_status upload_constants(struct fg_plan *p) {
   return FGSM_OK;
 }
 
-static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct step *step,
+static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct fg_step *step,
                            bool allow_ref) {
   const struct fg_backend *backend = p->device->backend;
   char text[256];
@@ -299,10 +276,7 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
   }
   if (step->call.scratch_bytes > p->info.arena_bytes) /* the largest scratch, until placed */
     p->info.arena_bytes = step->call.scratch_bytes;
-  p->info.flops += fg_op_defs[node->op]->flops ? fg_op_defs[node->op]->flops(p->g, node)
-                                               : (double)(node->n_out && node->out[0] != FG_ABSENT
-                                                              ? fg_value_count(p->g, node->out[0])
-                                                              : 0);
+  p->info.flops += fg_node_flops(p->g, node);
   return FGSM_OK;
 }
 
@@ -334,7 +308,8 @@ fgsm_status fg_plan_create(struct fg_graph *graph, struct fg_device *device, boo
   for (int64_t i = 0; i < graph->n_nodes; i++) {
     if (traits[graph->nodes[i].op] == VIEW)
       continue;
-    struct step *step = &p->steps[p->n_steps];
+    struct fg_step *step = &p->steps[p->n_steps];
+    step->node = (fg_id)i;
     if ((status = prepare(p, &graph->nodes[i], step, allow_ref)) != FGSM_OK)
       goto fail;
     p->n_steps++;
@@ -379,12 +354,9 @@ const struct fg_graph *fg_plan_graph(const struct fg_plan *p) {
 
 /* Writes every storage's address into the calls that use it. */
 static void refresh(struct fg_plan *p) {
-  int64_t s = 0;
-  for (int64_t i = 0; i < p->g->n_nodes; i++) {
-    const struct fg_node *node = &p->g->nodes[i];
-    if (traits[node->op] == VIEW)
-      continue;
-    struct fg_call *call = &p->steps[s++].call;
+  for (int64_t i = 0; i < p->n_steps; i++) {
+    const struct fg_node *node = &p->g->nodes[p->steps[i].node];
+    struct fg_call *call = &p->steps[i].call;
     for (int k = 0; k < node->n_in; k++)
       call->in[k].data = node->in[k] == FG_ABSENT ? NULL : fg_plan_data(p, node->in[k]);
     for (int k = 0; k < node->n_out; k++)
@@ -393,7 +365,7 @@ static void refresh(struct fg_plan *p) {
 }
 
 void *fg_plan_data(const struct fg_plan *p, fg_id value) {
-  const struct storage *s = &p->storages[p->root[value]];
+  const struct fg_storage *s = &p->storages[p->root[value]];
   if (s->data || !s->placed)
     return s->data;
   return p->arena ? (char *)p->arena + s->offset : NULL;
