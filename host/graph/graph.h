@@ -46,6 +46,7 @@ struct fg_lists {
 /* A node of the file that the graph was read from. */
 struct fg_source {
   const char *op, *name;
+  bool body; /* stands for others: the nodes of a function or branch */
 };
 
 /* Where a node comes from. */
@@ -154,6 +155,10 @@ double fg_node_read_bytes(const struct fg_graph *g, const struct fg_node *node);
 double fg_node_written_bytes(const struct fg_graph *g, const struct fg_node *node);
 /* The items of a list. */
 const fg_id *fg_lists_at(const struct fg_lists *lists, fg_id list, int64_t *n);
+/* What the node does, in a word: "conv", "relu", "conv+residual+relu", "reduce_mean". */
+void fg_node_what(const struct fg_node *node, char *text, size_t size);
+bool fg_node_has_activation(const struct fg_node *node); /* fused into it */
+bool fg_node_has_residual(const struct fg_node *node);
 /* "conv 'layer1.0.conv1' f32[64,16,32,32]": for messages. */
 void fg_node_text(const struct fg_graph *g, const struct fg_node *node, char *text, size_t size);
 fgsm_status fg_graph_print(const struct fg_graph *g, struct fg_text *text) FGSM_MUST_USE;

@@ -58,9 +58,11 @@ fgsm_status fg_source_begin(struct fg_graph *g, const char *op, const char *name
   int64_t n;
   const fg_id *around = fg_lists_at(&g->source_lists, g->from.sources, &n);
   struct fg_source source = {copy_name(g, "", op),
-                             copy_name(g, n ? g->sources[around[0]].name : "", name)};
+                             copy_name(g, n ? g->sources[around[0]].name : "", name), false};
   if (!source.op || !source.name)
     return FG_FAIL(MEMORY, "no memory for a node's name");
+  if (n)
+    g->sources[around[0]].body = true;
   fg_id id = (fg_id)g->n_sources;
   FG_TRY(fg_grow(&g->sources, &g->sources_capacity, g->n_sources + 1, sizeof *g->sources));
   g->sources[g->n_sources++] = source;
@@ -79,8 +81,9 @@ fgsm_status fg_sources_copy(const struct fg_graph *from, struct fg_graph *to) {
   FG_TRY(fg_grow(&b->begin, &b->capacity, a->n + 1, sizeof *b->begin));
   FG_TRY(fg_grow(&b->items, &b->items_capacity, a->n_items, sizeof *b->items));
   for (int64_t i = 0; i < from->n_sources; i++) {
-    to->sources[i] = (struct fg_source){fg_arena_text(&to->arena, from->sources[i].op),
-                                        fg_arena_text(&to->arena, from->sources[i].name)};
+    to->sources[i] =
+        (struct fg_source){fg_arena_text(&to->arena, from->sources[i].op),
+                           fg_arena_text(&to->arena, from->sources[i].name), from->sources[i].body};
     if (!to->sources[i].op || !to->sources[i].name)
       return FGSM_MEMORY;
   }
