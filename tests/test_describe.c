@@ -258,11 +258,12 @@ Test(describe, draws_memory_over_time) {
 /* ---- the graph for Graphviz */
 
 /* Whether a text is of the small part of the language that is written here: statements of bare
- * words and quoted strings, with braces and brackets that match. Counts edges and boxes. */
-static bool is_dot(const char *s, int *edges, int *boxes) {
+ * words and quoted strings, with braces and brackets that match. Counts edges, boxes and lists of
+ * attributes: one for each node, port and edge, two for the whole. */
+static bool is_dot(const char *s, int *edges, int *boxes, int *lists) {
   int depth = 0;
   bool in_list = false;
-  *edges = *boxes = 0;
+  *edges = *boxes = *lists = 0;
   for (; *s; s++) {
     if (*s == '"') {
       for (s++; *s && *s != '"'; s++)
@@ -278,6 +279,7 @@ static bool is_dot(const char *s, int *edges, int *boxes) {
       if (in_list == (*s == '['))
         return false;
       in_list = *s == '[';
+      *lists += in_list;
     } else if (*s == '-') {
       if (*++s != '>')
         return false;
@@ -306,9 +308,9 @@ static int run_graphviz(const char *text) {
 static const char *const no_settings[] = {"device=cpu", NULL};
 
 Test(describe, draws_a_graph) {
-  int edges, boxes;
+  int edges, boxes, lists;
   char *dot = describe_with(onnx_small_net(), false, true, no_settings);
-  cr_expect(is_dot(dot, &edges, &boxes), "%s", dot);
+  cr_expect(is_dot(dot, &edges, &boxes, &lists), "%s", dot);
   /* x conv relu flat fc y; conv and relu are one call */
   cr_expect(edges == 5 && boxes == 1, "%d edges, %d boxes in\n%s", edges, boxes, dot);
   cr_expect(strstr(dot, "conv+relu") && strstr(dot, "float32[64,2,4,4]"), "%s", dot);
@@ -326,7 +328,7 @@ Test(describe, no_name_breaks_out) {
                                       "%s%n",
                                       "\xe2\x82\xac \xf0\x9f\x99\x82"};
   struct onnx_bytes g = {0};
-  int edges, boxes, n = sizeof names / sizeof *names;
+  int edges, boxes, lists, n = sizeof names / sizeof *names;
   char in[16] = "x", out[16];
   for (int i = 0; i < n; i++) {
     snprintf(out, sizeof out, i + 1 < n ? "v%d" : "y", i);
@@ -336,7 +338,8 @@ Test(describe, no_name_breaks_out) {
   onnx_put(&g, 11, onnx_port("x", ONNX_FLOAT, 2, (int64_t[]){3, 4}));
   onnx_put(&g, 12, onnx_port("y", ONNX_FLOAT, 2, (int64_t[]){3, 4}));
   char *dot = describe_with(onnx_model(g, 13), false, true, no_settings);
-  cr_expect(is_dot(dot, &edges, &boxes) && edges == n + 1, "%d edges in\n%s", edges, dot);
+  cr_expect(is_dot(dot, &edges, &boxes, &lists) && edges == n + 1 && lists == 2 * n + 5,
+            "%d edges, %d lists in\n%s", edges, lists, dot);
   cr_expect(run_graphviz(dot) == 0, "%s", dot);
   fgsm_free(dot);
 }
