@@ -18,6 +18,8 @@ FG_NO_KERNEL(cuda, conv_grad_weight);
 FG_NO_KERNEL(cuda, scatter);
 FG_NO_KERNEL(cuda, top);
 FG_NO_KERNEL(cuda, cumsum);
+FG_NO_KERNEL(cuda, grid_sample);
+FG_NO_KERNEL(cuda, grid_sample_grad);
 
 namespace {
 struct fg_device the_device;
