@@ -2,6 +2,7 @@
  * of what is computed from the data; how importers are found. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "import_cases.h"
@@ -171,4 +172,32 @@ Test(ops_import, are_found_by_domain_and_name) {
     cr_expect_not_null(fg_find_importer(domain, name), "%s", name);
   cr_expect_gt(n, 60);
   cr_expect_null(fg_importer_name(-1, &domain));
+}
+
+/* docs/ONNX.md, as text (free()). */
+static char *page(void) {
+  FILE *f = fopen(FGSM_SOURCE_DIR "/docs/ONNX.md", "r");
+  cr_assert_not_null(f);
+  enum { MOST = 1 << 20 };
+  char *text = calloc(MOST, 1);
+  cr_assert(text && fread(text, 1, MOST - 1, f) > 0);
+  fclose(f);
+  return text;
+}
+
+/* Every importer has its row in the documents, and every row an importer: but for If, Loop and Scan,
+ * which the reader itself takes. */
+Test(ops_import, are_listed_in_the_documents) {
+  char *text = page(), row[128];
+  const char *name, *domain, *at = strstr(text, "\n# Operators\n");
+  int n = 0, rows = 0;
+  cr_assert_not_null(at);
+  for (; (name = fg_importer_name(n, &domain)); n++) {
+    snprintf(row, sizeof row, "\n| %s%s%s |", domain, *domain ? " " : "", name);
+    cr_expect_not_null(strstr(at, row), "docs/ONNX.md does not list %s", row + 1);
+  }
+  for (const char *p = at; (p = strstr(p, "\n| ")); p++)
+    rows += strncmp(p, "\n| operator |", 13) != 0;
+  cr_expect_eq(rows, n + 3, "%d rows for %d importers", rows, n);
+  free(text);
 }

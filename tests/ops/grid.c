@@ -9,7 +9,7 @@
 #define SAMPLE(label, m, o, align_, rank, x, gr, y)                                                \
   {                                                                                                \
     .name = label, .op = FG_OP_grid_sample, .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_}}, \
-    .in = {FG_TD(F32, FG_NORMAL, rank, x), FG_TD(F32, FG_UNIFORM(-1.7, 1.7), rank, gr)}, .out = {  \
+    .in = {FG_TD(F32, FG_NORMAL, rank, x), FG_TD(F32, FG_UNIFORM(-1.2, 1.2), rank, gr)}, .out = {  \
       FG_TD(F32, FG_NORMAL, rank, y)                                                               \
     }                                                                                              \
   }
@@ -18,7 +18,7 @@
     .name = label, .op = FG_OP_grid_sample_grad,                                                   \
     .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_}},                                         \
     .in = {FG_TD(F32, FG_NORMAL, rank, y), FG_TD(F32, FG_NORMAL, rank, x),                         \
-           FG_TD(F32, FG_UNIFORM(-1.7, 1.7), rank, gr)},                                           \
+           FG_TD(F32, FG_UNIFORM(-1.2, 1.2), rank, gr)},                                           \
     .out = {FG_TD(F32, FG_NORMAL, rank, x), FG_TD(F32, FG_NORMAL, rank, gr)}, .tolerance = 1e-4,   \
     .flags = FG_CASE_SPARSE                                                                        \
   }
