@@ -88,10 +88,10 @@ struct fg_attack_arrays {
 
 struct fg_attacker; /* compiled for one batch size on one device */
 
-/* batch: as asked; info's batch is the model's own where that is fixed (it is looped over).
+/* device: the attacker's from here on, closed with it and when this fails. batch: as asked; info's batch is the model's own where that is fixed (it is looped over).
  * arrays: NULL for none. With an eps_map there is one eps, the map's largest. */
 fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                               const struct fg_sample_shape *shape,
+                               struct fg_device *device, const struct fg_sample_shape *shape,
                                const struct fg_attack_arrays *arrays, int64_t batch,
                                struct fg_attacker **out) FGSM_MUST_USE;
 void fg_attacker_destroy(struct fg_attacker *attacker);
