@@ -45,11 +45,39 @@ void fgsm_model_destroy(fgsm_model *model) {
   free(model);
 }
 
+/* Writes a text as a file that appears when it is complete, and never over the model. */
+static fgsm_status write_text(const char *path, const char *model_path, const char *text) {
+  struct fg_file *file;
+  FG_TRY(fg_job_keep_apart(path, model_path));
+  FG_TRY(fg_file_create(path, &file));
+  fgsm_status status = fg_file_write(file, text, strlen(text));
+  if (status == FGSM_OK)
+    status = fg_file_commit(file);
+  fg_file_close(file);
+  return status;
+}
+
 fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *options, int json,
                                 char **text) {
   if (!model || !options || !text)
     return FG_FAIL(USAGE, "fgsm_model_describe: model, options and text must not be NULL");
-  return fg_describe(model->onnx, model->path, options, json != 0, text);
+  char *dot = NULL;
+  bool instead = options->dot && strcmp(options->dot, "-") == 0;
+  if (instead && json)
+    return FG_FAIL(USAGE, "options 'dot' and 'json' both ask for the text; give dot a file");
+  FG_TRY(fg_describe(model->onnx, model->path, options, json != 0, text, &dot));
+  if (instead) {
+    free(*text);
+    *text = dot;
+    return FGSM_OK;
+  }
+  fgsm_status status = dot ? write_text(options->dot, model->path, dot) : FGSM_OK;
+  free(dot);
+  if (status != FGSM_OK) {
+    free(*text);
+    *text = NULL;
+  }
+  return status;
 }
 
 fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) {

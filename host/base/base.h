@@ -1,4 +1,4 @@
-/* Leaf code that everything above stands on: arena, growing arrays, logging, interruption.
+/* Leaf code that everything above stands on: arena, growing arrays, words, logging, interruption.
  * Failures are statuses (see fg_fail in kernel.h); nothing here knows what it is used for. */
 #ifndef FG_BASE_H
 #define FG_BASE_H
@@ -33,6 +33,12 @@ struct fg_text {
 void fg_text_add(struct fg_text *text, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void fg_text_free(struct fg_text *text);
+
+/* `text` as a person may see it: UTF-8, whatever is none a question mark, and so every control
+ * character unless `controls`; cut between characters to fit. Returns its bytes. */
+size_t fg_clean_text(const char *text, bool controls, char *out, size_t size);
+/* "3.41 GFLOP" (step 1000), "12.5 MiB" (step 1024). */
+const char *fg_scaled(double v, double step, const char *unit, char text[32]);
 
 void fg_log(fgsm_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

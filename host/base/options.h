@@ -59,6 +59,11 @@ struct fgsm_options {
   char precision[8];
   int64_t batch;
   int threads; /* 0: all that this process may use */
+  /* how things are shown */
+  char *dot;     /* NULL: no graph; "-": instead of the text; else a file */
+  int width;     /* columns; 0: unsaid */
+  char plot[8];  /* auto | unicode | ascii */
+  char color[8]; /* auto | always | never */
   /* the command's own, read by it through fgsm_options */
   bool json, quiet;
 };

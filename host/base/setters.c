@@ -36,6 +36,12 @@ fgsm_status fg_set_path(struct fgsm_options *o, size_t field, size_t size, const
   return FGSM_OK;
 }
 
+/* Without a path: standard output. */
+fgsm_status fg_set_path_or_dash(struct fgsm_options *o, size_t field, size_t size,
+                                const char *value) {
+  return fg_set_path(o, field, size, *value ? value : "-");
+}
+
 fgsm_status fg_set_switch(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   (void)size;
   bool on = !*value || strcmp(value, "true") == 0;
@@ -71,6 +77,11 @@ fgsm_status fg_set_steps(struct fgsm_options *o, size_t field, size_t size, cons
 fgsm_status fg_set_threads(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   (void)size;
   return set_int(o, field, 0, MAX_THREADS, value);
+}
+
+fgsm_status fg_set_width(struct fgsm_options *o, size_t field, size_t size, const char *value) {
+  (void)size;
+  return set_int(o, field, 40, 1000, value);
 }
 
 static fgsm_status set_long(struct fgsm_options *o, size_t field, int64_t least, int64_t most,

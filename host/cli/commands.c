@@ -50,7 +50,9 @@ fgsm_status cli_inspect(const struct call *call) {
   fgsm_model *model = NULL;
   char *text = NULL;
   begin_log(call, &progress);
-  fgsm_status status = fgsm_model_load(call->args[0], &model);
+  fgsm_status status = cli_suit_terminal(call->options);
+  if (status == FGSM_OK)
+    status = fgsm_model_load(call->args[0], &model);
   if (status == FGSM_OK)
     status = fgsm_model_describe(model, call->options, cli_switch(call, "json"), &text);
   end_log(&progress);

@@ -111,6 +111,7 @@ static fgsm_status compute(struct fg_graph *g, const struct fg_node *node) {
 fgsm_status fg_graph_add(struct fg_graph *g, enum fg_op op, const char *name,
                          const union fg_attrs *attrs, int n_in, const fg_id *in, fg_id *out) {
   struct fg_node node = {.op = op, .n_in = n_in, .n_out = n_outs[op], .name = ""};
+  node.from = g->from;
   struct fg_value value[FG_MAX_OUT];
   memset(value, 0, sizeof value);
   if (name && *name && !(node.name = fg_arena_text(&g->arena, name)))

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op.h"
+#include "plan.h"
 
 enum trait { PLAIN, INPLACE, VIEW };
 static const enum trait traits[FG_OP_COUNT] = {
@@ -15,46 +15,6 @@ static const enum trait traits[FG_OP_COUNT] = {
 };
 
 enum { ALIGN = 64 };
-
-/* Bytes that one or more values share: a temporary with its views, or something bound. */
-struct storage {
-  size_t bytes, offset;
-  int64_t born, dies; /* calls between which it is in the arena */
-  bool placed;        /* in the arena, rather than bound or constant */
-  void *data;
-};
-
-struct step {
-  const struct fg_kernel *kernel;
-  struct fg_call call;
-};
-
-/* A run as the backend recorded it, with the addresses that it was recorded for. */
-struct recording {
-  void *handle; /* NULL: free */
-  void **bound; /* p->n_bindable addresses */
-};
-/* Alternating buffers give a plan a few sets of addresses: a ring of two iterates, momentum's two. */
-enum { RECORDINGS = 6 };
-
-struct fg_plan {
-  struct fg_graph *g;
-  struct fg_device *device;
-  struct step *steps;
-  int64_t n_steps;
-  int64_t n_prepared;
-  fg_id *root;              /* per value: the value whose storage it shares */
-  struct storage *storages; /* per value; only roots' count */
-  size_t scratch_offset;
-  void *arena;
-  bool owns_arena;
-  fg_id *bindable; /* what fg_plan_bind takes */
-  int64_t n_bindable;
-  struct recording recordings[RECORDINGS];
-  int next_recording; /* the one to be overwritten next */
-  bool has_run, records;
-  struct fg_plan_info info;
-};
 
 static size_t align_up(size_t n) {
   return (n + ALIGN - 1) / ALIGN * ALIGN;
@@ -70,6 +30,7 @@ static bool is_output(const struct fg_graph *g, fg_id id) {
 /* An output that is only a view of something else gets bytes of its own, so that it can be bound.
  */
 static fgsm_status own_outputs(struct fg_graph *g) {
+  struct fg_provenance outer = g->from;
   for (int i = 0; i < g->n_outputs; i++) {
     fg_id id = g->outputs[i], producer = fg_value(g, id)->producer, view, out[FG_MAX_OUT];
     if (producer == FG_ABSENT || traits[g->nodes[producer].op] != VIEW)
@@ -79,11 +40,13 @@ static fgsm_status own_outputs(struct fg_graph *g) {
     g->nodes[producer].out[0] = view;
     fg_value(g, view)->producer = producer;
     union fg_attrs copy = {.unary = {.kind = FG_UNARY_identity}};
+    g->from = g->nodes[producer].from;
     FG_TRY(fg_graph_add(g, FG_OP_unary, like.name, &copy, 1, &view, out));
     g->nodes[g->n_nodes - 1].out[0] = id;
     fg_value(g, id)->producer = (fg_id)(g->n_nodes - 1);
     fg_value(g, out[0])->producer = FG_ABSENT;
   }
+  g->from = outer;
   return fg_graph_compact(g);
 }
 
@@ -162,7 +125,7 @@ static void find_lives(struct fg_plan *p) {
   for (fg_id i = 0; i < g->n_values; i++) {
     p->root[i] = i;
     p->storages[i] =
-        (struct storage){.bytes = align_up(fg_value_bytes(g, i)), .born = -1, .dies = -1};
+        (struct fg_storage){.bytes = align_up(fg_value_bytes(g, i)), .born = -1, .dies = -1};
   }
   for (int64_t i = 0; i < g->n_nodes; i++)
     if (traits[g->nodes[i].op] == VIEW)
@@ -171,7 +134,7 @@ static void find_lives(struct fg_plan *p) {
     const struct fg_node *node = &g->nodes[i];
     for (int k = 0; k < node->n_out; k++)
       if (node->out[k] != FG_ABSENT) {
-        struct storage *s = &p->storages[p->root[node->out[k]]];
+        struct fg_storage *s = &p->storages[p->root[node->out[k]]];
         if (s->born < 0)
           s->born = i;
         if (s->dies < i)
@@ -206,17 +169,18 @@ static void join_in_place(struct fg_plan *p) {
 /* ---- offsets: largest first, each at the lowest place free during its life */
 
 static int by_size(const void *a, const void *b) {
-  const struct storage *x = *(struct storage *const *)a, *y = *(struct storage *const *)b;
+  const struct fg_storage *x = *(struct fg_storage *const *)a, *y = *(struct fg_storage *const *)b;
   if (x->bytes != y->bytes)
     return x->bytes < y->bytes ? 1 : -1;
   return x < y ? -1 : x > y;
 }
 
 /* `placed` holds n storages in order of their offsets. */
-static size_t lowest_place(struct storage *const *placed, int64_t n, const struct storage *s) {
+static size_t lowest_place(struct fg_storage *const *placed, int64_t n,
+                           const struct fg_storage *s) {
   size_t at = 0;
   for (int64_t i = 0; i < n; i++) {
-    const struct storage *other = placed[i];
+    const struct fg_storage *other = placed[i];
     if (other->born > s->dies || s->born > other->dies)
       continue;
     if (other->offset >= at + s->bytes)
@@ -227,7 +191,7 @@ static size_t lowest_place(struct storage *const *placed, int64_t n, const struc
   return at;
 }
 
-static void insert(struct storage **placed, int64_t n, struct storage *s) {
+static void insert(struct fg_storage **placed, int64_t n, struct fg_storage *s) {
   int64_t i = n;
   for (; i > 0 && placed[i - 1]->offset > s->offset; i--)
     placed[i] = placed[i - 1];
@@ -236,8 +200,8 @@ static void insert(struct storage **placed, int64_t n, struct storage *s) {
 
 static fgsm_status assign_offsets(struct fg_plan *p) {
   struct fg_graph *g = p->g;
-  struct storage **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
-  struct storage **placed = malloc((size_t)(g->n_values + 1) * sizeof *placed);
+  struct fg_storage **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
+  struct fg_storage **placed = malloc((size_t)(g->n_values + 1) * sizeof *placed);
   fgsm_status status = FGSM_OK;
   int64_t n = 0;
   if (!todo || !placed) {
@@ -291,7 +255,7 @@ static fgsm_status upload_constants(struct fg_plan *p) {
   return backend->host_memory ? FGSM_OK : backend->sync(p->device, NULL);
 }
 
-static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct step *step,
+static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct fg_step *step,
                            bool allow_ref) {
   const struct fg_backend *backend = p->device->backend;
   char text[256];
@@ -319,10 +283,7 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
   }
   if (step->call.scratch_bytes > p->info.arena_bytes) /* the largest scratch, until placed */
     p->info.arena_bytes = step->call.scratch_bytes;
-  p->info.flops += fg_op_defs[node->op]->flops ? fg_op_defs[node->op]->flops(p->g, node)
-                                               : (double)(node->n_out && node->out[0] != FG_ABSENT
-                                                              ? fg_value_count(p->g, node->out[0])
-                                                              : 0);
+  p->info.flops += fg_node_flops(p->g, node);
   return FGSM_OK;
 }
 
@@ -336,7 +297,7 @@ static fgsm_status list_bindable(struct fg_plan *p) {
   for (fg_id i = 0; i < g->n_values; i++)
     if (can_bind(p, i))
       p->bindable[p->n_bindable++] = i;
-  for (int r = 0; r < RECORDINGS && p->records; r++) {
+  for (int r = 0; r < FG_RECORDINGS && p->records; r++) {
     p->recordings[r].bound = calloc((size_t)p->n_bindable + 1, sizeof(void *));
     if (!p->recordings[r].bound)
       return FG_FAIL(MEMORY, "no memory for a plan");
@@ -373,7 +334,8 @@ fgsm_status fg_plan_create(struct fg_graph *graph, struct fg_device *device, boo
   for (int64_t i = 0; i < graph->n_nodes; i++) {
     if (traits[graph->nodes[i].op] == VIEW)
       continue;
-    struct step *step = &p->steps[p->n_steps];
+    struct fg_step *step = &p->steps[p->n_steps];
+    step->node = (fg_id)i;
     if ((status = prepare(p, &graph->nodes[i], step, allow_ref)) != FGSM_OK)
       goto fail;
     p->n_steps++;
@@ -388,7 +350,7 @@ fail:
 }
 
 static void forget_recordings(struct fg_plan *p) {
-  for (int r = 0; r < RECORDINGS; r++)
+  for (int r = 0; r < FG_RECORDINGS; r++)
     if (p->recordings[r].handle) {
       p->device->backend->recording_destroy(p->device, p->recordings[r].handle);
       p->recordings[r].handle = NULL;
@@ -399,7 +361,7 @@ void fg_plan_destroy(struct fg_plan *p) {
   if (!p)
     return;
   forget_recordings(p);
-  for (int r = 0; r < RECORDINGS; r++)
+  for (int r = 0; r < FG_RECORDINGS; r++)
     free(p->recordings[r].bound);
   free(p->bindable);
   for (int64_t i = 0; i < p->n_steps; i++)
@@ -430,12 +392,9 @@ const struct fg_graph *fg_plan_graph(const struct fg_plan *p) {
 
 /* Writes every storage's address into the calls that use it. */
 static void refresh(struct fg_plan *p) {
-  int64_t s = 0;
-  for (int64_t i = 0; i < p->g->n_nodes; i++) {
-    const struct fg_node *node = &p->g->nodes[i];
-    if (traits[node->op] == VIEW)
-      continue;
-    struct fg_call *call = &p->steps[s++].call;
+  for (int64_t i = 0; i < p->n_steps; i++) {
+    const struct fg_node *node = &p->g->nodes[p->steps[i].node];
+    struct fg_call *call = &p->steps[i].call;
     for (int k = 0; k < node->n_in; k++)
       call->in[k].data = node->in[k] == FG_ABSENT ? NULL : fg_plan_data(p, node->in[k]);
     for (int k = 0; k < node->n_out; k++)
@@ -444,7 +403,7 @@ static void refresh(struct fg_plan *p) {
 }
 
 void *fg_plan_data(const struct fg_plan *p, fg_id value) {
-  const struct storage *s = &p->storages[p->root[value]];
+  const struct fg_storage *s = &p->storages[p->root[value]];
   if (s->data || !s->placed)
     return s->data;
   return p->arena ? (char *)p->arena + s->offset : NULL;
@@ -484,7 +443,7 @@ static fgsm_status run_steps(struct fg_plan *p, void *stream) {
   return FGSM_OK;
 }
 
-static bool is_for_these_addresses(const struct fg_plan *p, const struct recording *r) {
+static bool is_for_these_addresses(const struct fg_plan *p, const struct fg_recording *r) {
   for (int64_t i = 0; i < p->n_bindable; i++)
     if (r->bound[i] != fg_plan_data(p, p->bindable[i]))
       return false;
@@ -492,9 +451,9 @@ static bool is_for_these_addresses(const struct fg_plan *p, const struct recordi
 }
 
 /* Records a run with the addresses of now, in place of the oldest recording. */
-static fgsm_status record(struct fg_plan *p, void *stream, struct recording **out) {
+static fgsm_status record(struct fg_plan *p, void *stream, struct fg_recording **out) {
   const struct fg_backend *backend = p->device->backend;
-  struct recording *r = &p->recordings[p->next_recording];
+  struct fg_recording *r = &p->recordings[p->next_recording];
   if (r->handle)
     backend->recording_destroy(p->device, r->handle);
   r->handle = NULL;
@@ -511,15 +470,15 @@ static fgsm_status record(struct fg_plan *p, void *stream, struct recording **ou
   FG_TRY(backend->capture_end(p->device, stream, &r->handle));
   for (int64_t i = 0; i < p->n_bindable; i++)
     r->bound[i] = fg_plan_data(p, p->bindable[i]);
-  p->next_recording = (p->next_recording + 1) % RECORDINGS;
+  p->next_recording = (p->next_recording + 1) % FG_RECORDINGS;
   *out = r;
   return FGSM_OK;
 }
 
 /* The first run is a plain one: libraries load their code during it, which a recording cannot. */
 static fgsm_status run_recorded(struct fg_plan *p, void *stream) {
-  struct recording *r = NULL;
-  for (int i = 0; i < RECORDINGS && !r; i++)
+  struct fg_recording *r = NULL;
+  for (int i = 0; i < FG_RECORDINGS && !r; i++)
     if (is_for_these_addresses(p, &p->recordings[i]))
       r = &p->recordings[i];
   if (!r) {

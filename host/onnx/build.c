@@ -330,7 +330,10 @@ static fgsm_status import_node(struct fg_build *b, const Onnx__NodeProto *node) 
                                  : node->n_output          ? node->output[0]
                                                            : "",
                          .opset = opset};
+  struct fg_provenance outer;
+  FG_TRY(fg_source_begin(b->g, im.op_type, im.name, &outer));
   fgsm_status status = run_importer(b, node, &im, &skip);
+  fg_source_end(b->g, outer);
   bool failed = skip || status != FGSM_OK;
   if (status != FGSM_OK)
     FG_TRY(report(b, blame(status, fg_build_label(node, opset, who))));
