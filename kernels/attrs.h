@@ -266,6 +266,28 @@ struct fg_cumsum_attrs {
   bool exclusive, reverse;
 };
 
+/* grid_sample: x [N, C, spatial...], grid [N, out..., axes] -> y [N, C, out...], x looked up at the
+ *   places that the grid names; two or three spatial axes, as many out. A place's coordinates count
+ *   from x's last axis backward; -1 and 1 are the centres of an axis's first and last element where
+ *   `align`, else their outer edges. u, in elements, is then rounded half to even (nearest), and
+ *   where it lies beyond the edge -1/2 or size - 1/2 (align: beyond 0 or size - 1) it is clamped to
+ *   0 and size - 1 (border) or mirrored at that edge, as often as needed (reflection). nearest takes
+ *   the element at u; linear two an axis, weighted; cubic four, by the cubic convolution of a =
+ *   -3/4. An element outside of x is 0 (zeros), the nearest inside (border) or its mirror image
+ *   (reflection). A coordinate that is no number gives NaN.
+ * grid_sample_grad: dy, x?, grid -> dx, dgrid?. dx has the shape `dim`, its sums run in the order of
+ *   the grid; dgrid is there where x is: the derivative of the above, between two elements that to the right, 0
+ *   for nearest, where u was clamped, and (border and reflection, linear) for u at or beyond an
+ *   axis's first and last element. */
+enum fg_grid_mode { FG_GRID_nearest, FG_GRID_linear, FG_GRID_cubic };
+enum fg_grid_outside { FG_GRID_zeros, FG_GRID_border, FG_GRID_reflection };
+struct fg_grid_attrs {
+  enum fg_grid_mode mode;
+  enum fg_grid_outside outside;
+  bool align;
+  int64_t dim[FG_MAX_RANK]; /* of the gradient's dx */
+};
+
 /* reorder: x -> y, the same values in y's layout. No attributes. */
 
 /* loss: logits [N, K], labels [N] (I32, in 0..K-1) -> dlogits [N, K], loss [N], prediction [N] I32.
@@ -413,6 +435,7 @@ union fg_attrs {
   struct fg_scatter_attrs scatter;
   struct fg_top_attrs top;
   struct fg_cumsum_attrs cumsum;
+  struct fg_grid_attrs grid;
   struct fg_loss_attrs loss;
   struct fg_perturb_attrs perturb;
   struct fg_step_attrs step;

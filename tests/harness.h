@@ -75,6 +75,7 @@ struct fg_case_table {
   X(reduce)                                                                                        \
   X(move)                                                                                          \
   X(gather)                                                                                        \
+  X(grid)                                                                                          \
   X(scatter)                                                                                       \
   X(loss)                                                                                          \
   X(attack)                                                                                        \

@@ -63,9 +63,21 @@ fgsm_status fg_body_find(const struct fg_build *b, const Onnx__NodeProto *node,
 fgsm_status fg_body_call(struct fg_build *b, const Onnx__NodeProto *node,
                          const Onnx__FunctionProto *function, const fg_id *in,
                          fg_id *out) FGSM_MUST_USE;
-/* Appends the branch of an If that its condition, which must be known, chooses. */
+/* Appends the branch of an If that its condition chooses; where that is not known while loading,
+ * both, and a choice between their results. */
 fgsm_status fg_body_if(struct fg_build *b, const Onnx__NodeProto *node, fg_id condition,
                        fg_id *out) FGSM_MUST_USE;
+/* Appends the body of a Loop or Scan as often as it runs, which must be known. `in` and `out` are
+ * the node's. */
+fgsm_status fg_body_loop(struct fg_build *b, const Onnx__NodeProto *node, const fg_id *in,
+                         fg_id *out) FGSM_MUST_USE;
+fgsm_status fg_body_scan(struct fg_build *b, const Onnx__NodeProto *node, int64_t opset,
+                         const fg_id *in, fg_id *out) FGSM_MUST_USE;
+/* A build within `b`: what every body shares with its surroundings. */
+struct fg_build fg_body_inner(struct fg_build *b, const Onnx__GraphProto *graph);
+/* The graph that is the node's attribute `name`. FGSM_MODEL if it has none. */
+fgsm_status fg_body_graph(struct fg_build *b, const Onnx__NodeProto *node, const char *name,
+                          const Onnx__GraphProto **out) FGSM_MUST_USE;
 /* The node's attributes, those that it takes from the function's call put in place. */
 fgsm_status fg_body_attrs(struct fg_build *b, const Onnx__NodeProto *node, size_t *n,
                           const Onnx__AttributeProto *const **out) FGSM_MUST_USE;

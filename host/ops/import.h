@@ -57,8 +57,8 @@ typedef fgsm_status (*fg_import_fn)(struct fg_import *im);
 /* NULL if no importer has that name. */
 fg_import_fn fg_find_importer(const char *domain, const char *op_type);
 
-/* The i-th name of the table, NULL past its end. */
-const char *fg_importer_name(int i);
+/* The i-th name of the table and its domain, NULL past its end. */
+const char *fg_importer_name(int i, const char **domain);
 
 /* Attributes by name; the default where absent. A wrong kind is FGSM_MODEL. */
 fgsm_status fg_attr_int(const struct fg_import *im, const char *name, int64_t initial,
