@@ -226,6 +226,21 @@ static fgsm_status add_gradient(struct fg_graph *g, fg_id of, int n_inputs, cons
   return status;
 }
 
+/* Whether the plan may be made: kernels take memory of the graph's size to choose among ways. */
+static fgsm_status check_size(const struct fg_description *d, struct fg_graph *g, bool gradient) {
+  struct fg_plan_info info;
+  char need[32], limit[32];
+  FG_TRY(fg_plan_size(g, &info));
+  size_t all = fg_onnx_bytes(d->onnx) + g->arena.total_bytes + info.arena_bytes;
+  if (all <= d->memory_limit)
+    return FGSM_OK;
+  return FG_FAIL(UNSUPPORTED,
+                 "the %s needs %s of memory at batch %lld, more than the %s of --max-memory; a "
+                 "smaller --batch may help",
+                 gradient ? "gradient" : "forward pass", fg_memory_text(all, need),
+                 (long long)d->batch, fg_memory_text(d->memory_limit, limit));
+}
+
 /* Plans a copy of the graph: its outputs, or with `gradient` its gradient. */
 static fgsm_status describe_plan(struct fg_description *d, struct fg_device *device, fg_id of,
                                  const fg_id *inputs, bool gradient,
@@ -243,6 +258,10 @@ static fgsm_status describe_plan(struct fg_description *d, struct fg_device *dev
   if (status == FGSM_OK)
     status = fg_layout(g, device);
   if (status != FGSM_OK) {
+    fg_graph_destroy(g);
+    return status;
+  }
+  if ((status = check_size(d, g, gradient)) != FGSM_OK) {
     fg_graph_destroy(g);
     return status;
   }
@@ -291,6 +310,8 @@ static fgsm_status gather(struct fg_description *d, struct fg_device *device) {
   if (!inputs)
     return FG_FAIL(MEMORY, "no memory for %zu inputs and outputs", n_in + n_out);
   fgsm_status status = fg_graph_create(device->backend->real, &d->graph);
+  if (status == FGSM_OK && d->memory_limit < d->graph->arena.limit_bytes)
+    d->graph->arena.limit_bytes = d->memory_limit;
   if (status == FGSM_OK)
     status = fg_onnx_build(d->onnx, d->graph, d->batch, false, NULL, inputs, outputs, &d->problems);
   bool whole = status == FGSM_OK;
@@ -316,6 +337,7 @@ fgsm_status fg_describe(const struct fg_onnx *onnx, const char *path, const fgsm
   FG_TRY(backend->open(0, options->threads > 0 ? options->threads : fg_cpu_count(), &device));
   d.device = backend->name;
   d.batch = choose_batch(onnx, options);
+  d.memory_limit = fg_options_memory(options);
   fgsm_status status = gather(&d, device);
   if (status == FGSM_OK)
     status = json ? fg_describe_json(&d, text) : fg_describe_text(&d, text);

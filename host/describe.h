@@ -26,6 +26,7 @@ struct fg_description {
   const struct fg_onnx *onnx;
   const char *path, *device;
   int64_t batch;
+  size_t memory_limit;
   struct fg_graph *graph; /* as read; owns the nodes' names */
   struct fg_described_node *nodes;
   int64_t n_nodes, parameters;

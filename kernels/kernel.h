@@ -70,6 +70,7 @@ struct fg_call {
   const union fg_attrs *attrs;
   size_t scratch_bytes; /* set by prepare; run gets that much, 64-byte aligned */
   void *state;          /* prepare's own; freed by release */
+  size_t state_bytes;   /* what state holds of weights, set by prepare, for the record */
 };
 
 /* A backend, opened: its handles and limits. Each backend extends it with its own struct. */

@@ -54,6 +54,7 @@ fgsm_status fg_rewrite_end(struct fg_rewrite *rw, fgsm_status status) {
       g->outputs[i] = stands_for(rw, g->outputs[i]);
     status = fg_graph_compact(g);
   }
+  fg_arena_free(&rw->scratch);
   free(rw->touched);
   free(rw->output);
   free(rw->alias);

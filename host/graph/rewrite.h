@@ -16,6 +16,8 @@ struct fg_rewrite {
   bool *output;              /* per value: the caller knows it                     */
   bool *touched;             /* per value */
   bool changed;
+  struct fg_arena scratch; /* of one rule: freed with the sweep, or earlier by the pass */
+  double room;             /* elements that the pass may still compute */
 };
 
 /* Compacts the graph and counts. fg_rewrite_end must follow, also after a failure in between. */

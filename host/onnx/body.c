@@ -40,6 +40,7 @@ fgsm_status fg_body_attrs(struct fg_build *b, const Onnx__NodeProto *node, size_
     return FGSM_MEMORY;
   *n = 0;
   *out = list;
+  FG_TRY(fg_build_look_at(b, node->n_attribute));
   for (size_t i = 0; i < node->n_attribute; i++) {
     const Onnx__AttributeProto *a = node->attribute[i], *given = NULL;
     const char *from = fg_onnx_text(a->ref_attr_name);
@@ -50,6 +51,7 @@ fgsm_status fg_body_attrs(struct fg_build *b, const Onnx__NodeProto *node, size_
     if (!b->function)
       return FG_FAIL(MODEL, "attribute '%.80s' refers to a function's, outside of any function",
                      fg_onnx_text(a->name));
+    FG_TRY(fg_build_look_at(b, b->n_args));
     for (size_t k = 0; k < b->n_args && !given; k++)
       if (strcmp(fg_onnx_text(b->args[k]->name), from) == 0)
         given = b->args[k];
@@ -80,7 +82,8 @@ static struct fg_build inner(struct fg_build *b, const Onnx__GraphProto *graph) 
                            .n_args = b->n_args,
                            .args = b->args,
                            .depth = b->depth + 1,
-                           .taken = b->taken};
+                           .taken = b->taken,
+                           .looked_at = b->looked_at};
 }
 
 fgsm_status fg_body_call(struct fg_build *b, const Onnx__NodeProto *node,

@@ -41,8 +41,8 @@ struct job {
   void *target_x; /* read and left aside */
   struct fg_attacker *attacker;
   int n_eps;
-  int64_t n, capacity;       /* samples in all, in a slot */
-  size_t x_bytes, adv_bytes; /* of one sample          */
+  int64_t n, batch, capacity; /* samples in all, in a pass, in a slot */
+  size_t x_bytes, adv_bytes;  /* of one sample          */
   struct fg_slot slots[N_SLOTS];
   struct batch batches[N_SLOTS];
   int64_t read, written;  /* samples */
@@ -149,13 +149,31 @@ static fgsm_status open_data(struct job *job) {
   return FGSM_OK;
 }
 
+/* What the slots take for each sample, and what readers and arrays hold. */
+static struct fg_attack_besides besides(const struct job *job, const struct fg_extras *extras) {
+  const struct fgsm_options *o = job->options;
+  size_t values = 1, eps = o->n_eps > 0 ? (size_t)o->n_eps : 1;
+  for (int i = 0; i < job->info.rank; i++)
+    values *= (size_t)job->info.dim[i];
+  size_t x = values * fg_type_size(job->info.type);
+  size_t adv =
+      o->out ? values * (strcmp(o->out_type, "f32") == 0 ? 4 : fg_type_size(job->info.type)) : 0;
+  size_t slot =
+      x + 4 * sizeof(int64_t) + (size_t)job->info.extra_bytes + eps * (adv + sizeof(fgsm_result));
+  struct fg_attack_besides all = {.sample_bytes = N_SLOTS * slot + (job->target_dataset ? x : 0)};
+  all.bytes =
+      (size_t)job->info.held_bytes * (job->target_dataset ? 2 : 1) + fg_extras_bytes(extras);
+  return all;
+}
+
 static fgsm_status open_attacker(struct job *job) {
   struct fg_sample_shape shape = {.type = job->info.type, .rank = job->info.rank};
   struct fg_extras extras = {0};
   memcpy(shape.dim, job->info.dim, sizeof shape.dim);
   FG_TRY(fg_extras_load(job->options, &extras));
-  fgsm_status status = fg_attacker_create(job->onnx, job->options, &shape, &extras.arrays,
-                                          job->options->batch, &job->attacker);
+  const struct fg_attack_besides others = besides(job, &extras);
+  fgsm_status status = fg_attacker_fit(job->onnx, job->options, &shape, &extras.arrays, &others,
+                                       &job->batch, &job->attacker);
   fg_extras_free(&extras);
   return status;
 }
@@ -172,7 +190,7 @@ static fgsm_status make_slots(struct job *job) {
     if (!fg_mul_ok(values, job->info.dim[i], &values))
       return FG_FAIL(DATA, "%s: a sample has too many values", job->data_path);
   job->n_eps = info->n_eps;
-  job->capacity = job->options->batch < job->n ? job->options->batch : job->n;
+  job->capacity = job->batch < job->n ? job->batch : job->n;
   if (!fg_mul_ok(values, 4 * job->capacity, &most))
     return FG_FAIL(DATA, "%s: a batch has too many values; choose a smaller batch", job->data_path);
   job->x_bytes = (size_t)values * fg_type_size(job->info.type);
