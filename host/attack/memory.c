@@ -91,21 +91,32 @@ static fgsm_status try_batch(struct trial *t, int64_t batch, bool *fits, size_t 
   return FGSM_OK;
 }
 
-/* The largest batch below `most`, which needs `need` (0: not known), that fits. Memory grows by about
- * the same for each sample, so two needs give a good guess; a guess that fails is halved. */
+/* About the largest batch below `most`, which needs `need` (0: not known), that fits. Memory grows by
+ * about the same for each sample, so two needs give a good guess; where that fails, the truth lies
+ * between what fitted and what did not. */
 static fgsm_status search(struct trial *t, int64_t most, size_t need) {
+  enum { TRIES = 4 };
   size_t limit = fg_options_memory(t->options), one = 0, got = 0;
+  int64_t fitted = 1, failed = most;
   bool fits = false;
   FG_TRY(try_batch(t, 1, &fits, &one));
-  if (!fits || most <= 2)
+  if (!fits)
     return FGSM_OK;
   int64_t guess = most / 2;
   if (need > one)
     guess = 1 + (int64_t)((double)(limit - one) / (double)(need - one) * (double)(most - 1));
-  for (guess = guess < most ? guess : most - 1; guess > 1; guess /= 2) {
+  guess = guess < most ? guess : most - 1;
+  for (int i = 0; i < TRIES && failed - fitted > 1; i++) {
+    guess = guess > fitted && guess < failed ? guess : (fitted + failed) / 2;
     FG_TRY(try_batch(t, guess, &fits, &got));
-    if (fits)
+    *(fits ? &fitted : &failed) = guess;
+    if (!fits || got <= one)
+      continue;
+    double sample = (double)(got - one) / (double)(guess - 1);
+    int64_t more = (int64_t)((double)(limit - got) / sample);
+    if (more < 1)
       break;
+    guess += more;
   }
   return FGSM_OK;
 }
