@@ -7,20 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "op.h"
-
-static fgsm_status find_backend(const fgsm_options *options, const struct fg_backend **out) {
-  const char *name = options->device;
-  if (!*name || strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0)
-    *out = &fg_cpu;
-  else if (strcmp(name, "ref") == 0)
-    *out = &fg_ref;
-  else if (strncmp(name, "cuda", 4) == 0)
-    return FG_FAIL(DEVICE, "this build has no CUDA backend; use --device cpu");
-  else
-    return FG_FAIL(USAGE, "--device %s: there is auto, cpu, ref and cuda", name);
-  return FGSM_OK;
-}
 
 /* Takes a failure of the model's making as a problem; passes others on. */
 static fgsm_status list(struct fg_description *d, fgsm_status status, const char *where) {
@@ -329,13 +317,13 @@ static fgsm_status gather(struct fg_description *d, struct fg_device *device) {
 
 fgsm_status fg_describe(const struct fg_onnx *onnx, const char *path, const fgsm_options *options,
                         bool json, char **text) {
-  const struct fg_backend *backend = NULL;
+  struct fg_device_choice choice;
   struct fg_device *device = NULL;
   struct fg_description d = {.onnx = onnx, .path = path};
   *text = NULL;
-  FG_TRY(find_backend(options, &backend));
-  FG_TRY(backend->open(0, options->threads > 0 ? options->threads : fg_cpu_count(), &device));
-  d.device = backend->name;
+  FG_TRY(fg_device_choose(options->device, &choice));
+  FG_TRY(fg_device_open(&choice, 0, options, &device));
+  d.device = choice.backend->name;
   d.batch = choose_batch(onnx, options);
   d.memory_limit = fg_options_memory(options);
   fgsm_status status = gather(&d, device);
@@ -344,6 +332,6 @@ fgsm_status fg_describe(const struct fg_onnx *onnx, const char *path, const fgsm
   free(d.problems.items);
   free(d.nodes);
   fg_graph_destroy(d.graph);
-  backend->close(device);
+  choice.backend->close(device);
   return status;
 }

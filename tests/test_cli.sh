@@ -166,7 +166,28 @@ gone
 expect 4 attack images-idx3-ubyte --eps 0.1 --start 150
 says "start"
 expect 4 attack images-idx3-ubyte --eps missing.npy
+
+# ---- no card: every way of naming one says so with what to do, and auto computes on the cpu
+expect 2 attack images-idx3-ubyte --eps 0.1 --device cuda:0,0
+says "named twice"
+expect 0 "$fgsm" devices
+if grep -q '^cuda  *unusable' stdout; then
+  for name in cuda cuda:1 cuda:0,1 cuda:all; do
+    expect 5 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device $name
+    says "cuda"
+    expect 5 "$fgsm" inspect "$model" --device $name
+  done
+  FGSM_LOG=info expect 0 "$fgsm" inspect "$model" --device auto
+  says "computing on the cpu"
+fi
+mkdir plugins
+echo "no library" >plugins/libfgsm_cuda.so
+export FGSM_PLUGIN_PATH="$PWD/plugins"
 expect 5 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device cuda
+says "does not load"
+expect 0 "$fgsm" devices
+grep -q '^cuda  *unusable: .*does not load' stdout || fail "devices does not say why cuda is unusable"
+unset FGSM_PLUGIN_PATH
 
 # ---- a good run: files, manifest, records, JSON
 expect 0 attack images-idx3-ubyte --eps 8/255 --out out/adv-images-idx3-ubyte --json

@@ -48,6 +48,11 @@ static struct fg_sample_shape images(int64_t side) {
   return (struct fg_sample_shape){.type = FG_F32, .rank = 3, .dim = {CHANNELS, side, side}};
 }
 
+static fgsm_status open_cpu(void *user, struct fg_device **out) {
+  (void)user;
+  return fg_cpu.open(0, 1, out);
+}
+
 static fgsm_status fit(const struct fg_onnx *onnx, int64_t side, const char *words, int64_t *batch,
                        struct fg_attacker_info *info) {
   struct fg_attacker *a = NULL;
@@ -55,7 +60,8 @@ static fgsm_status fit(const struct fg_onnx *onnx, int64_t side, const char *wor
   char all[256];
   snprintf(all, sizeof all, "eps=0.1 threads=1 device=cpu %s", words);
   fgsm_options *o = options_from(all);
-  fgsm_status status = fg_attacker_fit(onnx, o, &shape, NULL, NULL, batch, &a);
+  struct fg_device_opener opener = {open_cpu, NULL};
+  fgsm_status status = fg_attacker_fit(onnx, o, &opener, &shape, NULL, NULL, batch, &a);
   if (status == FGSM_OK)
     *info = *fg_attacker_info(a);
   fg_attacker_destroy(a);
@@ -170,9 +176,11 @@ Test(memory, the_weights_alone_may_be_too_many) {
 static void run_once(const struct fg_onnx *onnx, int64_t side, int64_t batch, size_t *said) {
   struct fg_sample_shape shape = images(side);
   struct fg_attacker *a = NULL;
+  struct fg_device *device = NULL;
+  cr_assert_eq(open_cpu(NULL, &device), FGSM_OK);
   fgsm_options *o = options_from("eps=0.1 threads=1 device=cpu max-memory=64G");
   size_t n = (size_t)(batch * CHANNELS * side * side);
-  cr_assert_eq(fg_attacker_create(onnx, o, &shape, NULL, batch, &a), FGSM_OK, "%s",
+  cr_assert_eq(fg_attacker_create(onnx, o, device, &shape, NULL, batch, &a), FGSM_OK, "%s",
                fgsm_last_error());
   *said = fg_attacker_info(a)->memory_bytes;
   float *x = calloc(n, sizeof *x), *adv = malloc(n * sizeof *adv);

@@ -18,27 +18,6 @@ static void note(struct fg_attacker *a, const char *text) {
 
 /* ---- deciding */
 
-static fgsm_status open_device(const struct fgsm_options *options, struct fg_attacker *a) {
-  const char *name = options->device;
-  const struct fg_backend *backend = NULL;
-  if (!*name || strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0)
-    backend = &fg_cpu;
-  else if (strcmp(name, "ref") == 0)
-    backend = &fg_ref;
-  else if (strncmp(name, "cuda", 4) == 0)
-    return FG_FAIL(DEVICE, "this build has no CUDA backend yet; use --device cpu");
-  else
-    return FG_FAIL(USAGE, "--device %s: there is auto, cpu, ref and cuda", name);
-  if (*options->precision && strcmp(options->precision, "fp32") != 0)
-    return FG_FAIL(USAGE, "--precision %s is not to be had on %s; use fp32", options->precision,
-                   backend->name);
-  FG_TRY(backend->open(0, options->threads > 0 ? options->threads : fg_cpu_count(), &a->device));
-  a->real = backend->real;
-  a->info.device = backend->name;
-  a->info.precision = backend->real == FG_F64 ? "fp64" : "fp32";
-  return FGSM_OK;
-}
-
 static fgsm_status decide_types(const struct fgsm_options *options,
                                 const struct fg_sample_shape *shape, struct fg_attacker *a) {
   a->shape = *shape;
@@ -285,16 +264,17 @@ static fgsm_status make_memory(struct fg_attacker *a) {
 static fgsm_status make_staging(struct fg_attacker *a) {
   size_t batch = (size_t)a->info.batch;
   size_t row = a->info.classes > 3 ? (size_t)a->info.classes : 3;
-  a->stage = malloc(batch * (size_t)a->count * sizeof(double));
-  a->written = malloc(batch * (size_t)a->count * fg_type_size(a->info.out_type));
+  const struct fg_backend *backend = a->device->backend;
+  FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * sizeof(double), &a->stage));
+  FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * fg_type_size(a->info.out_type),
+                             &a->written));
   a->labels = malloc(batch * sizeof *a->labels);
   a->predictions = malloc(batch * sizeof *a->predictions);
   a->index = malloc(batch * sizeof *a->index);
   a->reals = malloc(batch * row * sizeof *a->reals);
   a->clean = calloc(batch, sizeof *a->clean);
   a->flags = calloc(batch, sizeof *a->flags);
-  if (!a->stage || !a->written || !a->labels || !a->predictions || !a->index || !a->reals ||
-      !a->clean || !a->flags)
+  if (!a->labels || !a->predictions || !a->index || !a->reals || !a->clean || !a->flags)
     return FG_FAIL(MEMORY, "no memory for a batch of %zu samples; --batch less may help", batch);
   return FGSM_OK;
 }
@@ -348,8 +328,8 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   if (a->info.batch != batch)
     fg_note_add(a->info.notes, sizeof a->info.notes, "the model fixes its batch at %lld",
                 (long long)a->info.batch);
-  FG_TRY(open_device(options, a));
   FG_TRY(a->device->backend->enter(a->device));
+  FG_TRY(fg_traffic_create(a));
   FG_TRY(make_passes(a, onnx, options));
   a->arrays = NULL;
   FG_TRY(make_memory(a));
@@ -358,7 +338,7 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
 }
 
 fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                            const struct fg_sample_shape *shape,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
                             const struct fg_attack_arrays *arrays,
                             const struct fg_attack_besides *besides, int64_t batch,
                             struct fg_attacker **out, size_t *need, bool *short_of) {
@@ -366,12 +346,21 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
   *out = NULL;
   *need = 0;
   *short_of = false;
-  if (!a)
+  if (!a) {
+    device->backend->close(device);
     return FG_FAIL(MEMORY, "no memory for an attack");
+  }
+  a->device = device;
+  a->real = device->backend->real;
+  a->info.device = device->backend->name;
+  a->info.precision = a->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
   a->memory.limit = fg_options_memory(options);
   a->memory.model = fg_onnx_bytes(onnx);
-  if (besides)
-    a->memory.besides = besides->bytes + besides->sample_bytes * (size_t)batch;
+  if (besides) {
+    size_t share = besides->attackers > 1 ? (size_t)besides->attackers : 1;
+    a->memory.limit /= share;
+    a->memory.besides = (besides->bytes + besides->sample_bytes * (size_t)batch) / share;
+  }
   fgsm_status status = create(a, onnx, options, shape, arrays, batch);
   if (status == FGSM_OK) {
     *out = a;
@@ -384,17 +373,23 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
 }
 
 fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                               const struct fg_sample_shape *shape,
+                               struct fg_device *device, const struct fg_sample_shape *shape,
                                const struct fg_attack_arrays *arrays, int64_t batch,
                                struct fg_attacker **out) {
   size_t need;
   bool short_of;
-  return fg_attacker_try(onnx, options, shape, arrays, NULL, batch, out, &need, &short_of);
+  return fg_attacker_try(onnx, options, device, shape, arrays, NULL, batch, out, &need, &short_of);
 }
 
-static void release(struct fg_attacker *a, void *memory) {
-  if (memory)
-    a->device->backend->free(a->device, memory);
+static void free_memory(struct fg_attacker *a) {
+  const struct fg_backend *backend = a->device->backend;
+  for (int w = 0; w < FG_WIRE_COUNT; w++)
+    backend->free(a->device, a->wire[w]);
+  backend->free(a->device, a->ring[0]);
+  backend->free(a->device, a->ring[1]);
+  backend->free(a->device, a->arena);
+  backend->host_free(a->device, a->stage);
+  backend->host_free(a->device, a->written);
 }
 
 void fg_attacker_destroy(struct fg_attacker *a) {
@@ -402,18 +397,13 @@ void fg_attacker_destroy(struct fg_attacker *a) {
     return;
   struct fg_pass *passes[FG_ATTACK_PASSES];
   fg_attacker_passes(a, passes);
+  (void)!a->device->backend->enter(a->device); /* a lost one too: what follows cannot fail */
+  fg_traffic_end(a);
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     fg_plan_destroy(passes[i]->plan);
-  if (a->device) {
-    for (int w = 0; w < FG_WIRE_COUNT; w++)
-      release(a, a->wire[w]);
-    release(a, a->ring[0]);
-    release(a, a->ring[1]);
-    release(a, a->arena);
-    a->device->backend->close(a->device);
-  }
-  free(a->stage);
-  free(a->written);
+  fg_traffic_destroy(a);
+  free_memory(a);
+  a->device->backend->close(a->device);
   free(a->labels);
   free(a->predictions);
   free(a->index);

@@ -264,5 +264,5 @@ fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x, vo
     FG_TRY(fg_plan_bind(pass->plan, pass->wire[w], memory));
     pass->bound[w] = memory;
   }
-  return fg_plan_run(pass->plan, NULL);
+  return fg_plan_run(pass->plan, a->stream[FG_TRAFFIC_compute]);
 }

@@ -1,7 +1,8 @@
 /* How much memory an attack takes, and what follows where that is more than option max-memory allows:
  * it is refused before it is taken, or a smaller batch is chosen. What is counted: the file as read,
  * the graph of each pass (weights, folded ones too), weights that kernels hold in their own order,
- * the arena, wires, staging, and what the caller takes besides. */
+ * the arena, wires, staging, and what the caller takes besides. Of a device with memory of its own,
+ * what lies there is not counted: it says itself when that is short. */
 #include <string.h>
 
 #include "attacker.h"
@@ -35,17 +36,15 @@ size_t fg_memory_need(struct fg_attacker *a, size_t arena) {
       continue;
     const struct fg_plan_info *info = fg_plan_info(passes[i]->plan);
     sum += fg_plan_graph(passes[i]->plan)->arena.total_bytes + info->state_bytes;
-    if (!a->device->backend->host_memory)
-      sum += info->constant_bytes;
     arena = info->arena_bytes > arena ? info->arena_bytes : arena;
   }
   fg_memory_wires(a, bytes);
-  for (int w = 0; w < FG_WIRE_COUNT; w++)
+  for (int w = 0; w < FG_WIRE_COUNT && a->device->backend->host_memory; w++)
     sum += bytes[w];
   /* staging: a sample in double and as it is written, and rows of class scores */
   sum += batch * ((size_t)a->count * (sizeof(double) + fg_type_size(a->info.out_type)) +
                   (size_t)a->info.classes * sizeof(double) + 64);
-  return sum + arena;
+  return sum + (a->device->backend->host_memory ? arena : 0);
 }
 
 fgsm_status fg_memory_check(struct fg_attacker *a, size_t bytes, size_t arena) {
@@ -65,6 +64,7 @@ fgsm_status fg_memory_check(struct fg_attacker *a, size_t bytes, size_t arena) {
 struct trial {
   const struct fg_onnx *onnx;
   const struct fgsm_options *options;
+  const struct fg_device_opener *opener;
   const struct fg_sample_shape *shape;
   const struct fg_attack_arrays *arrays;
   const struct fg_attack_besides *besides;
@@ -76,9 +76,11 @@ struct trial {
  * attack's own. */
 static fgsm_status try_batch(struct trial *t, int64_t batch, bool *fits, size_t *need) {
   struct fg_attacker *a = NULL;
+  struct fg_device *device = NULL;
   bool short_of = false;
-  fgsm_status status = fg_attacker_try(t->onnx, t->options, t->shape, t->arrays, t->besides, batch,
-                                       &a, need, &short_of);
+  FG_TRY(t->opener->open(t->opener->user, &device));
+  fgsm_status status = fg_attacker_try(t->onnx, t->options, device, t->shape, t->arrays, t->besides,
+                                       batch, &a, need, &short_of);
   *fits = status == FGSM_OK;
   if (short_of)
     return FGSM_OK;
@@ -96,7 +98,8 @@ static fgsm_status try_batch(struct trial *t, int64_t batch, bool *fits, size_t 
  * between what fitted and what did not. */
 static fgsm_status search(struct trial *t, int64_t most, size_t need) {
   enum { TRIES = 4 };
-  size_t limit = fg_options_memory(t->options), one = 0, got = 0;
+  int share = t->besides && t->besides->attackers > 1 ? t->besides->attackers : 1;
+  size_t limit = fg_options_memory(t->options) / (size_t)share, one = 0, got = 0;
   int64_t fitted = 1, failed = most;
   bool fits = false;
   FG_TRY(try_batch(t, 1, &fits, &one));
@@ -122,11 +125,12 @@ static fgsm_status search(struct trial *t, int64_t most, size_t need) {
 }
 
 fgsm_status fg_attacker_fit(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            const struct fg_device_opener *opener,
                             const struct fg_sample_shape *shape,
                             const struct fg_attack_arrays *arrays,
                             const struct fg_attack_besides *besides, int64_t *batch,
                             struct fg_attacker **out) {
-  struct trial t = {onnx, options, shape, arrays, besides, NULL, 0};
+  struct trial t = {onnx, options, opener, shape, arrays, besides, NULL, 0};
   bool fits = false;
   size_t need = 0;
   char why[400], text[32], limit[32];

@@ -170,8 +170,10 @@ static const struct row table[] = {
      0,
      0},
 
-    {{"device", "NAME", "auto", "auto|cpu|ref|cuda|cuda:N",
-      "Where to compute; ref is the slow double-precision oracle.", "device", "attack inspect"},
+    {{"device", "NAME", "auto", "auto|cpu|ref|cuda|cuda:N,...|cuda:all",
+      "Where to compute: auto is the first card, or else the cpu; several cards share the batches; "
+      "ref is the slow double-precision oracle.",
+      "device", "attack inspect"},
      fg_set_device,
      FIELD(device)},
     {{"precision", "NAME", "fp32", "fp32|tf32|bf16|fp16", "Arithmetic of the network.", "device",

@@ -17,6 +17,8 @@ struct fg_ratio {
 #define FG_MAX_FEEDS 16
 #define FG_MAX_CHANNELS 16
 #define FG_MAX_OPTIONS 64 /* rows of the table */
+#define FG_MOST_DEVICES 64
+#define FG_ALL_DEVICES (-1)
 
 struct fgsm_options {
   char *text[FG_MAX_OPTIONS]; /* each option as it was set, by its row in the table; or NULL */
@@ -53,7 +55,7 @@ struct fgsm_options {
   char out_type[8];  /* "" : the data's own; u8 | f32 */
   double fail_under; /* adversarial accuracy; < 0: no check */
   /* device */
-  char device[24]; /* auto | cpu | ref | cuda[:i] */
+  char device[64]; /* auto | cpu | ref | cuda | cuda:i,... | cuda:all */
   char precision[8];
   int64_t batch;
   bool batch_given;
@@ -69,6 +71,9 @@ struct fg_feed_text {
   int n_name, n_path;
 };
 bool fg_feed_next(const char **list, struct fg_feed_text *out);
+
+/* "0", "0,2" or "all" -> *n numbers of devices, or FG_ALL_DEVICES. FGSM_USAGE. */
+fgsm_status fg_device_list(const char *text, int *n, int *index) FGSM_MUST_USE;
 
 /* "8/255", "0.1", "2" -> ratio; FGSM_USAGE otherwise. Negative values and den 0 are refused. */
 fgsm_status fg_ratio_parse(const char *text, struct fg_ratio *out) FGSM_MUST_USE;

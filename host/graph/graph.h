@@ -185,7 +185,9 @@ void *fg_plan_data(const struct fg_plan *plan, fg_id value);
  * run at the same time. NULL: it allocates its own. */
 fgsm_status fg_plan_place(struct fg_plan *plan, void *arena) FGSM_MUST_USE;
 
-/* Runs every call in order. Allocates nothing. */
+/* Runs every call in order on the stream and may return before it is done. Allocates nothing; on a
+ * stream of a backend that offers it, later runs are recorded, once per set of bound addresses, and
+ * replayed. */
 fgsm_status fg_plan_run(struct fg_plan *plan, void *stream) FGSM_MUST_USE;
 
 #endif

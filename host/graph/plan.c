@@ -28,6 +28,14 @@ struct step {
   struct fg_call call;
 };
 
+/* A run as the backend recorded it, with the addresses that it was recorded for. */
+struct recording {
+  void *handle; /* NULL: free */
+  void **bound; /* p->n_bindable addresses */
+};
+/* Alternating buffers give a plan a few sets of addresses: a ring of two iterates, momentum's two. */
+enum { RECORDINGS = 6 };
+
 struct fg_plan {
   struct fg_graph *g;
   struct fg_device *device;
@@ -38,6 +46,11 @@ struct fg_plan {
   size_t scratch_offset;
   void *arena;
   bool owns_arena;
+  fg_id *bindable; /* what fg_plan_bind takes */
+  int64_t n_bindable;
+  struct recording recordings[RECORDINGS];
+  int next_recording; /* the one to be overwritten next */
+  bool has_run, records;
   struct fg_plan_info info;
 };
 
@@ -212,6 +225,12 @@ static bool is_used_constant(const struct fg_plan *p, fg_id id) {
   return fg_value(p->g, id)->role == FG_ROLE_CONSTANT && p->storages[id].at.dies >= 0;
 }
 
+static bool can_bind(const struct fg_plan *p, fg_id value) {
+  const struct fg_value *v = fg_value(p->g, value);
+  return p->root[value] == value && !fg_value_is_constant(p->g, value) &&
+         (v->role != FG_ROLE_TEMP || is_output(p->g, value));
+}
+
 /* Constants where the device can read them. */
 static fgsm_status upload_constants(struct fg_plan *p) {
   const struct fg_backend *backend = p->device->backend;
@@ -227,7 +246,8 @@ static fgsm_status upload_constants(struct fg_plan *p) {
       FG_TRY(backend->upload(p->device, p->storages[i].data, v->data, bytes, NULL));
     }
   }
-  return FGSM_OK;
+  /* No other stream, and no prepare that reads a constant, is ordered after these uploads. */
+  return backend->host_memory ? FGSM_OK : backend->sync(p->device, NULL);
 }
 
 static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct step *step,
@@ -266,6 +286,24 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
   return FGSM_OK;
 }
 
+/* The values that may be bound, and room for their addresses in every recording. */
+static fgsm_status list_bindable(struct fg_plan *p) {
+  struct fg_graph *g = p->g;
+  p->records = p->device->backend->capture_begin != NULL;
+  p->bindable = malloc((size_t)(g->n_values + 1) * sizeof *p->bindable);
+  if (!p->bindable)
+    return FG_FAIL(MEMORY, "no memory for a plan");
+  for (fg_id i = 0; i < g->n_values; i++)
+    if (can_bind(p, i))
+      p->bindable[p->n_bindable++] = i;
+  for (int r = 0; r < RECORDINGS && p->records; r++) {
+    p->recordings[r].bound = calloc((size_t)p->n_bindable + 1, sizeof(void *));
+    if (!p->recordings[r].bound)
+      return FG_FAIL(MEMORY, "no memory for a plan");
+  }
+  return FGSM_OK;
+}
+
 /* Everything that does not ask the device: who lives when, and where. */
 static fgsm_status lay_out(struct fg_plan *p) {
   struct fg_graph *g = p->g;
@@ -296,6 +334,7 @@ fgsm_status fg_plan_size(struct fg_graph *graph, struct fg_plan_info *out) {
 
 static fgsm_status prepare_all(struct fg_plan *p, bool allow_ref) {
   FG_TRY(p->device->backend->enter(p->device));
+  FG_TRY(list_bindable(p));
   p->steps = calloc((size_t)p->g->n_nodes + 1, sizeof *p->steps);
   if (!p->steps)
     return FG_FAIL(MEMORY, "no memory for a plan");
@@ -332,9 +371,21 @@ fgsm_status fg_plan_create(struct fg_graph *graph, struct fg_device *device, boo
   return FGSM_OK;
 }
 
+static void forget_recordings(struct fg_plan *p) {
+  for (int r = 0; r < RECORDINGS; r++)
+    if (p->recordings[r].handle) {
+      p->device->backend->recording_destroy(p->device, p->recordings[r].handle);
+      p->recordings[r].handle = NULL;
+    }
+}
+
 void fg_plan_destroy(struct fg_plan *p) {
   if (!p)
     return;
+  forget_recordings(p);
+  for (int r = 0; r < RECORDINGS; r++)
+    free(p->recordings[r].bound);
+  free(p->bindable);
   for (int64_t i = 0; i < p->n_steps; i++)
     if (p->steps[i].kernel->release)
       p->steps[i].kernel->release(&p->steps[i].call);
@@ -386,8 +437,7 @@ void *fg_plan_data(const struct fg_plan *p, fg_id value) {
 fgsm_status fg_plan_bind(struct fg_plan *p, fg_id value, void *memory) {
   if ((uintptr_t)memory % ALIGN)
     return FG_FAIL(USAGE, "memory bound to a plan must be aligned to %d bytes", (int)ALIGN);
-  if (p->root[value] != value || fg_value_is_constant(p->g, value) ||
-      (fg_value(p->g, value)->role == FG_ROLE_TEMP && !is_output(p->g, value)))
+  if (!can_bind(p, value))
     return FG_FAIL(INTERNAL, "only inputs, parameters and outputs of a graph can be bound");
   p->storages[value].data = memory;
   refresh(p);
@@ -397,6 +447,7 @@ fgsm_status fg_plan_bind(struct fg_plan *p, fg_id value, void *memory) {
 fgsm_status fg_plan_place(struct fg_plan *p, void *arena) {
   if (p->owns_arena)
     p->device->backend->free(p->device, p->arena);
+  forget_recordings(p);
   p->owns_arena = false;
   p->arena = arena;
   if (!arena) {
@@ -408,12 +459,72 @@ fgsm_status fg_plan_place(struct fg_plan *p, void *arena) {
   return FGSM_OK;
 }
 
+/* ---- running */
+
+static fgsm_status run_steps(struct fg_plan *p, void *stream) {
+  void *scratch = (char *)p->arena + p->scratch_offset;
+  for (int64_t i = 0; i < p->n_steps; i++)
+    FG_TRY(p->steps[i].kernel->run(&p->steps[i].call, scratch, stream));
+  return FGSM_OK;
+}
+
+static bool is_for_these_addresses(const struct fg_plan *p, const struct recording *r) {
+  for (int64_t i = 0; i < p->n_bindable; i++)
+    if (r->bound[i] != fg_plan_data(p, p->bindable[i]))
+      return false;
+  return r->handle != NULL;
+}
+
+/* Records a run with the addresses of now, in place of the oldest recording. */
+static fgsm_status record(struct fg_plan *p, void *stream, struct recording **out) {
+  const struct fg_backend *backend = p->device->backend;
+  struct recording *r = &p->recordings[p->next_recording];
+  if (r->handle)
+    backend->recording_destroy(p->device, r->handle);
+  r->handle = NULL;
+  FG_TRY(backend->capture_begin(p->device, stream));
+  fgsm_status status = run_steps(p, stream);
+  if (status != FGSM_OK) { /* the stream must stop capturing; the failure is the step's */
+    char why[1024];
+    void *part = NULL;
+    fg_error_copy(why, sizeof why);
+    if (backend->capture_end(p->device, stream, &part) == FGSM_OK)
+      backend->recording_destroy(p->device, part);
+    return fg_error_restore(status, why);
+  }
+  FG_TRY(backend->capture_end(p->device, stream, &r->handle));
+  for (int64_t i = 0; i < p->n_bindable; i++)
+    r->bound[i] = fg_plan_data(p, p->bindable[i]);
+  p->next_recording = (p->next_recording + 1) % RECORDINGS;
+  *out = r;
+  return FGSM_OK;
+}
+
+/* The first run is a plain one: libraries load their code during it, which a recording cannot. */
+static fgsm_status run_recorded(struct fg_plan *p, void *stream) {
+  struct recording *r = NULL;
+  for (int i = 0; i < RECORDINGS && !r; i++)
+    if (is_for_these_addresses(p, &p->recordings[i]))
+      r = &p->recordings[i];
+  if (!r) {
+    fgsm_status status = record(p, stream, &r);
+    if (status == FGSM_UNSUPPORTED) {
+      fg_log(FGSM_LOG_INFO, "a plan is run call by call: %s", fgsm_last_error());
+      p->records = false;
+      return run_steps(p, stream);
+    }
+    FG_TRY(status);
+  }
+  return p->device->backend->replay(p->device, r->handle, stream);
+}
+
 fgsm_status fg_plan_run(struct fg_plan *p, void *stream) {
   if (!p->arena)
     return FG_FAIL(INTERNAL, "a plan must be placed before it runs");
-  void *scratch = (char *)p->arena + p->scratch_offset;
   FG_TRY(p->device->backend->enter(p->device));
-  for (int64_t i = 0; i < p->n_steps; i++)
-    FG_TRY(p->steps[i].kernel->run(&p->steps[i].call, scratch, stream));
+  if (stream && p->records && p->has_run)
+    return run_recorded(p, stream);
+  FG_TRY(run_steps(p, stream));
+  p->has_run = true;
   return FGSM_OK;
 }

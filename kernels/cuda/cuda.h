@@ -12,31 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "call.h"
 #include "fgsm_cuda.h"
-#include "kernel.h"
-
-extern "C" {
-#define OP(name, max_in, n_out, trait) extern const struct fg_kernel fg_cuda_##name;
-#include "ops.def"
-#undef OP
-}
 
 /* ---- prepare */
 
-#define FG_CUDA_NEED(call, condition, ...)                                                         \
-  do {                                                                                             \
-    if (!(condition))                                                                              \
-      return fg_cuda_decline(call, __FILE__, __LINE__, __VA_ARGS__);                               \
-  } while (0)
-fgsm_status fg_cuda_decline(const struct fg_call *call, const char *file, int line,
-                            const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-static inline const struct fg_tensor *fg_cuda_in(const struct fg_call *call, int i) {
-  return i < call->n_in && call->in[i].type != FG_NONE ? &call->in[i] : NULL;
-}
-static inline const struct fg_tensor *fg_cuda_out(const struct fg_call *call, int i) {
-  return i < call->n_out && call->out[i].type != FG_NONE ? &call->out[i] : NULL;
-}
 /* Their data, NULL where absent. */
 template <class T> static inline const T *fg_cuda_from(const struct fg_call *call, int i) {
   return fg_cuda_in(call, i) ? static_cast<const T *>(call->in[i].data) : NULL;
@@ -45,10 +25,6 @@ template <class T> static inline T *fg_cuda_to(const struct fg_call *call, int i
   return fg_cuda_out(call, i) ? static_cast<T *>(call->out[i].data) : NULL;
 }
 
-/* The inputs and outputs in the masks are there; every tensor is plain, of sane rank and dims. */
-fgsm_status fg_cuda_check(const struct fg_call *call, uint32_t need_in, uint32_t need_out);
-/* The present tensors in the masks are F32. */
-fgsm_status fg_cuda_check_real(const struct fg_call *call, uint32_t in, uint32_t out);
 /* Whether t is absent or F32, U8 or BOOL of a sample's shape; whether t holds the parameters. */
 bool fg_cuda_is_feature(const struct fg_tensor *t, const struct fg_tensor *x);
 bool fg_cuda_is_params(const struct fg_tensor *t);
