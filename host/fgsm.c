@@ -20,13 +20,11 @@ struct fgsm_model {
   char *path;
 };
 
-fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
-  if (!path || !out)
-    return FG_FAIL(USAGE, "fgsm_model_load: path and out must not be NULL");
+static fgsm_status load(const char *path, size_t most, fgsm_model **out) {
   struct fgsm_model *model = calloc(1, sizeof *model);
   char *copy = strdup(path);
-  fgsm_status status =
-      model && copy ? fg_onnx_open(path, &model->onnx) : FG_FAIL(MEMORY, "no memory for a model");
+  fgsm_status status = model && copy ? fg_onnx_open_within(path, most, &model->onnx)
+                                     : FG_FAIL(MEMORY, "no memory for a model");
   if (status != FGSM_OK) {
     free(copy);
     free(model);
@@ -35,6 +33,19 @@ fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
   model->path = copy;
   *out = model;
   return FGSM_OK;
+}
+
+fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
+  if (!path || !out)
+    return FG_FAIL(USAGE, "fgsm_model_load: path and out must not be NULL");
+  return load(path, fg_memory_share(), out);
+}
+
+fgsm_status fgsm_model_load_within(const char *path, const fgsm_options *options,
+                                   fgsm_model **out) {
+  if (!path || !options || !out)
+    return FG_FAIL(USAGE, "fgsm_model_load_within: path, options and out must not be NULL");
+  return load(path, fg_options_memory(options), out);
 }
 
 void fgsm_model_destroy(fgsm_model *model) {

@@ -116,6 +116,9 @@ typedef struct fgsm_model fgsm_model;
 
 /* Reads an ONNX file. FGSM_MODEL, FGSM_UNSUPPORTED or FGSM_IO with the node and the reason. */
 FGSM_API fgsm_status fgsm_model_load(const char *path, fgsm_model **out) FGSM_MUST_USE;
+/* The same; what would take more memory than option "max-memory" allows is FGSM_UNSUPPORTED. */
+FGSM_API fgsm_status fgsm_model_load_within(const char *path, const fgsm_options *options,
+                                            fgsm_model **out) FGSM_MUST_USE;
 FGSM_API void fgsm_model_destroy(fgsm_model *model);
 
 /* Describes operators, shapes, FLOPs and bytes forward and backward, what is computed in one call,

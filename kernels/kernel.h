@@ -70,6 +70,7 @@ struct fg_call {
   const union fg_attrs *attrs;
   size_t scratch_bytes; /* set by prepare; run gets that much, 64-byte aligned */
   void *state;          /* prepare's own; freed by release */
+  size_t state_bytes;   /* what state holds of weights, set by prepare, for the record */
 };
 
 /* How products of float32 are computed; what is stored stays float32 in the first two. */

@@ -323,6 +323,21 @@ checks=$((checks + 1))
 "$fgsm" man 2>stderr | true
 [ ! -s stderr ] || fail "a closed pipe is an error: $(cat stderr)"
 
+# ---- memory
+expect 3 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --max-memory 1M
+says "more than the 1 MiB of --max-memory"
+expect 3 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --batch 65536 \
+  --max-memory 64M --out out/adv.npy
+says "would fit"
+gone
+expect 0 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --limit 3 \
+  --max-memory 1G
+expect 2 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --max-memory lots
+says "amount of memory"
+expect 0 "$fgsm" inspect "$model" --max-memory 1M
+checks=$((checks + 1))
+grep -q "more than the 1 MiB of --max-memory" stdout || fail "inspect does not say what is too large"
+
 # ---- interruption: at once, 130, and what was under the final name before stays
 echo precious >out/adv.npy
 checks=$((checks + 1))

@@ -100,7 +100,16 @@ fgsm_status fg_set_count(struct fgsm_options *o, size_t field, size_t size, cons
 
 fgsm_status fg_set_batch(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   (void)size;
-  return set_long(o, field, 1, MAX_BATCH, value);
+  FG_TRY(set_long(o, field, 1, MAX_BATCH, value));
+  o->batch_given = true;
+  return FGSM_OK;
+}
+
+fgsm_status fg_set_memory(struct fgsm_options *o, size_t field, size_t size, const char *value) {
+  int64_t bytes;
+  FG_TRY(fg_size_parse(value, &bytes));
+  memcpy(field_text(o, field), &bytes, size);
+  return FGSM_OK;
 }
 
 fgsm_status fg_set_decay(struct fgsm_options *o, size_t field, size_t size, const char *value) {

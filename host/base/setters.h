@@ -18,6 +18,7 @@ fg_set_fn fg_set_threads;
 fg_set_fn fg_set_width;
 fg_set_fn fg_set_count;
 fg_set_fn fg_set_batch;
+fg_set_fn fg_set_memory;
 fg_set_fn fg_set_decay;
 fg_set_fn fg_set_share;
 fg_set_fn fg_set_mean;

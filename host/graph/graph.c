@@ -38,6 +38,7 @@ void fg_graph_destroy(struct fg_graph *g) {
 fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
   struct fg_graph *g = NULL;
   FG_TRY(fg_graph_create(from->real, &g));
+  g->arena.limit_bytes = from->arena.limit_bytes;
   fgsm_status status = fg_grow(&g->nodes, &g->nodes_capacity, from->n_nodes, sizeof *g->nodes);
   if (status == FGSM_OK)
     status = fg_grow(&g->values, &g->values_capacity, from->n_values, sizeof *g->values);

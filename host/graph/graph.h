@@ -197,10 +197,15 @@ struct fg_plan;
 struct fg_plan_info {
   size_t arena_bytes;    /* activations, gradients and scratch, by liveness  */
   size_t constant_bytes; /* weights on the device                            */
+  size_t state_bytes;    /* weights that kernels hold once more, in their own order */
   size_t unshared_bytes; /* what the temporaries would take without liveness */
   int n_calls;
   double flops;
 };
+
+/* What a plan of the graph would take, as far as it is known before kernels are asked: all but
+ * scratch, state and FLOPs. The graph is compacted. */
+fgsm_status fg_plan_size(struct fg_graph *graph, struct fg_plan_info *out) FGSM_MUST_USE;
 
 /* Prepares every node for the device. The graph is taken over as it is (its passes done) and kept
  * until the plan is destroyed. An operator without a kernel is an error that names the node, unless

@@ -98,7 +98,7 @@ static fg_id root_of(const struct fg_plan *p, fg_id id) {
 /* Whether `id`, read by call `at`, is a temporary whose storage nobody reads later. */
 static bool dies_here(const struct fg_plan *p, fg_id id, int64_t at) {
   fg_id root = root_of(p, id);
-  return fg_value(p->g, root)->role == FG_ROLE_TEMP && p->storages[root].dies == at &&
+  return fg_value(p->g, root)->role == FG_ROLE_TEMP && p->storages[root].at.dies == at &&
          !is_output(p->g, root);
 }
 
@@ -124,8 +124,7 @@ static void find_lives(struct fg_plan *p) {
   struct fg_graph *g = p->g;
   for (fg_id i = 0; i < g->n_values; i++) {
     p->root[i] = i;
-    p->storages[i] =
-        (struct fg_storage){.bytes = align_up(fg_value_bytes(g, i)), .born = -1, .dies = -1};
+    p->storages[i] = (struct fg_storage){.at = {align_up(fg_value_bytes(g, i)), 0, -1, -1}};
   }
   for (int64_t i = 0; i < g->n_nodes; i++)
     if (traits[g->nodes[i].op] == VIEW)
@@ -135,17 +134,17 @@ static void find_lives(struct fg_plan *p) {
     for (int k = 0; k < node->n_out; k++)
       if (node->out[k] != FG_ABSENT) {
         struct fg_storage *s = &p->storages[p->root[node->out[k]]];
-        if (s->born < 0)
-          s->born = i;
-        if (s->dies < i)
-          s->dies = i;
+        if (s->at.born < 0)
+          s->at.born = i;
+        if (s->at.dies < i)
+          s->at.dies = i;
       }
     for (int k = 0; k < node->n_in; k++)
       if (node->in[k] != FG_ABSENT)
-        p->storages[p->root[node->in[k]]].dies = i;
+        p->storages[p->root[node->in[k]]].at.dies = i;
   }
   for (int i = 0; i < g->n_outputs; i++)
-    p->storages[p->root[g->outputs[i]]].dies = g->n_nodes;
+    p->storages[p->root[g->outputs[i]]].at.dies = g->n_nodes;
 }
 
 static void join_in_place(struct fg_plan *p) {
@@ -159,75 +158,37 @@ static void join_in_place(struct fg_plan *p) {
       continue;
     /* The output's id stays the root, because an output of the graph is bound by its own id. */
     fg_id from = root_of(p, node->in[slot]), to = node->out[0];
-    p->storages[to].born = p->storages[from].born;
+    p->storages[to].at.born = p->storages[from].at.born;
     p->root[from] = to;
   }
   for (fg_id v = 0; v < g->n_values; v++)
     p->root[v] = root_of(p, v);
 }
 
-/* ---- offsets: largest first, each at the lowest place free during its life */
-
-static int by_size(const void *a, const void *b) {
-  const struct fg_storage *x = *(struct fg_storage *const *)a, *y = *(struct fg_storage *const *)b;
-  if (x->bytes != y->bytes)
-    return x->bytes < y->bytes ? 1 : -1;
-  return x < y ? -1 : x > y;
-}
-
-/* `placed` holds n storages in order of their offsets. */
-static size_t lowest_place(struct fg_storage *const *placed, int64_t n,
-                           const struct fg_storage *s) {
-  size_t at = 0;
-  for (int64_t i = 0; i < n; i++) {
-    const struct fg_storage *other = placed[i];
-    if (other->born > s->dies || s->born > other->dies)
-      continue;
-    if (other->offset >= at + s->bytes)
-      break;
-    if (other->offset + other->bytes > at)
-      at = other->offset + other->bytes;
-  }
-  return at;
-}
-
-static void insert(struct fg_storage **placed, int64_t n, struct fg_storage *s) {
-  int64_t i = n;
-  for (; i > 0 && placed[i - 1]->offset > s->offset; i--)
-    placed[i] = placed[i - 1];
-  placed[i] = s;
-}
+/* ---- offsets */
 
 static fgsm_status assign_offsets(struct fg_plan *p) {
   struct fg_graph *g = p->g;
-  struct fg_storage **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
-  struct fg_storage **placed = malloc((size_t)(g->n_values + 1) * sizeof *placed);
-  fgsm_status status = FGSM_OK;
+  struct fg_place **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
   int64_t n = 0;
-  if (!todo || !placed) {
-    status = FG_FAIL(MEMORY, "no memory for a graph pass");
-    goto done;
-  }
+  if (!todo)
+    return FG_FAIL(MEMORY, "no memory for a graph pass");
   for (fg_id i = 0; i < g->n_values; i++)
-    if (p->root[i] == i && fg_value(g, i)->role == FG_ROLE_TEMP && p->storages[i].born >= 0) {
+    if (p->root[i] == i && fg_value(g, i)->role == FG_ROLE_TEMP && p->storages[i].at.born >= 0) {
       p->storages[i].placed = true;
-      p->info.unshared_bytes += p->storages[i].bytes;
-      todo[n++] = &p->storages[i];
+      p->info.unshared_bytes += p->storages[i].at.bytes;
+      todo[n++] = &p->storages[i].at;
     }
-  qsort(todo, (size_t)n, sizeof *todo, by_size);
-  for (int64_t i = 0; i < n; i++) {
-    todo[i]->offset = lowest_place(placed, i, todo[i]);
-    insert(placed, i, todo[i]);
-    if (todo[i]->offset + todo[i]->bytes > p->scratch_offset)
-      p->scratch_offset = todo[i]->offset + todo[i]->bytes;
-  }
-done:
-  free(placed);
+  fgsm_status status = fg_place_all(todo, n, &p->scratch_offset);
   free(todo);
   return status;
 }
 
 /* ---- preparing */
+
+static bool is_used_constant(const struct fg_plan *p, fg_id id) {
+  return fg_value(p->g, id)->role == FG_ROLE_CONSTANT && p->storages[id].at.dies >= 0;
+}
 
 static bool can_bind(const struct fg_plan *p, fg_id value) {
   const struct fg_value *v = fg_value(p->g, value);
@@ -239,9 +200,9 @@ static bool can_bind(const struct fg_plan *p, fg_id value) {
 static fgsm_status upload_constants(struct fg_plan *p) {
   const struct fg_backend *backend = p->device->backend;
   for (fg_id i = 0; i < p->g->n_values; i++) {
-    const struct fg_value *v = fg_value(p->g, i);
-    if (v->role != FG_ROLE_CONSTANT || p->storages[i].dies < 0)
+    if (!is_used_constant(p, i))
       continue;
+    const struct fg_value *v = fg_value(p->g, i);
     size_t bytes = fg_value_bytes(p->g, i);
     if (backend->host_memory) {
       memcpy(&p->storages[i].data, &v->data, sizeof v->data);
@@ -249,7 +210,6 @@ static fgsm_status upload_constants(struct fg_plan *p) {
       FG_TRY(backend->alloc(p->device, bytes ? bytes : 1, &p->storages[i].data));
       FG_TRY(backend->upload(p->device, p->storages[i].data, v->data, bytes, NULL));
     }
-    p->info.constant_bytes += bytes;
   }
   /* No other stream, and no prepare that reads a constant, is ordered after these uploads. */
   return backend->host_memory ? FGSM_OK : backend->sync(p->device, NULL);
@@ -284,6 +244,7 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
   if (step->call.scratch_bytes > p->info.arena_bytes) /* the largest scratch, until placed */
     p->info.arena_bytes = step->call.scratch_bytes;
   p->info.flops += fg_node_flops(p->g, node);
+  p->info.state_bytes += step->call.state_bytes;
   return FGSM_OK;
 }
 
@@ -305,48 +266,72 @@ static fgsm_status list_bindable(struct fg_plan *p) {
   return FGSM_OK;
 }
 
+/* Everything that does not ask the device: who lives when, and where. */
+static fgsm_status lay_out(struct fg_plan *p) {
+  struct fg_graph *g = p->g;
+  FG_TRY(fg_graph_compact(g));
+  FG_TRY(own_outputs(g));
+  FG_TRY(drop_unused(g));
+  p->root = malloc((size_t)(g->n_values + 1) * sizeof *p->root);
+  p->storages = malloc((size_t)(g->n_values + 1) * sizeof *p->storages);
+  if (!p->root || !p->storages)
+    return FG_FAIL(MEMORY, "no memory for a plan");
+  find_lives(p);
+  join_in_place(p);
+  for (fg_id i = 0; i < g->n_values; i++)
+    if (is_used_constant(p, i))
+      p->info.constant_bytes += fg_value_bytes(g, i);
+  return assign_offsets(p);
+}
+
+fgsm_status fg_plan_size(struct fg_graph *graph, struct fg_plan_info *out) {
+  struct fg_plan p = {.g = graph};
+  fgsm_status status = lay_out(&p);
+  *out = p.info;
+  out->arena_bytes = p.scratch_offset;
+  free(p.root);
+  free(p.storages);
+  return status;
+}
+
+static fgsm_status prepare_all(struct fg_plan *p, bool allow_ref) {
+  FG_TRY(p->device->backend->enter(p->device));
+  FG_TRY(list_bindable(p));
+  p->steps = calloc((size_t)p->g->n_nodes + 1, sizeof *p->steps);
+  if (!p->steps)
+    return FG_FAIL(MEMORY, "no memory for a plan");
+  FG_TRY(upload_constants(p));
+  for (int64_t i = 0; i < p->g->n_nodes; i++) {
+    if (traits[p->g->nodes[i].op] == VIEW)
+      continue;
+    FG_TRY(fg_check_interrupt());
+    p->steps[p->n_steps].node = (fg_id)i;
+    FG_TRY(prepare(p, &p->g->nodes[i], &p->steps[p->n_steps], allow_ref));
+    p->n_steps++;
+  }
+  return FGSM_OK;
+}
+
 fgsm_status fg_plan_create(struct fg_graph *graph, struct fg_device *device, bool allow_ref,
                            struct fg_plan **out) {
   struct fg_plan *p = calloc(1, sizeof *p);
-  fgsm_status status = FGSM_OK;
   if (!p) {
     fg_graph_destroy(graph);
     return FG_FAIL(MEMORY, "no memory for a plan");
   }
   p->g = graph;
   p->device = device;
-  if ((status = fg_graph_compact(graph)) != FGSM_OK || (status = own_outputs(graph)) != FGSM_OK ||
-      (status = drop_unused(graph)) != FGSM_OK ||
-      (status = device->backend->enter(device)) != FGSM_OK)
-    goto fail;
-  p->root = malloc((size_t)(graph->n_values + 1) * sizeof *p->root);
-  p->storages = malloc((size_t)(graph->n_values + 1) * sizeof *p->storages);
-  p->steps = calloc((size_t)graph->n_nodes + 1, sizeof *p->steps);
-  if (!p->root || !p->storages || !p->steps) {
-    status = FG_FAIL(MEMORY, "no memory for a plan");
-    goto fail;
-  }
-  find_lives(p);
-  join_in_place(p);
-  if ((status = list_bindable(p)) != FGSM_OK || (status = upload_constants(p)) != FGSM_OK ||
-      (status = assign_offsets(p)) != FGSM_OK)
-    goto fail;
-  for (int64_t i = 0; i < graph->n_nodes; i++) {
-    if (traits[graph->nodes[i].op] == VIEW)
-      continue;
-    struct fg_step *step = &p->steps[p->n_steps];
-    step->node = (fg_id)i;
-    if ((status = prepare(p, &graph->nodes[i], step, allow_ref)) != FGSM_OK)
-      goto fail;
-    p->n_steps++;
+  fgsm_status status = lay_out(p);
+  if (status == FGSM_OK)
+    status = prepare_all(p, allow_ref);
+  if (status != FGSM_OK) {
+    fg_plan_destroy(p);
+    return status;
   }
   p->info.n_calls = (int)p->n_steps;
   p->info.arena_bytes = p->scratch_offset + align_up(p->info.arena_bytes);
   *out = p;
   return FGSM_OK;
-fail:
-  fg_plan_destroy(p);
-  return status;
 }
 
 static void forget_recordings(struct fg_plan *p) {
@@ -406,7 +391,7 @@ void *fg_plan_data(const struct fg_plan *p, fg_id value) {
   const struct fg_storage *s = &p->storages[p->root[value]];
   if (s->data || !s->placed)
     return s->data;
-  return p->arena ? (char *)p->arena + s->offset : NULL;
+  return p->arena ? (char *)p->arena + s->at.offset : NULL;
 }
 
 fgsm_status fg_plan_bind(struct fg_plan *p, fg_id value, void *memory) {

@@ -7,9 +7,8 @@
 
 /* Bytes that one or more values share: a temporary with its views, or something bound. */
 struct fg_storage {
-  size_t bytes, offset;
-  int64_t born, dies; /* nodes between which it is in the arena */
-  bool placed;        /* in the arena, rather than bound or constant */
+  struct fg_place at;
+  bool placed; /* in the arena, rather than bound or constant */
   void *data;
 };
 
@@ -32,7 +31,6 @@ struct fg_plan {
   struct fg_device *device;
   struct fg_step *steps;
   int64_t n_steps;
-  int64_t n_prepared;
   fg_id *root;                 /* per value: the value whose storage it shares */
   struct fg_storage *storages; /* per value; only roots' count */
   size_t scratch_offset;

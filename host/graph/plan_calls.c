@@ -10,9 +10,9 @@ static void count_alive(const struct fg_plan *p, size_t *alive) {
     const struct fg_storage *s = &p->storages[v];
     if (p->root[v] != v || !s->placed)
       continue;
-    alive[s->born] += s->bytes;
-    if (s->dies + 1 < p->g->n_nodes)
-      alive[s->dies + 1] -= s->bytes; /* wraps, and wraps back in the sum */
+    alive[s->at.born] += s->at.bytes;
+    if (s->at.dies + 1 < p->g->n_nodes)
+      alive[s->at.dies + 1] -= s->at.bytes; /* wraps, and wraps back in the sum */
   }
   for (int64_t i = 1; i < p->g->n_nodes; i++)
     alive[i] += alive[i - 1];

@@ -59,6 +59,7 @@ fgsm_status fg_rewrite_end(struct fg_rewrite *rw, fgsm_status status) {
       status = fg_lineage_settle(g, &rw->lineage, rw->alias);
   }
   fg_lineage_free(&rw->lineage);
+  fg_arena_free(&rw->scratch);
   free(rw->touched);
   free(rw->output);
   free(rw->alias);

@@ -18,6 +18,8 @@ struct fg_rewrite {
   bool *touched;             /* per value */
   bool changed;
   struct fg_lineage lineage; /* the end settles where nodes come from: rules need not think of it */
+  struct fg_arena scratch;   /* of one rule: freed with the sweep, or earlier by the pass */
+  double room;               /* elements that the pass may still compute */
 };
 
 /* Compacts the graph and counts. fg_rewrite_end must follow, also after a failure in between. */

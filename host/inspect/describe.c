@@ -43,6 +43,8 @@ static fgsm_status gather(struct fg_description *d, struct fg_device *device) {
   for (size_t i = 0; i < n_out; i++)
     d->outputs[i] = FG_ABSENT;
   fgsm_status status = fg_graph_create(device->backend->real, &d->graph);
+  if (status == FGSM_OK && d->memory_limit < d->graph->arena.limit_bytes)
+    d->graph->arena.limit_bytes = d->memory_limit;
   if (status == FGSM_OK)
     status = fg_onnx_build(d->onnx, d->graph, d->batch, false, NULL, d->inputs, d->outputs,
                            &d->problems);
@@ -77,6 +79,7 @@ fgsm_status fg_describe(const struct fg_onnx *onnx, const char *path, const fgsm
   FG_TRY(fg_device_open(&choice, 0, options, &device));
   d.device = choice.backend->name;
   d.batch = choose_batch(onnx, options);
+  d.memory_limit = fg_options_memory(options);
   fgsm_status status = gather(&d, device);
   if (status == FGSM_OK)
     status = json ? fg_describe_json(&d, text) : fg_describe_text(&d, text);

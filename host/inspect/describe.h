@@ -43,6 +43,7 @@ struct fg_description {
   const struct fgsm_options *options;
   const char *path, *device;
   int64_t batch;
+  size_t memory_limit;
   struct fg_graph *graph; /* as read */
   fg_id *inputs, *outputs;
   struct fg_described_node *nodes;

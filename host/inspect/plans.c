@@ -54,6 +54,21 @@ static fgsm_status add_gradient(struct fg_graph *g, fg_id of, int n_inputs, cons
   return status;
 }
 
+/* Whether the plan may be made: kernels take memory of the graph's size to choose among ways. */
+static fgsm_status check_size(const struct fg_description *d, struct fg_graph *g, bool gradient) {
+  struct fg_plan_info info;
+  char need[32], limit[32];
+  FG_TRY(fg_plan_size(g, &info));
+  size_t all = fg_onnx_bytes(d->onnx) + g->arena.total_bytes + info.arena_bytes;
+  if (all <= d->memory_limit)
+    return FGSM_OK;
+  return FG_FAIL(UNSUPPORTED,
+                 "the %s needs %s of memory at batch %lld, more than the %s of --max-memory; a "
+                 "smaller --batch may help",
+                 gradient ? "gradient" : "forward pass", fg_memory_text(all, need),
+                 (long long)d->batch, fg_memory_text(d->memory_limit, limit));
+}
+
 /* Plans a copy of the graph: its output `of`, or with `gradient` its gradient too. */
 static fgsm_status make_plan(struct fg_description *d, struct fg_device *device, fg_id of,
                              bool gradient, struct fg_plan **out) {
@@ -68,6 +83,8 @@ static fgsm_status make_plan(struct fg_description *d, struct fg_device *device,
     status = fg_fuse(g, device);
   if (status == FGSM_OK)
     status = fg_layout(g, device);
+  if (status == FGSM_OK)
+    status = check_size(d, g, gradient);
   if (status != FGSM_OK) {
     fg_graph_destroy(g);
     return status;

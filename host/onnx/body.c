@@ -84,7 +84,7 @@ static fgsm_status read_defaults(const Onnx__FunctionProto *function, struct def
       continue;
     d->n++; /* counted first: what was unpacked in part is freed too */
     FG_TRY(fg_onnx_unpack(&onnx__attribute_proto__descriptor, bytes, n, "a function's attribute",
-                          &d->heaps[d->n - 1], &d->messages[d->n - 1]));
+                          SIZE_MAX, &d->heaps[d->n - 1], &d->messages[d->n - 1]));
   }
   return FGSM_OK;
 }
@@ -119,6 +119,7 @@ fgsm_status fg_body_attrs(struct fg_build *b, const Onnx__NodeProto *node, size_
     return FGSM_MEMORY;
   *n = 0;
   *out = list;
+  FG_TRY(fg_build_look_at(b, node->n_attribute));
   for (size_t i = 0; i < node->n_attribute; i++) {
     const Onnx__AttributeProto *a = node->attribute[i], *given = NULL;
     const char *from = fg_onnx_text(a->ref_attr_name);
@@ -129,6 +130,7 @@ fgsm_status fg_body_attrs(struct fg_build *b, const Onnx__NodeProto *node, size_
     if (!b->function)
       return FG_FAIL(MODEL, "attribute '%.80s' refers to a function's, outside of any function",
                      fg_onnx_text(a->name));
+    FG_TRY(fg_build_look_at(b, b->n_args));
     for (size_t k = 0; k < b->n_args && !given; k++)
       if (strcmp(fg_onnx_text(b->args[k]->name), from) == 0)
         given = b->args[k];
@@ -153,7 +155,8 @@ struct fg_build fg_body_inner(struct fg_build *b, const Onnx__GraphProto *graph)
                            .n_args = b->n_args,
                            .args = b->args,
                            .depth = b->depth + 1,
-                           .taken = b->taken};
+                           .taken = b->taken,
+                           .looked_at = b->looked_at};
 }
 
 fgsm_status fg_body_call(struct fg_build *b, const Onnx__NodeProto *node,

@@ -455,7 +455,7 @@ static fgsm_status run(struct fg_build *b, int64_t batch, const fg_id *in, fg_id
 static fgsm_status build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
                          bool trainable, const fg_id *in, int first, int n_out, fg_id *inputs,
                          fg_id *outputs, struct fg_onnx_problems *problems) {
-  int64_t taken = 0, listed = problems ? problems->n : 0;
+  int64_t taken = 0, looked_at = 0, listed = problems ? problems->n : 0;
   size_t n_names = (size_t)onnx->n_inputs + (size_t)n_out;
   const char **names = calloc(n_names + 1, sizeof *names);
   if (!names)
@@ -473,6 +473,7 @@ static fgsm_status build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t
                        .in_names = names,
                        .out_names = names + onnx->n_inputs,
                        .taken = &taken,
+                       .looked_at = &looked_at,
                        .problems = problems};
   fgsm_status status = run(&b, batch, in, inputs, outputs);
   /* A file that is broken as a whole is a problem to be listed too. */

@@ -30,6 +30,7 @@ struct fg_build {
   const Onnx__AttributeProto *const *args;
   int depth;
   int64_t *taken;        /* nodes so far, those of bodies as often as they are used */
+  int64_t *looked_at;    /* names so far, likewise */
   struct fg_names names; /* -> entries */
   struct fg_entry *entries;
   int64_t n_entries, capacity;
@@ -43,6 +44,10 @@ struct fg_build {
 /* "Conv 'conv1' (opset 13)", without the opset where it is 0; a node without a name goes by its
  * first output. */
 const char *fg_build_label(const Onnx__NodeProto *node, int64_t opset, char text[256]);
+
+/* Counts names that are about to be looked at, so that a small file which calls a large function again
+ * and again is refused: FGSM_UNSUPPORTED. */
+fgsm_status fg_build_look_at(struct fg_build *b, size_t n) FGSM_MUST_USE;
 
 /* NULL if nothing has that name. The pointer is good until the scope grows. */
 struct fg_entry *fg_build_find(const struct fg_build *b, const char *name);

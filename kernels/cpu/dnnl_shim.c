@@ -280,6 +280,7 @@ fgsm_status fg_dnnl_operand_add(struct fg_dnnl_primitive *p, int arg, bool is_ou
   o->kept = aligned_alloc(64, bytes);
   if (!o->kept)
     return FG_FAIL(MEMORY, "no memory for %zu bytes of reordered weights", bytes);
+  p->kept_bytes += bytes;
   FG_DNNL_TRY(dnnl_memory_set_data_handle(o->inner, o->kept));
   FG_DNNL_TRY(dnnl_memory_set_data_handle(o->user, constant));
   return run_reorder(p->stream, o->reorder, o->user, o->inner);
