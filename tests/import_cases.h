@@ -50,6 +50,13 @@ struct import_case {
       __VA_ARGS__                                                                                  \
     }                                                                                              \
   }
+#define FLOATS(key, ...)                                                                           \
+  {                                                                                                \
+    .name = key, .kind = FG_ATTR_FLOATS, .n = sizeof((float[]){__VA_ARGS__}) / sizeof(float),      \
+    .floats = (const float[]) {                                                                    \
+      __VA_ARGS__                                                                                  \
+    }                                                                                              \
+  }
 #define IN(...)                                                                                    \
   {__VA_ARGS__}, (int)(sizeof((struct import_tensor[]){__VA_ARGS__}) / sizeof(struct import_tensor))
 #define REFUSED(status) FGSM_##status, NONE

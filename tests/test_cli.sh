@@ -295,6 +295,70 @@ else
   echo "not run: the progress bar on a terminal, as script(1) is not there"
 fi
 
+# ---- a model with several inputs: one is attacked, the other fed from an array of one sample
+golden=$source/tests/golden
+# npy TYPE SHAPE : the head of an array's file, 128 bytes.
+npy() {
+  printf '\223NUMPY\001\000\166\000%-117s\n' \
+    "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
+}
+{
+  npy '<f4' '1, 6'
+  printf '\000\000\000\077\000\000\200\077\000\000\000\000\000\000\000\077\000\000\200\076\000\000\000\077'
+} >features.npy
+two=$golden/two_inputs.onnx
+expect 0 "$fgsm" attack "$two" "$golden/two_inputs.npz" --input x --feed x2=features.npy --eps 0.1 \
+  --clip none --out out/adv.npz --json --device "$device"
+member 3 samples
+member 0 zero_gradient_samples
+cp out/adv.npz.json stdout
+member x options input
+member x2=features.npy options feed
+expect 0 "$fgsm" attack "$two" out/adv.npz --input x --feed x2=features.npy --eps 0 --clip none --json \
+  --device "$device"
+cp stdout again
+cp out/adv.npz.json stdout
+member "$("$json_get" mean_loss_clean <again)" results mean_loss_adversarial
+rm -rf out && mkdir out
+expect 2 "$fgsm" attack "$two" "$golden/two_inputs.npz" --eps 0.1
+says "name the one to attack with --input"
+expect 2 "$fgsm" attack "$two" "$golden/two_inputs.npz" --input x --eps 0.1
+says "give it with --feed x2=FILE.npy"
+expect 2 "$fgsm" attack "$two" "$golden/two_inputs.npz" --input x2 --feed x2=features.npy --eps 0.1
+says "the model's input 'x2'"
+
+# ---- a model whose first output is a label, and the second the probabilities
+pipeline=$golden/skl2onnx_softmax.onnx
+expect 3 "$fgsm" attack "$pipeline" "$golden/skl2onnx_softmax.npz" --eps 0.1 --clip none
+says "name another output with --output"
+expect 0 "$fgsm" attack "$pipeline" "$golden/skl2onnx_softmax.npz" --eps 0.1 --clip none \
+  --output probabilities --json --device "$device"
+member 3 samples
+member 0 zero_gradient_samples
+
+# ---- tensors beside the model: their digests stand in the manifest and in inspect's answer
+external=$golden/external.onnx
+data=$(sha256sum <"$external.data" | cut -d' ' -f1)
+expect 0 "$fgsm" attack "$external" "$golden/external.npz" --eps 0.1 --out out/adv.npy \
+  --device "$device"
+cp out/adv.npy.json stdout
+member "$(sha256sum <"$external" | cut -d' ' -f1)" model sha256
+member external.onnx.data model external_data 0 path
+member "$data" model external_data 0 sha256
+rm -rf out && mkdir out
+expect 0 "$fgsm" inspect "$external" --json --device "$device"
+member "$data" external_data 0 sha256
+member 20224 external_data 0 bytes
+expect 0 "$fgsm" inspect "$external" --device "$device"
+grep -q "^data  *$data  external.onnx.data" stdout || fail "inspect does not show the data's digest"
+mkdir elsewhere
+cp "$external" elsewhere
+expect 4 "$fgsm" inspect elsewhere/external.onnx
+says "No such file"
+ln -s "$external.data" elsewhere/external.onnx.data
+expect 4 "$fgsm" inspect elsewhere/external.onnx
+says "symbolic link"
+
 # ---- outputs that cannot be: the input itself, a folder that is not there, a full disk
 expect 2 attack images-idx3-ubyte --eps 0.1 --out images-idx3-ubyte
 says "cannot be written"

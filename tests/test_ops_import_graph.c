@@ -166,6 +166,8 @@ Test(ops_import, are_found_by_domain_and_name) {
   cr_expect_eq(fg_find_importer("ai.onnx", "Conv"), fg_find_importer("", "Conv"));
   cr_expect_null(fg_find_importer("com.example", "Conv"));
   cr_expect_null(fg_find_importer("", "conv"));
+  cr_expect_null(fg_find_importer("", "Scaler"));
+  cr_expect_null(fg_find_importer("ai.onnx.ml", "Conv"));
   int n = 0;
   const char *name, *domain;
   for (; (name = fg_importer_name(n, &domain)); n++)

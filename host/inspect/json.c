@@ -104,15 +104,26 @@ static json_t *json_idle(const struct fg_description *d) {
   return list;
 }
 
+static json_t *json_data_files(const struct fg_onnx *onnx) {
+  json_t *list = json_array();
+  for (int i = 0; i < fg_onnx_n_data_files(onnx); i++) {
+    const struct fg_onnx_data_file *file = fg_onnx_data_file(onnx, i);
+    json_array_append_new(list,
+                          json_pack("{s:o, s:I, s:s}", "path", json_words(file->location), "bytes",
+                                    (json_int_t)file->bytes, "sha256", file->sha256));
+  }
+  return list;
+}
+
 static json_t *json_model(const struct fg_description *d) {
   json_t *inputs = json_array(), *outputs = json_array();
   for (int i = 0; i < fg_onnx_n_inputs(d->onnx); i++)
     json_array_append_new(inputs, json_port(fg_onnx_input(d->onnx, i)));
   for (int i = 0; i < fg_onnx_n_outputs(d->onnx); i++)
     json_array_append_new(outputs, json_port(fg_onnx_output(d->onnx, i)));
-  return json_pack("{s:o, s:s, s:o, s:I, s:o, s:o, s:s, s:I}", "model", json_words(d->path),
-                   "sha256", fg_onnx_sha256(d->onnx), "producer",
-                   json_words(fg_onnx_producer(d->onnx)), "opset",
+  return json_pack("{s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:s, s:I}", "model", json_words(d->path),
+                   "sha256", fg_onnx_sha256(d->onnx), "external_data", json_data_files(d->onnx),
+                   "producer", json_words(fg_onnx_producer(d->onnx)), "opset",
                    (json_int_t)fg_onnx_opset(d->onnx), "inputs", inputs, "outputs", outputs,
                    "device", d->device, "batch", (json_int_t)d->batch);
 }

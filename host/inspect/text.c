@@ -37,11 +37,17 @@ static void add_port(struct fg_text *t, const char *what, const struct fg_onnx_p
 }
 
 static void add_header(struct fg_text *t, const struct fg_description *d) {
-  char path[4096], producer[128];
+  char path[4096], producer[128], size[32];
   fg_clean_text(d->path, false, path, sizeof path);
   fg_clean_text(fg_onnx_producer(d->onnx), false, producer, sizeof producer);
   fg_text_add(t, "%-11s%s\n", "model", path);
   fg_text_add(t, "%-11s%s\n", "sha256", fg_onnx_sha256(d->onnx));
+  for (int i = 0; i < fg_onnx_n_data_files(d->onnx); i++) {
+    const struct fg_onnx_data_file *file = fg_onnx_data_file(d->onnx, i);
+    fg_clean_text(file->location, false, path, sizeof path);
+    fg_text_add(t, "%-11s%s  %s  %s\n", i ? "" : "data", file->sha256, path,
+                fg_scaled((double)file->bytes, 1024, "B", size));
+  }
   fg_text_add(t, "%-11s%s, opset %lld\n", "producer", *producer ? producer : "unsaid",
               (long long)fg_onnx_opset(d->onnx));
   for (int i = 0; i < fg_onnx_n_inputs(d->onnx); i++)

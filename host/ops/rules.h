@@ -12,10 +12,12 @@
 #undef OP
 
 #define ONNX(name) fgsm_status fg_import_##name(struct fg_import *im) FGSM_MUST_USE;
+#define ONNX_ML ONNX
 #define CONTRIB(name) fgsm_status fg_import_contrib_##name(struct fg_import *im) FGSM_MUST_USE;
 #include "contrib_ops.def"
 #include "onnx_ops.def"
 #undef CONTRIB
+#undef ONNX_ML
 #undef ONNX
 
 /* ---- infer rules */
