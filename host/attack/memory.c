@@ -68,7 +68,7 @@ struct trial {
   const struct fg_sample_shape *shape;
   const struct fg_attack_arrays *arrays;
   const struct fg_attack_besides *besides;
-  struct fg_attacker *made; /* the last that fitted */
+  struct fg_attacker *made; /* the last one tried, if it fitted */
   int64_t batch;            /* its batch */
 };
 
@@ -78,6 +78,8 @@ static fgsm_status try_batch(struct trial *t, int64_t batch, bool *fits, size_t 
   struct fg_attacker *a = NULL;
   struct fg_device *device = NULL;
   bool short_of = false;
+  fg_attacker_destroy(t->made); /* two at once could take twice what is allowed */
+  t->made = NULL;
   FG_TRY(t->opener->open(t->opener->user, &device));
   fgsm_status status = fg_attacker_try(t->onnx, t->options, device, t->shape, t->arrays, t->besides,
                                        batch, &a, need, &short_of);
@@ -87,7 +89,6 @@ static fgsm_status try_batch(struct trial *t, int64_t batch, bool *fits, size_t 
   if (status != FGSM_OK)
     return status;
   *need = fg_attacker_info(a)->memory_bytes;
-  fg_attacker_destroy(t->made);
   t->made = a;
   t->batch = batch;
   return FGSM_OK;
@@ -121,7 +122,7 @@ static fgsm_status search(struct trial *t, int64_t most, size_t need) {
       break;
     guess += more;
   }
-  return FGSM_OK;
+  return t->made ? FGSM_OK : try_batch(t, fitted, &fits, &got);
 }
 
 fgsm_status fg_attacker_fit(const struct fg_onnx *onnx, const struct fgsm_options *options,
