@@ -157,6 +157,17 @@ struct fg_matmul_attrs {
   struct fg_unary_attrs act;
 };
 
+/* attention: q [B, H, S, D], k [B, H, T, D], v [B, H, T, E], bias? (broadcast to [B, H, S, T])
+ *   -> y [B, H, S, E], lse? [B, H, S]:  z = scale q kT + bias, p = softmax(z) along T, y = p v;
+ *   lse = log(sum exp z), natural. A row of z that is -inf throughout gives NaN, as softmax does.
+ * attention_grad: dy, q, k, v, y, lse, bias? -> dq?, dk?, dv?, dbias? (an output that is absent is
+ *   not computed), with p = exp(z - lse), dz = p (dy vT - sum_e dy y):
+ *   dq = scale dz k, dk = scale dzT q, dv = pT dy, dbias = dz summed to bias's shape.
+ * No kernel holds z of all heads at once. */
+struct fg_attention_attrs {
+  double scale;
+};
+
 /* conv: x [N, C, spatial...], w [K, C/group, window...], b? [K], residual? (as y)
  *   -> y = act(conv(x, w) + b + residual), cross-correlation, zero padding. An activation fused here
  *   may turn NaN into 0, where a library computes it as a maximum; standing alone it never does.
@@ -406,6 +417,7 @@ union fg_attrs {
   struct fg_layer_norm_attrs layer_norm;
   struct fg_softmax_attrs softmax;
   struct fg_matmul_attrs matmul;
+  struct fg_attention_attrs attention;
   struct fg_conv_attrs conv;
   struct fg_pool_attrs pool;
   struct fg_reduce_attrs reduce;

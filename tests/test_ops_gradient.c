@@ -176,6 +176,9 @@ static void compare(const struct gradient_case *c) {
 #define ABSENT                                                                                     \
   { .absent = true }
 
+#define ATTENTION(name, ...)                                                                       \
+  { name, FG_OP_attention, {.attention = {0.7}}, {__VA_ARGS__}, 4 }
+
 static const double truth[] = {1, 0, 0, 1, 1, 0}, rows[] = {2, 0, -1, 2, 1, 2};
 
 static const struct gradient_case cases[] = {
@@ -301,6 +304,10 @@ static const struct gradient_case cases[] = {
                .include_pad = true}},
      {V(1, 2, 4, 5)},
      1},
+    ATTENTION("attention", V(2, 2, 3, 4), V(2, 2, 5, 4), V(2, 2, 5, 3), ABSENT),
+    ATTENTION("attention with a bias", V(2, 2, 3, 4), V(2, 2, 5, 4), V(2, 2, 5, 3), V(2, 2, 3, 5)),
+    ATTENTION("attention with a bias a head", V(2, 2, 3, 4), V(2, 2, 5, 4), V(2, 2, 5, 3),
+              V(2, 1, 5)),
     REDUCE("sum", sum, 5, false),
     REDUCE("sum keep", sum, 2, true),
     REDUCE("mean", mean, 6, false),
