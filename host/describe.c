@@ -235,6 +235,8 @@ static fgsm_status describe_plan(struct fg_description *d, struct fg_device *dev
   FG_TRY(fg_graph_copy(d->graph, &g));
   fgsm_status status = fg_graph_output(g, of, NULL);
   if (status == FGSM_OK)
+    status = fg_recognise(g, device);
+  if (status == FGSM_OK)
     status = fg_fold(g);
   if (status == FGSM_OK && gradient)
     status = add_gradient(g, g->outputs[0], d->onnx ? fg_onnx_n_inputs(d->onnx) : 0, inputs);

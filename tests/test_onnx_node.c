@@ -443,7 +443,9 @@ static fgsm_status upload(struct runner *r, const struct sample *s, int i) {
 /* Runs the passes and plans g, which it takes over. */
 static fgsm_status start(struct runner *r, const struct sample *s, struct fg_graph *g) {
   const struct fg_backend *backend = r->device->backend;
-  fgsm_status status = fg_fold(g);
+  fgsm_status status = fg_recognise(g, r->device);
+  if (status == FGSM_OK)
+    status = fg_fold(g);
   if (status == FGSM_OK)
     status = fg_fuse(g, r->device);
   if (status == FGSM_OK)

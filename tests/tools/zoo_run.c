@@ -34,6 +34,7 @@ static fgsm_status build(struct job *j, const char *npz) {
   FG_TRY(fg_graph_input(j->g, "x", j->g->real, rank, dim, &j->input));
   FG_TRY(fg_onnx_build(j->onnx, j->g, dim[0], false, &j->input, NULL, outputs, NULL));
   FG_TRY(fg_graph_output(j->g, outputs[0], NULL));
+  FG_TRY(fg_recognise(j->g, j->device));
   FG_TRY(fg_fold(j->g));
   FG_TRY(load(npz, "seed", &rank, dim, &j->seed));
   FG_TRY(fg_graph_constant(j->g, "seed", FG_F64, rank, dim, j->seed, &seed));
