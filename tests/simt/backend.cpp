@@ -12,8 +12,6 @@ extern const struct fg_backend fg_cuda_simt;
 
 /* Ours to write yet, or a library's on a card. */
 FG_NO_KERNEL(cuda, matmul);
-FG_NO_KERNEL(cuda, attention);
-FG_NO_KERNEL(cuda, attention_grad);
 FG_NO_KERNEL(cuda, conv);
 FG_NO_KERNEL(cuda, conv_grad_input);
 FG_NO_KERNEL(cuda, conv_grad_weight);
