@@ -18,7 +18,7 @@
  *   name, gradient is a function of x ('x') or of y ('y'; then x need not be kept).
  * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1
  * on its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh); elu'(0) = alpha
- * beta. */
+ * beta; hard_sigmoid is 0 on its bounds, hard_swish 0 at -3 and 1 at 3. */
 #define FG_UNARY_PLAIN_MAP(X)                                                                      \
   X(identity, 'y')   /* x                                                                       */ \
   X(relu, 'y')       /* max(x, 0); NaN stays NaN                                                */ \
@@ -38,6 +38,10 @@
   X(power, 'x')      /* x^alpha, alpha constant                                                 */ \
   X(elu, 'x')        /* x > 0 ? x : alpha (exp(beta x) - 1)                                     */ \
   X(softplus, 'x')   /* log(1 + exp(x))                                                         */ \
+  X(silu, 'x')       /* x / (1 + exp(-alpha x))                                                 */ \
+  X(mish, 'x')       /* x tanh(log(1 + exp(x)))                                                 */ \
+  X(hard_sigmoid, 'y') /* min(max(alpha x + beta, 0), 1)                                        */ \
+  X(hard_swish, 'x') /* x min(max(x / 6 + 1/2, 0), 1)                                           */ \
   X(sign, 'x')       /* -1, 0 or 1, NaN for NaN; slope 0                                        */ \
   X(floor, 'x')      /* slope 0                                                                 */ \
   X(ceil, 'x')       /* slope 0                                                                 */ \
@@ -151,6 +155,17 @@ struct fg_matmul_attrs {
   bool trans_a, trans_b;
   double alpha;
   struct fg_unary_attrs act;
+};
+
+/* attention: q [B, H, S, D], k [B, H, T, D], v [B, H, T, E], bias? (broadcast to [B, H, S, T])
+ *   -> y [B, H, S, E], lse? [B, H, S]:  z = scale q kT + bias, p = softmax(z) along T, y = p v;
+ *   lse = log(sum exp z), natural. A row of z that is -inf throughout gives NaN, as softmax does.
+ * attention_grad: dy, q, k, v, y, lse, bias? -> dq?, dk?, dv?, dbias? (an output that is absent is
+ *   not computed), with p = exp(z - lse), dz = p (dy vT - sum_e dy y):
+ *   dq = scale dz k, dk = scale dzT q, dv = pT dy, dbias = dz summed to bias's shape.
+ * No kernel holds z of all heads at once. */
+struct fg_attention_attrs {
+  double scale;
 };
 
 /* conv: x [N, C, spatial...], w [K, C/group, window...], b? [K], residual? (as y)
@@ -424,6 +439,7 @@ union fg_attrs {
   struct fg_layer_norm_attrs layer_norm;
   struct fg_softmax_attrs softmax;
   struct fg_matmul_attrs matmul;
+  struct fg_attention_attrs attention;
   struct fg_conv_attrs conv;
   struct fg_pool_attrs pool;
   struct fg_reduce_attrs reduce;

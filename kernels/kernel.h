@@ -162,6 +162,8 @@ struct fg_backend {
    * in `call`; asked by the layout pass before prepare. NULL: never. */
   bool (*takes_blocked)(const struct fg_device *device, const struct fg_call *call);
   const struct fg_kernel *kernels[FG_OP_COUNT]; /* never NULL; run NULL: a deliberate gap */
+  /* Whether a fused call that its kernel accepts is worth more than its parts. NULL: always. */
+  bool (*prefers)(const struct fg_device *device, const struct fg_call *call);
 };
 
 extern const struct fg_backend fg_ref, fg_cpu;

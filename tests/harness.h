@@ -70,6 +70,7 @@ struct fg_case_table {
   X(norm)                                                                                          \
   X(softmax)                                                                                       \
   X(matmul)                                                                                        \
+  X(attention)                                                                                     \
   X(conv)                                                                                          \
   X(pool)                                                                                          \
   X(reduce)                                                                                        \

@@ -167,7 +167,9 @@ fgsm_status node_upload(const struct node_runner *r, const struct node_sample *s
 /* Runs the passes and plans g, which it takes over. */
 fgsm_status node_start(struct node_runner *r, const struct node_sample *s, struct fg_graph *g) {
   const struct fg_backend *backend = r->device->backend;
-  fgsm_status status = fg_fold(g);
+  fgsm_status status = fg_recognise(g, r->device);
+  if (status == FGSM_OK)
+    status = fg_fold(g);
   if (status == FGSM_OK)
     status = fg_fuse(g, r->device);
   if (status == FGSM_OK)

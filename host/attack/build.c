@@ -113,8 +113,9 @@ static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
   FG_TRY(
       fg_attack_logits(b->g, onnx, options, a->arrays, &a->shape, a->info.batch, x, &in[0], note));
   a->info.classes = fg_value(b->g, in[0])->dim[1];
-  /* Folded before it is differentiated: the gradient is then of the smaller graph. */
+  /* Recognised and folded before it is differentiated: the gradient is then of the smaller graph. */
   FG_TRY(give(b, FG_WIRE_logits, in[0]));
+  FG_TRY(fg_recognise(b->g, a->device));
   FG_TRY(fg_fold(b->g));
   in[0] = b->value[FG_WIRE_logits] = b->g->outputs[b->slot[FG_WIRE_logits]];
   FG_TRY(take(b, FG_WIRE_labels, &in[1]));

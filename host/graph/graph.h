@@ -4,6 +4,7 @@
  * is built for one batch size (loading is cheap; a plan has one size anyway), and fg_graph_add infers
  * shapes and computes constants as it goes. Passes are functions of a graph, one per file:
  *
+ *   recognise  what exporters took apart, whole again
  *   fold    constants, BatchNorm and affine steps into convolutions and products
  *   grad    gradients as more graph
  *   fuse    neighbours into the fused operators that the backend has
@@ -171,6 +172,10 @@ void fg_node_kill(struct fg_graph *g, struct fg_node *node);
 fgsm_status fg_graph_compact(struct fg_graph *g) FGSM_MUST_USE;
 
 /* ---- passes */
+
+/* Recognises operators that the model's exporter took apart (see recognise.c for which), where the
+ * device has kernels for them. */
+fgsm_status fg_recognise(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
 
 /* Folds normalisation and affine steps into their neighbours (see fold.c for the rules). */
 fgsm_status fg_fold(struct fg_graph *g) FGSM_MUST_USE;

@@ -54,7 +54,10 @@ static fgsm_status own_outputs(struct fg_graph *g) {
 static bool optional(const struct fg_node *node, int k) {
   switch (node->op) {
   case FG_OP_max_pool:
+  case FG_OP_attention:
     return k == 1;
+  case FG_OP_attention_grad:
+    return true;
   case FG_OP_layer_norm_grad:
   case FG_OP_loss:
   case FG_OP_step:

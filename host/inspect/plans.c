@@ -76,6 +76,8 @@ static fgsm_status make_plan(struct fg_description *d, struct fg_device *device,
   FG_TRY(fg_graph_copy(d->graph, &g));
   fgsm_status status = fg_graph_output(g, of, NULL);
   if (status == FGSM_OK)
+    status = fg_recognise(g, device);
+  if (status == FGSM_OK)
     status = fg_fold(g);
   if (status == FGSM_OK && gradient)
     status = add_gradient(g, g->outputs[0], fg_onnx_n_inputs(d->onnx), d->inputs);

@@ -99,6 +99,14 @@ static bool eltwise(const struct fg_unary_attrs *act, dnnl_alg_kind_t *kind, flo
   case FG_UNARY_gelu_tanh:
     *kind = dnnl_eltwise_gelu_tanh;
     return true;
+  case FG_UNARY_silu:
+    *kind = dnnl_eltwise_swish;
+    return true;
+  case FG_UNARY_hard_swish: /* before oneDNN 3 it has no parameters */
+    *kind = dnnl_eltwise_hardswish;
+    *alpha = 1.0f / 6;
+    *beta = 0.5f;
+    return true;
   default:
     return false;
   }
