@@ -1,6 +1,7 @@
 /* The operator cases, timed: the tables of tests/ops once more, on one backend. Each case runs in
  * batches of about a millisecond; the table shows the median batch, the bytes that inputs and
- * outputs hold, and their rate. Cases are small, and mostly show what a call costs.
+ * outputs hold, and their rate. Those cases are small, and mostly show what a call costs; the large
+ * ones of shapes.c follow them.
  *
  *   bench-ops [--backend cpu|ref] [--threads N] [PART OF A NAME]  */
 #include <stdio.h>
@@ -9,6 +10,8 @@
 
 #include "base.h"
 #include "harness.h"
+
+extern const struct fg_case_table bench_cases_shapes;
 
 enum { ROUNDS = 9 };
 
@@ -75,8 +78,13 @@ int main(int argc, char **argv) {
   target.real = target.backend->real;
   bool whole = true;
   const struct fg_case *c;
-  for (int i = 0; (c = fg_case_at(i)); i++)
+  for (int i = 0, tested = 0; i < tested + bench_cases_shapes.n; i++) {
+    if (i == tested && (c = fg_case_at(i)))
+      tested++;
+    else
+      c = &bench_cases_shapes.cases[i - tested];
     if (strstr(c->name, part) || strstr(fg_op_name(c->op), part))
       whole &= time_case(c, &target);
+  }
   return whole ? 0 : 6;
 }

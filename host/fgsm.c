@@ -20,13 +20,11 @@ struct fgsm_model {
   char *path;
 };
 
-fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
-  if (!path || !out)
-    return FG_FAIL(USAGE, "fgsm_model_load: path and out must not be NULL");
+static fgsm_status load(const char *path, size_t most, fgsm_model **out) {
   struct fgsm_model *model = calloc(1, sizeof *model);
   char *copy = strdup(path);
-  fgsm_status status =
-      model && copy ? fg_onnx_open(path, &model->onnx) : FG_FAIL(MEMORY, "no memory for a model");
+  fgsm_status status = model && copy ? fg_onnx_open_within(path, most, &model->onnx)
+                                     : FG_FAIL(MEMORY, "no memory for a model");
   if (status != FGSM_OK) {
     free(copy);
     free(model);
@@ -37,6 +35,19 @@ fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
   return FGSM_OK;
 }
 
+fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
+  if (!path || !out)
+    return FG_FAIL(USAGE, "fgsm_model_load: path and out must not be NULL");
+  return load(path, fg_memory_share(), out);
+}
+
+fgsm_status fgsm_model_load_within(const char *path, const fgsm_options *options,
+                                   fgsm_model **out) {
+  if (!path || !options || !out)
+    return FG_FAIL(USAGE, "fgsm_model_load_within: path, options and out must not be NULL");
+  return load(path, fg_options_memory(options), out);
+}
+
 void fgsm_model_destroy(fgsm_model *model) {
   if (!model)
     return;
@@ -45,11 +56,39 @@ void fgsm_model_destroy(fgsm_model *model) {
   free(model);
 }
 
+/* Writes a text as a file that appears when it is complete, and never over the model. */
+static fgsm_status write_text(const char *path, const char *model_path, const char *text) {
+  struct fg_file *file;
+  FG_TRY(fg_job_keep_apart(path, model_path));
+  FG_TRY(fg_file_create(path, &file));
+  fgsm_status status = fg_file_write(file, text, strlen(text));
+  if (status == FGSM_OK)
+    status = fg_file_commit(file);
+  fg_file_close(file);
+  return status;
+}
+
 fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *options, int json,
                                 char **text) {
   if (!model || !options || !text)
     return FG_FAIL(USAGE, "fgsm_model_describe: model, options and text must not be NULL");
-  return fg_describe(model->onnx, model->path, options, json != 0, text);
+  char *dot = NULL;
+  bool instead = options->dot && strcmp(options->dot, "-") == 0;
+  if (instead && json)
+    return FG_FAIL(USAGE, "options 'dot' and 'json' both ask for the text; give dot a file");
+  FG_TRY(fg_describe(model->onnx, model->path, options, json != 0, text, &dot));
+  if (instead) {
+    free(*text);
+    *text = dot;
+    return FGSM_OK;
+  }
+  fgsm_status status = dot ? write_text(options->dot, model->path, dot) : FGSM_OK;
+  free(dot);
+  if (status != FGSM_OK) {
+    free(*text);
+    *text = NULL;
+  }
+  return status;
 }
 
 fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) {

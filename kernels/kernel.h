@@ -70,6 +70,7 @@ struct fg_call {
   const union fg_attrs *attrs;
   size_t scratch_bytes; /* set by prepare; run gets that much, 64-byte aligned */
   void *state;          /* prepare's own; freed by release */
+  size_t state_bytes;   /* what state holds of weights, set by prepare, for the record */
 };
 
 /* How products of float32 are computed; what is stored stays float32 in the first two. */
@@ -161,6 +162,8 @@ struct fg_backend {
    * in `call`; asked by the layout pass before prepare. NULL: never. */
   bool (*takes_blocked)(const struct fg_device *device, const struct fg_call *call);
   const struct fg_kernel *kernels[FG_OP_COUNT]; /* never NULL; run NULL: a deliberate gap */
+  /* Whether a fused call that its kernel accepts is worth more than its parts. NULL: always. */
+  bool (*prefers)(const struct fg_device *device, const struct fg_call *call);
 };
 
 extern const struct fg_backend fg_ref, fg_cpu;

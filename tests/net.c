@@ -37,6 +37,8 @@ static fgsm_status build(const struct net_options *o, int64_t batch, struct net 
   if (!o->keep_softmax)
     fg_find_logits(g, outputs[o->output], &net->logits, &net->softmax_stripped);
   FG_TRY(fg_graph_output(g, net->logits, NULL));
+  if (!o->no_fuse)
+    FG_TRY(fg_recognise(g, net->device));
   FG_TRY(fg_fold(g));
   return add_objective(g, o, net);
 }

@@ -128,6 +128,25 @@ expect 0 "$fgsm" inspect "$model" --device "$device"
 expect 0 "$fgsm" inspect "$model" --json --device "$device"
 "$json_get" <stdout >/dev/null || fail "inspect --json is not JSON"
 
+expect 0 "$fgsm" inspect "$model" --dot --device "$device"
+head -n 1 stdout | grep -q '^digraph' || fail "inspect --dot prints no graph"
+command -v dot >/dev/null && { dot -Tplain stdout >plain || fail "Graphviz does not take the graph"; }
+expect 0 "$fgsm" inspect "$model" --dot=out/m.dot --json --device "$device"
+"$json_get" plans gradient nodes 0 operator <stdout >/dev/null || fail "inspect --json lacks calls"
+grep -q 'label="call' out/m.dot || fail "the graph in a file shows no call"
+exists m.dot
+expect 2 "$fgsm" inspect "$model" --dot --json
+expect 2 "$fgsm" inspect "$model" "--dot=$model" --device "$device"
+expect 0 env COLUMNS=50 LC_ALL=C.UTF-8 NO_COLOR=1 "$fgsm" inspect "$model" --device "$device"
+grep -q '█' stdout || fail "no blocks where the locale has them"
+grep -q "$(printf '\033')" stdout && fail "colour in spite of NO_COLOR"
+grep -A 8 'memory in use' stdout | LC_ALL=C.UTF-8 sed 's/[▁▂▃▄▅▆▇█]/#/g' |
+  awk 'NR > 1 && length($0) > 50 { exit 1 }' || fail "the plot is wider than COLUMNS"
+expect 0 env LC_ALL=C "$fgsm" inspect "$model" --color always --device "$device"
+grep -q '█' stdout && fail "blocks where the locale has none"
+grep -q "$(printf '\033')" stdout || fail "no colour with --color always"
+expect 2 "$fgsm" inspect "$model" --width 3
+
 # ---- bad models and data
 expect 4 "$fgsm" attack missing.onnx images-idx3-ubyte --eps 0.1
 says "missing.onnx"
@@ -367,6 +386,21 @@ fi
 checks=$((checks + 1))
 "$fgsm" man 2>stderr | true
 [ ! -s stderr ] || fail "a closed pipe is an error: $(cat stderr)"
+
+# ---- memory
+expect 3 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --max-memory 1M
+says "more than the 1 MiB of --max-memory"
+expect 3 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --batch 65536 \
+  --max-memory 64M --out out/adv.npy
+says "would fit"
+gone
+expect 0 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --limit 3 \
+  --max-memory 1G
+expect 2 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --max-memory lots
+says "amount of memory"
+expect 0 "$fgsm" inspect "$model" --max-memory 1M
+checks=$((checks + 1))
+grep -q "more than the 1 MiB of --max-memory" stdout || fail "inspect does not say what is too large"
 
 # ---- interruption: at once, 130, and what was under the final name before stays
 echo precious >out/adv.npy

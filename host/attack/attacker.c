@@ -234,42 +234,28 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   return FGSM_OK;
 }
 
-enum { N_PASSES = 8 };
-
-static void list_passes(struct fg_attacker *a, struct fg_pass *list[N_PASSES]) {
-  struct fg_pass *all[N_PASSES] = {&a->dequantize, &a->start,    &a->gradient, &a->step,
-                                   &a->settle,     &a->evaluate, &a->quantize, &a->keep};
-  memcpy(list, all, sizeof all);
-}
-
 static fgsm_status allocate(struct fg_attacker *a, size_t bytes, void **out) {
   return a->device->backend->alloc(a->device, bytes ? bytes : 1, out);
 }
 
 /* One arena for all plans, one buffer for each wire that some plan has. */
 static fgsm_status make_memory(struct fg_attacker *a) {
-  struct fg_pass *passes[N_PASSES];
-  size_t arena_bytes = 0, bytes[FG_WIRE_COUNT] = {0};
-  list_passes(a, passes);
-  for (int i = 0; i < N_PASSES; i++) {
-    if (!passes[i]->plan)
-      continue;
-    size_t need = fg_plan_info(passes[i]->plan)->arena_bytes;
-    arena_bytes = need > arena_bytes ? need : arena_bytes;
-    for (int w = 0; w < FG_WIRE_COUNT; w++)
-      if (passes[i]->wire[w] != FG_ABSENT)
-        bytes[w] = fg_value_bytes(fg_plan_graph(passes[i]->plan), passes[i]->wire[w]);
-  }
-  size_t iterate = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
-  bytes[FG_WIRE_x0] = iterate;
-  bytes[FG_WIRE_params] = FG_PARAM_COUNT * sizeof(double);
+  struct fg_pass *passes[FG_ATTACK_PASSES];
+  size_t arena_bytes = 0, bytes[FG_WIRE_COUNT];
+  fg_attacker_passes(a, passes);
+  for (int i = 0; i < FG_ATTACK_PASSES; i++)
+    if (passes[i]->plan && fg_plan_info(passes[i]->plan)->arena_bytes > arena_bytes)
+      arena_bytes = fg_plan_info(passes[i]->plan)->arena_bytes;
+  FG_TRY(fg_memory_check(a, 0, 0));
+  a->info.memory_bytes = fg_memory_need(a, 0);
+  fg_memory_wires(a, bytes);
   FG_TRY(allocate(a, arena_bytes, &a->arena));
   for (int i = 0; i < 2; i++)
-    FG_TRY(allocate(a, iterate, &a->ring[i]));
+    FG_TRY(allocate(a, bytes[FG_WIRE_x], &a->ring[i]));
   for (int w = 0; w < FG_WIRE_COUNT; w++)
     if (bytes[w] && w != FG_WIRE_x && w != FG_WIRE_next)
       FG_TRY(allocate(a, bytes[w], &a->wire[w]));
-  for (int i = 0; i < N_PASSES; i++)
+  for (int i = 0; i < FG_ATTACK_PASSES; i++)
     if (passes[i]->plan)
       FG_TRY(fg_plan_place(passes[i]->plan, a->arena));
   return FGSM_OK;
@@ -351,11 +337,15 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   return a->has_map || a->has_mask ? upload_arrays(arrays, a) : FGSM_OK;
 }
 
-fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                               struct fg_device *device, const struct fg_sample_shape *shape,
-                               const struct fg_attack_arrays *arrays, int64_t batch,
-                               struct fg_attacker **out) {
+fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays,
+                            const struct fg_attack_besides *besides, int64_t batch,
+                            struct fg_attacker **out, size_t *need, bool *short_of) {
   struct fg_attacker *a = calloc(1, sizeof *a);
+  *out = NULL;
+  *need = 0;
+  *short_of = false;
   if (!a) {
     device->backend->close(device);
     return FG_FAIL(MEMORY, "no memory for an attack");
@@ -364,13 +354,31 @@ fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_opt
   a->real = device->backend->real;
   a->info.device = device->backend->name;
   a->info.precision = a->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
-  fgsm_status status = create(a, onnx, options, shape, arrays, batch);
-  if (status != FGSM_OK) {
-    fg_attacker_destroy(a);
-    return status;
+  a->memory.limit = fg_options_memory(options);
+  a->memory.model = fg_onnx_bytes(onnx);
+  if (besides) {
+    size_t share = besides->attackers > 1 ? (size_t)besides->attackers : 1;
+    a->memory.limit /= share;
+    a->memory.besides = (besides->bytes + besides->sample_bytes * (size_t)batch) / share;
   }
-  *out = a;
-  return FGSM_OK;
+  fgsm_status status = create(a, onnx, options, shape, arrays, batch);
+  if (status == FGSM_OK) {
+    *out = a;
+    return FGSM_OK;
+  }
+  *need = a->memory.need;
+  *short_of = a->memory.short_of;
+  fg_attacker_destroy(a);
+  return status;
+}
+
+fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                               struct fg_device *device, const struct fg_sample_shape *shape,
+                               const struct fg_attack_arrays *arrays, int64_t batch,
+                               struct fg_attacker **out) {
+  size_t need;
+  bool short_of;
+  return fg_attacker_try(onnx, options, device, shape, arrays, NULL, batch, out, &need, &short_of);
 }
 
 static void free_memory(struct fg_attacker *a) {
@@ -387,11 +395,11 @@ static void free_memory(struct fg_attacker *a) {
 void fg_attacker_destroy(struct fg_attacker *a) {
   if (!a)
     return;
-  struct fg_pass *passes[N_PASSES];
-  list_passes(a, passes);
+  struct fg_pass *passes[FG_ATTACK_PASSES];
+  fg_attacker_passes(a, passes);
   (void)!a->device->backend->enter(a->device); /* a lost one too: what follows cannot fail */
   fg_traffic_end(a);
-  for (int i = 0; i < N_PASSES; i++)
+  for (int i = 0; i < FG_ATTACK_PASSES; i++)
     fg_plan_destroy(passes[i]->plan);
   fg_traffic_destroy(a);
   free_memory(a);

@@ -68,6 +68,11 @@ struct fg_attacker {
   struct fg_device *device;
   void *stream[FG_TRAFFIC_COUNT], *event[FG_TRAFFIC_COUNT];
   enum fg_type real;
+  struct {
+    size_t limit, model, besides; /* bytes: of all, of the file as read, of the caller's */
+    size_t need;                  /* as far as known when the attacker was refused */
+    bool short_of;                /* it was refused for want of it */
+  } memory;
   struct fg_loss_attrs loss;
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   void *arena, *wire[FG_WIRE_COUNT];
@@ -105,6 +110,26 @@ struct fg_batch {
   const void *x;
   const int64_t *labels, *targets, *index;
 };
+
+/* ---- memory (memory.c) */
+
+enum { FG_ATTACK_PASSES = 8 };
+void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]);
+/* An attacker of this batch with what the caller takes besides; NULL there, and *need the bytes it
+ * would take (0: not known), where it is refused for want of memory. */
+fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays,
+                            const struct fg_attack_besides *besides, int64_t batch,
+                            struct fg_attacker **out, size_t *need, bool *short_of) FGSM_MUST_USE;
+/* The bytes of every wire that some pass has, 0 for the others; x and next are counted as rings. */
+void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]);
+/* Bytes that the attacker takes: passes made so far, their arena, wires, staging. `arena`: a need of
+ * a pass still to be made. */
+size_t fg_memory_need(struct fg_attacker *a, size_t arena);
+/* FGSM_UNSUPPORTED if the limit does not allow for what the passes so far, and a graph with `bytes`
+ * of constants and `arena` bytes of temporaries, need. */
+fgsm_status fg_memory_check(struct fg_attacker *a, size_t bytes, size_t arena) FGSM_MUST_USE;
 
 /* Builds a pass: graph, passes over the graph, plan. `note` as in fg_attack_logits. */
 fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,

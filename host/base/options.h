@@ -58,7 +58,14 @@ struct fgsm_options {
   char device[64]; /* auto | cpu | ref | cuda | cuda:i,... | cuda:all */
   char precision[8];
   int64_t batch;
-  int threads; /* 0: all that this process may use */
+  bool batch_given;
+  int64_t max_memory; /* bytes; 0: fg_memory_share */
+  int threads;        /* 0: all that this process may use */
+  /* how things are shown */
+  char *dot;     /* NULL: no graph; "-": instead of the text; else a file */
+  int width;     /* columns; 0: unsaid */
+  char plot[8];  /* auto | unicode | ascii */
+  char color[8]; /* auto | always | never */
   /* the command's own, read by it through fgsm_options */
   bool json, quiet;
 };
@@ -79,6 +86,10 @@ fgsm_status fg_ratio_parse(const char *text, struct fg_ratio *out) FGSM_MUST_USE
 int64_t fg_ratio_levels(const struct fg_ratio *ratio);
 /* A decimal with an optional minus; a whole number in [least, most], 0 <= least. FGSM_USAGE. */
 fgsm_status fg_real_parse(const char *text, double *out) FGSM_MUST_USE;
+/* "2G", "512M", "1.5GiB", "1000000" -> bytes, 1 MiB or more; units are powers of 1024. FGSM_USAGE. */
+fgsm_status fg_size_parse(const char *text, int64_t *out) FGSM_MUST_USE;
+/* What option max-memory comes to. */
+size_t fg_options_memory(const struct fgsm_options *options);
 fgsm_status fg_int_parse(const char *text, int64_t least, int64_t most, int64_t *out) FGSM_MUST_USE;
 
 #endif

@@ -9,6 +9,9 @@ struct fg_onnx; /* a parsed file; immutable */
 
 /* Tensors may lie in other files in the model's folder (external data); those are mapped. */
 fgsm_status fg_onnx_open(const char *path, struct fg_onnx **out) FGSM_MUST_USE;
+/* The same, for files that take at most `most` bytes when they are read; FGSM_UNSUPPORTED. */
+fgsm_status fg_onnx_open_within(const char *path, size_t most, struct fg_onnx **out) FGSM_MUST_USE;
+size_t fg_onnx_bytes(const struct fg_onnx *onnx); /* that it takes, mapped files apart */
 fgsm_status fg_onnx_parse(const void *bytes, size_t n, const char *name,
                           struct fg_onnx **out) FGSM_MUST_USE;
 void fg_onnx_close(struct fg_onnx *onnx);

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "rules.h"
+#include "quantization.h"
 
 static fgsm_status infer_cast(const struct fg_graph *g, struct fg_node *node,
                               struct fg_value *out) {
@@ -71,6 +71,8 @@ static fgsm_status cast_to(struct fg_import *im, enum fg_type type) {
   im->out[0] = x;
   if (fg_value(im->g, x)->type == type)
     return FGSM_OK;
+  if (fg_type_is_real(type) && fg_value(im->g, x)->type == FG_I32)
+    return fg_quantized_floats(im->g, x, &im->out[0]);
   return fg_import_append(im, FG_OP_cast, &a, 1, &x, &im->out[0]);
 }
 

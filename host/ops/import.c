@@ -10,7 +10,10 @@ static const struct {
 } importers[] = {
 #define ONNX(name) {"", #name, fg_import_##name},
 #define ONNX_ML(name) {"ai.onnx.ml", #name, fg_import_##name},
+#define CONTRIB(name) {"com.microsoft", #name, fg_import_contrib_##name},
 #include "onnx_ops.def"
+#include "contrib_ops.def"
+#undef CONTRIB
 #undef ONNX_ML
 #undef ONNX
 };

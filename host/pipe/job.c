@@ -45,8 +45,8 @@ struct job {
   int n_attackers, n_slots;
   struct fg_device *host; /* whose pinned memory the slots are */
   int n_eps;
-  int64_t n, capacity;       /* samples in all, in a slot */
-  size_t x_bytes, adv_bytes; /* of one sample          */
+  int64_t n, batch, capacity; /* samples in all, in a pass, in a slot */
+  size_t x_bytes, adv_bytes;  /* of one sample          */
   struct fg_slot slots[MOST_SLOTS];
   struct batch batches[MOST_SLOTS];
   int64_t read, written;  /* samples */
@@ -153,16 +153,56 @@ static fgsm_status open_data(struct job *job) {
   return FGSM_OK;
 }
 
+/* What the slots take for each sample, and what readers and arrays hold. */
+static struct fg_attack_besides besides(const struct job *job, const struct fg_extras *extras,
+                                        int attackers) {
+  const struct fgsm_options *o = job->options;
+  size_t values = 1, eps = o->n_eps > 0 ? (size_t)o->n_eps : 1;
+  for (int i = 0; i < job->info.rank; i++)
+    values *= (size_t)job->info.dim[i];
+  size_t x = values * fg_type_size(job->info.type);
+  size_t adv =
+      o->out ? values * (strcmp(o->out_type, "f32") == 0 ? 4 : fg_type_size(job->info.type)) : 0;
+  size_t slot =
+      x + 4 * sizeof(int64_t) + (size_t)job->info.extra_bytes + eps * (adv + sizeof(fgsm_result));
+  struct fg_attack_besides all = {.attackers = attackers};
+  all.sample_bytes = (size_t)(attackers + 2) * slot + (job->target_dataset ? x : 0);
+  all.bytes =
+      (size_t)job->info.held_bytes * (job->target_dataset ? 2 : 1) + fg_extras_bytes(extras);
+  return all;
+}
+
+/* Opens the devices of a choice one after the other, from `which` on. */
+struct opening {
+  const struct job *job;
+  const struct fg_device_choice *choice;
+  int which;
+};
+
+static fgsm_status open_device(void *user, struct fg_device **out) {
+  const struct opening *o = user;
+  return fg_device_open(o->choice, o->which, o->job->options, out);
+}
+
+/* One more attacker: the first decides the batch for all. */
 static fgsm_status open_attacker(struct job *job, const struct fg_device_choice *choice, int which,
-                                 const struct fg_attack_arrays *arrays) {
+                                 const struct fg_attack_arrays *arrays,
+                                 const struct fg_attack_besides *others) {
   struct fg_sample_shape shape = {.type = job->info.type, .rank = job->info.rank};
+  struct opening opening = {job, choice, which};
+  struct fg_device_opener opener = {open_device, &opening};
+  struct fg_attacker **out = &job->attackers[job->n_attackers];
   struct fg_device *device;
   memcpy(shape.dim, job->info.dim, sizeof shape.dim);
   if (job->n_attackers == FG_MOST_WORKERS)
     return FG_FAIL(USAGE, "--device %s: too many devices", job->options->device);
-  FG_TRY(fg_device_open(choice, which, job->options, &device));
-  FG_TRY(fg_attacker_create(job->onnx, job->options, device, &shape, arrays, job->options->batch,
-                            &job->attackers[job->n_attackers]));
+  if (job->n_attackers == 0) {
+    FG_TRY(fg_attacker_fit(job->onnx, job->options, &opener, &shape, arrays, others, &job->batch,
+                           out));
+  } else {
+    FG_TRY(open_device(&opening, &device));
+    FG_TRY(fg_attacker_create(job->onnx, job->options, device, &shape, arrays, job->batch, out));
+  }
   job->n_attackers++;
   return FGSM_OK;
 }
@@ -176,11 +216,14 @@ static fgsm_status open_attackers(struct job *job) {
   FG_TRY(fg_device_choose(job->options->device, &choice));
   FG_TRY(fg_device_open(&choice, 0, job->options, &job->host));
   FG_TRY(fg_extras_load(job->options, &extras));
+  int64_t most = (int64_t)job->host->lanes * choice.n;
+  const struct fg_attack_besides others =
+      besides(job, &extras, (int)(most < batches ? most : batches));
   fgsm_status status = FGSM_OK;
   for (int lane = 0; lane < job->host->lanes; lane++)
     for (int i = 0; i < choice.n && status == FGSM_OK; i++)
       if (job->n_attackers == 0 || job->n_attackers < batches)
-        status = open_attacker(job, &choice, i, &extras.arrays);
+        status = open_attacker(job, &choice, i, &extras.arrays, &others);
   fg_extras_free(&extras);
   job->n_slots = job->n_attackers + 2;
   return status;
@@ -208,7 +251,7 @@ static fgsm_status make_slots(struct job *job) {
     if (!fg_mul_ok(values, job->info.dim[i], &values))
       return FG_FAIL(DATA, "%s: a sample has too many values", job->data_path);
   job->n_eps = info->n_eps;
-  job->capacity = job->options->batch < job->n ? job->options->batch : job->n;
+  job->capacity = job->batch < job->n ? job->batch : job->n;
   if (!fg_mul_ok(values, 4 * job->capacity, &most))
     return FG_FAIL(DATA, "%s: a batch has too many values; choose a smaller batch", job->data_path);
   job->x_bytes = (size_t)values * fg_type_size(job->info.type);

@@ -157,6 +157,19 @@ static bool takes_blocked(const struct fg_device *device, const struct fg_call *
   }
 }
 
+/* Fused, attention takes a few percent off the forward pass and puts a third onto the gradient's,
+ * which computes the scores again (bench-ops, shapes.c). What it saves is memory: a gradient keeps
+ * the scores of every layer. So it is fused where those are large. */
+#define ATTENTION_BYTES (16.0 * (1 << 20))
+
+static bool prefers(const struct fg_device *device, const struct fg_call *call) {
+  (void)device;
+  if (call->op != FG_OP_attention)
+    return true;
+  const struct fg_tensor *q = &call->in[0], *k = &call->in[1];
+  return (double)fg_cpu_span(q, 0, 3) * (double)k->dim[2] * sizeof(float) >= ATTENTION_BYTES;
+}
+
 const struct fg_backend fg_cpu = {.name = "cpu",
                                   FG_SYNCHRONOUS,
                                   .real = FG_F32,
@@ -166,6 +179,7 @@ const struct fg_backend fg_cpu = {.name = "cpu",
                                   .enter = enter,
                                   .describe = describe,
                                   .takes_blocked = takes_blocked,
+                                  .prefers = prefers,
                                   .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_cpu_##name,
 #include "ops.def"

@@ -248,6 +248,10 @@ static inline struct fg_cuda_unary_args fg_cuda_unary_of(const struct fg_unary_a
   return u;
 }
 
+__device__ __forceinline__ float fg_cuda_sigmoid(float x) {
+  return x >= 0 ? 1 / (1 + expf(-x)) : expf(x) / (1 + expf(x));
+}
+
 __device__ __forceinline__ float fg_cuda_unary_value(const struct fg_cuda_unary_args &a, float x) {
   switch (a.kind) {
   case FG_UNARY_relu:
@@ -257,7 +261,7 @@ __device__ __forceinline__ float fg_cuda_unary_value(const struct fg_cuda_unary_
   case FG_UNARY_relu6:
     return x < 0 ? 0.0f : x > 6 ? 6.0f : x;
   case FG_UNARY_sigmoid:
-    return x >= 0 ? 1 / (1 + expf(-x)) : expf(x) / (1 + expf(x));
+    return fg_cuda_sigmoid(x);
   case FG_UNARY_tanh:
     return tanhf(x);
   case FG_UNARY_exp:
@@ -307,6 +311,18 @@ __device__ __forceinline__ float fg_cuda_unary_value(const struct fg_cuda_unary_
     return x > 0 ? x : a.alpha * expm1f(a.beta * x);
   case FG_UNARY_softplus:
     return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x));
+  case FG_UNARY_silu:
+    return x * fg_cuda_sigmoid(a.alpha * x);
+  case FG_UNARY_mish: {
+    const float e = expf(fminf(x, 20.0f)), n = e * (e + 2);
+    return x * (n / (n + 2));
+  }
+  case FG_UNARY_hard_sigmoid:
+    x = a.alpha * x + a.beta;
+    x = x < 0 ? 0.0f : x;
+    return x > 1 ? 1.0f : x;
+  case FG_UNARY_hard_swish:
+    return x <= -3 ? 0.0f : x * fminf(x * (1.0f / 6) + 0.5f, 1.0f);
   case FG_UNARY_sign:
     return isnan(x) ? x : (float)((x > 0) - (x < 0));
   case FG_UNARY_floor:

@@ -53,11 +53,12 @@ static fgsm_status open_cudnn(void) {
 #define X(name) whole = find(library, #name, &fg_nv.name) && whole;
   FG_CUDNN_MAP(X)
 #undef X
-  size_t version = whole ? fg_nv.cudnnGetVersion() : 0;
-  if (version < OLDEST_CUDNN) {
+  size_t version = fg_nv.cudnnGetVersion ? fg_nv.cudnnGetVersion() : 0;
+  if (version < OLDEST_CUDNN || !whole) {
     dlclose(library);
-    return FG_FAIL(DEVICE, "cuDNN %zu.%zu.%zu is too old: install 9.8 or later", version / 10000,
-                   version % 10000 / 100, version % 100);
+    return FG_FAIL(DEVICE, "cuDNN %zu.%zu.%zu %s: install 9.8 or later", version / 10000,
+                   version % 10000 / 100, version % 100,
+                   version < OLDEST_CUDNN ? "is too old" : "lacks functions");
   }
   have_cudnn = true;
   return FGSM_OK;

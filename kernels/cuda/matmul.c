@@ -8,7 +8,7 @@
 #include "epilogue.h"
 #include "gemm.h"
 
-enum { WORKSPACE = 32 << 20, WORKSPACE_ALIGN = 256 };
+enum { WORKSPACE = 32 << 20, WORKSPACE_ALIGN = 256, BUFFER_ALIGN = 64 };
 
 struct matmul {
   cublasLtHandle_t handle;
@@ -81,6 +81,13 @@ static fgsm_status describe(const struct fg_call *call, const struct fg_device *
   LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
                                               sizeof epilogue),
          "a product");
+  if (!m->adds_bias)
+    return FGSM_OK;
+  /* An algorithm is chosen before there is an address; any that is aligned as the bias will be. */
+  const void *bias = call->in[2].data ? call->in[2].data : (const void *)(uintptr_t)BUFFER_ALIGN;
+  LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                              sizeof bias),
+         "a bias");
   return FGSM_OK;
 }
 
@@ -98,6 +105,32 @@ static fgsm_status lay_out(const struct fg_gemm *g, int64_t rows, int64_t column
   return FGSM_OK;
 }
 
+/* Bytes that every address of a matrix is a multiple of: buffers' own alignment, unless a loop steps
+ * by less. cuBLASLt would take 256 for granted. */
+static uint32_t alignment(const struct fg_gemm *g, const int64_t *steps) {
+  uint32_t bytes = BUFFER_ALIGN;
+  for (int i = 0; i < g->loops; i++)
+    while ((size_t)steps[i] * sizeof(float) % bytes)
+      bytes /= 2;
+  return bytes;
+}
+
+static cublasStatus_t set_alignment(const struct fg_gemm *g,
+                                    cublasLtMatmulPreference_t preference) {
+  const struct {
+    cublasLtMatmulPreferenceAttributes_t name;
+    uint32_t bytes;
+  } of[] = {{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(g, g->loop_first)},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g, g->loop_second)},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(g, g->loop_result)},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(g, g->loop_result)}};
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  for (size_t i = 0; i < sizeof of / sizeof *of && status == CUBLAS_STATUS_SUCCESS; i++)
+    status = fg_nv.cublasLtMatmulPreferenceSetAttribute(preference, of[i].name, &of[i].bytes,
+                                                        sizeof of[i].bytes);
+  return status;
+}
+
 /* Partial sums are added in float and in an order of their own, so that runs repeat. */
 static cublasStatus_t ask(struct matmul *m, cublasLtMatmulPreference_t preference,
                           cublasLtMatmulHeuristicResult_t *best, int *n) {
@@ -108,6 +141,8 @@ static cublasStatus_t ask(struct matmul *m, cublasLtMatmulPreference_t preferenc
   if (status == CUBLAS_STATUS_SUCCESS)
     status = fg_nv.cublasLtMatmulPreferenceSetAttribute(
         preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction);
+  if (status == CUBLAS_STATUS_SUCCESS)
+    status = set_alignment(&m->gemm, preference);
   if (status == CUBLAS_STATUS_SUCCESS)
     status = fg_nv.cublasLtMatmulAlgoGetHeuristic(m->handle, m->product, m->first, m->second,
                                                   m->result, m->result, preference, 1, best, n);
