@@ -26,9 +26,9 @@ SIGNS = {"signs": 0.999, "weighted": 0.9999}  # the least share that agrees
 
 HEAD = """# Models that load
 
-Generated down to "Operators" by `python/check_zoo.py` from what `python/export_zoo.py`, `export_zoo_tf.py` and
-`export_zoo_sklearn.py` made; do not edit that. Architectures with random weights go through the exporters
-that users have. Logits and the gradient of a random combination of them with respect to the input
+Generated down to "Operators" by `python/check_zoo.py` from what `python/export_zoo.py`,
+`export_zoo_tf.py`, `export_zoo_sklearn.py` and `export_zoo_onnxscript.py` made; do not edit that.
+Architectures with random weights go through the exporters that users have. Logits and the gradient of a random combination of them with respect to the input
 are compared, on a batch of two, with the framework in float64 (PyTorch in double, TensorFlow in
 float64, scikit-learn by the chain rule in NumPy, which is held against scikit-learn's own slopes).
 
@@ -51,6 +51,15 @@ widest gap between its units' values on the input, and inputs are drawn until th
 sure: `moves` is by how much its own float64 gradient changes when every weight changes by 1e-7 of
 itself, and must not exceed 1e-5. Where it says so, its own float32 gradient was held to the same;
 `float32` shows it.
+
+## What exporters leave out
+
+TorchScript does not export graph_net; tf2onnx has no exact GELU from TensorFlow (its nets here use the
+tanh form) and leaves the mean of `keras.layers.Normalization` as another input of the model (`--feed`).
+skl2onnx's classifiers need `options={'zipmap': False}`, and `--output probabilities` at the command
+line.
+
+## Figures
 
 | model | parameters | exporter | opset | nodes | calls | moves | float32 | ref logits | ref gradient | cpu logits | cpu gradient | cpu signs |
 |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
@@ -112,6 +121,12 @@ def operators(path):
     page = path.read_text() if path.exists() else ""
     start = page.find("\n# Operators\n")
     return page[start:] if start >= 0 else ""
+
+
+def by_hand(markdown):
+    """The part of the page that is not generated."""
+    page = markdown.read_text() if markdown.exists() else ""
+    return page[page.index("\n# Operators"):] if "\n# Operators" in page else ""
 
 
 def main():

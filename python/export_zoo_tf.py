@@ -184,8 +184,8 @@ def keras_conv1d():
 
 def keras_lstm():
     return keras.Sequential([
-        layers.Input((7, 12)), layers.LSTM(16, return_sequences=True, unroll=True),
-        layers.GRU(16, unroll=True), layers.Dense(4)])
+        layers.Input((7, 12)), layers.LSTM(16, return_sequences=True),
+        layers.Bidirectional(layers.GRU(16)), layers.Dense(4)])
 
 
 def keras_mobilenet():
@@ -205,7 +205,7 @@ MODELS = {
     "keras_softmax": (keras_softmax, "ends in a softmax"),
     "keras_attention": (keras_attention, ""),
     "keras_conv1d": (keras_conv1d, ""),
-    "keras_lstm": (keras_lstm, "unrolled"),
+    "keras_lstm": (keras_lstm, ""),
     "keras_mobilenet_v2": (keras_mobilenet, "64 x 64, width 0.35"),
     "keras_resnet50_v2": (keras_resnet, "32 x 32"),
 }
