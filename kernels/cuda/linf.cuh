@@ -14,11 +14,13 @@
 #include "fgsm_cuda.h"
 #include "kernel.h"
 
-/* In front of a loop whose arrays must lie in registers. */
+/* In front of a loop whose arrays must lie in registers, and of one that would be too much code. */
 #if defined(__CUDACC__)
 #define FGSM_UNROLL _Pragma("unroll")
+#define FGSM_NO_UNROLL _Pragma("unroll 1")
 #else
 #define FGSM_UNROLL
+#define FGSM_NO_UNROLL
 #endif
 
 namespace fgsm {
