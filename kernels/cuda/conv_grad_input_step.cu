@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(TILE_THREADS) patches(Call c) {
 }
 
 /* The same in bfloat16, on tensor cores.
- * ptxas budget: patches_bf16 registers 80 shared 10432 */
+ * ptxas budget: patches_bf16 registers 80 shared 10432 mma */
 __global__ void __launch_bounds__(TILE_THREADS) patches_bf16(Call c) {
   const Shape &s = c.shape;
   const int64_t n = blockIdx.x / c.tiles;

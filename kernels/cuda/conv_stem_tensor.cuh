@@ -182,7 +182,7 @@ __device__ __forceinline__ void leave_quads(const float acc[Q::ROWS][Q::GROUPS][
   }
 }
 
-/* ptxas budget: stem_tensor registers 128 shared 47000 */
+/* ptxas budget: stem_tensor registers 128 shared 47000 mma */
 template <class Q, Pool POOL, bool VEC>
 __global__ void __launch_bounds__(QUAD_THREADS, 4) stem_tensor(Call c) {
   FGSM_SHARED(uint16_t, shared, [Q::VALUES]);

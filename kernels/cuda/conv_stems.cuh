@@ -57,7 +57,7 @@ __device__ __forceinline__ void add4(float g[4], float dy, const float4 &w) {
 
 /* ---- 3x3: 32 x 16 pixels a block, 4 a thread; 24 KiB of shared memory. For each filter and row of
  * the window a thread reads 6 values of dy and 3 float4 of weights, and multiplies 48 times.
- * ptxas budget: stem3 registers 96 shared 24384 */
+ * ptxas budget: stem3 registers 96 shared 24384 loads16 stores16 shared16 */
 constexpr int S3_PLANES = 8, S3_W = 32, S3_H = 16;
 template <Pool POOL, bool VEC_DY, bool VEC>
 __global__ void __launch_bounds__(128, 4) stem3(Call c) {
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(128, 4) stem3(Call c) {
 /* ---- 7x7 stride 2: 64 x 16 pixels a block, 4 x 2 a thread; 20 KiB of shared memory. Pixel row
  * 2i + a takes row i - 1 + v of dy with row 5 + a - 2v of the window. For each filter a thread
  * reads 4 x 5 values of dy and 49 float4 of weights, and multiplies 392 times.
- * ptxas budget: stem7 registers 112 shared 20544 */
+ * ptxas budget: stem7 registers 112 shared 20544 loads16 stores16 shared16 */
 constexpr int S7_PLANES = 8, S7_W = 64, S7_H = 16;
 template <Pool POOL, bool VEC_DY, bool VEC>
 __global__ void __launch_bounds__(128, 4) stem7(Call c) {

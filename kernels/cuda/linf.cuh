@@ -207,7 +207,7 @@ __device__ __forceinline__ Partial block_sum(Partial p) {
 
 /* Block n: sample n's partials [parts] become stats [3]; x' and bytes are put right where the
  * gradient was not finite. Traffic: 24 bytes a part, and nothing else for a sound sample.
- * ptxas budget: settle_samples registers 32 shared 192 */
+ * ptxas budget: settle_samples registers 32 shared 192 blocks 16 */
 [[maybe_unused]] static __global__ void __launch_bounds__(128)
     settle_samples(Step s, const Partial *__restrict__ partial, int parts, float *stats) {
   const int64_t n = blockIdx.x;

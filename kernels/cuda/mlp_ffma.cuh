@@ -353,7 +353,7 @@ template <bool RESIDENT> __device__ __forceinline__ void search(const Tile &t, i
   move_samples(t, n0, t.at(c.room.g), nullptr, nullptr);
 }
 
-/* ptxas budget: attack registers 96 shared 0 */
+/* ptxas budget: attack registers 96 shared 0 dynamic 232448 shared16 */
 template <bool RESIDENT, bool SEARCH> __global__ void __launch_bounds__(THREADS, 1) attack(Call c) {
   FGSM_SHARED_DYN(unsigned char, shared);
   const Tile t = {shared, &c};

@@ -496,7 +496,7 @@ template <int MT> __device__ __forceinline__ void search_tensor(const Tile &t, i
   }
 }
 
-/* ptxas budget: attack_tensor registers 168 shared 0 loads16 stores16 */
+/* ptxas budget: attack_tensor registers 168 shared 0 dynamic 232448 loads16 stores16 shared16 mma async */
 template <int MT> __global__ void __launch_bounds__(THREADS, 1) attack_tensor(Call c) {
   FGSM_SHARED_DYN(unsigned char, shared);
   const Tile t = {shared, &c};
