@@ -280,6 +280,7 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream_) {
   const unsigned samples = (unsigned)call->in[2].dim[0];
   if (fg_count(&call->in[2]) == 0)
     return FGSM_OK;
+  FG_TRY(check_aligned(call));
   Call c = call_of(call);
   c.partial = static_cast<Partial *>(scratch);
   const Variant v = plan(&c);

@@ -153,6 +153,7 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream_) {
   const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
   if (fg_count(&call->in[2]) == 0)
     return FGSM_OK;
+  FG_TRY(check_aligned(call));
   Call c = call_of(call);
   c.partial = static_cast<Partial *>(scratch);
   const dim3 grid((unsigned)((c.samples + TILE - 1) / TILE * c.tiles)), block(TILE_THREADS);

@@ -65,7 +65,9 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
                call->in[PREDICTION].type == FG_I32 && call->in[LABELS].type == FG_I32 &&
                    call->in[BEST_SUCCESS].type == FG_U8,
                "prediction and labels are int32, best_success is uint8");
-  FG_CUDA_NEED(call, fg_cuda_span(x, 1, x->rank) / 256 < INT32_MAX, "too many features");
+  const int64_t blocks = (fg_cuda_span(x, 1, x->rank) + 255) / 256;
+  FG_CUDA_NEED(call, blocks <= INT32_MAX && blocks * x->dim[0] <= INT32_MAX,
+               "too many samples of so many features");
   return FGSM_OK;
 }
 

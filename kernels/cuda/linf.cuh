@@ -289,6 +289,18 @@ static inline fgsm_status check_step(const struct fg_call *call, const struct fg
   return FGSM_OK;
 }
 
+/* Vector accesses and asynchronous copies trust what the seam promises of buffers; a card would be
+ * lost to every later call if one of them were elsewhere. */
+static inline fgsm_status check_aligned(const struct fg_call *call) {
+  for (int i = 0; i < call->n_in + call->n_out; i++) {
+    const struct fg_tensor *t = i < call->n_in ? &call->in[i] : &call->out[i - call->n_in];
+    if (present(t) && (reinterpret_cast<uintptr_t>(t->data) & 15))
+      return FG_FAIL(INTERNAL, "cuda: %s: operand %d does not lie on 16 bytes",
+                     fg_op_name(call->op), i);
+  }
+  return FGSM_OK;
+}
+
 static inline Step step_of(const struct fg_call *call, const struct fg_step_attrs *a) {
   const struct fg_tensor *in = call->in, *out = call->out;
   Step s = {};

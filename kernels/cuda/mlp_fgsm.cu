@@ -253,6 +253,7 @@ fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   Call c = state->call;
   if (!c.samples)
     return FGSM_OK;
+  FG_TRY(check_aligned(call));
   c.step.x0 = floats(&in[0]);
   c.step.x = floats(&in[1]);
   c.step.eps_map = floats(&in[4]);
