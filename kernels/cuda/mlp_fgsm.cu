@@ -1,6 +1,6 @@
 /* mlp_fgsm: the whole attack of a dense network in one launch: forward, objective, backward, sign,
  * clip, as many steps as asked for, or the bisection for the least budget. Activations live in
- * shared memory, a block's tile of 4 to 64 samples at a time; x' is written once, at the end.
+ * shared memory, a block's tile of 4 to 64 samples at a time.
  *
  *   resident  (mlp_ffma.cuh) the whole network's weights stay in shared memory while the block takes
  *             tile after tile (ACAS Xu: 5-50x6-5, 13 305 weights, 54 KB with the rows padded)
