@@ -45,6 +45,8 @@ bool bench_is_product(enum fg_op op) {
   case FG_OP_conv_grad_input_step:
   case FG_OP_gemm_grad_input_step:
   case FG_OP_mlp_fgsm:
+  case FG_OP_attention:
+  case FG_OP_attention_grad:
     return true;
   default:
     return false;
@@ -84,6 +86,13 @@ static double window_of(const struct fg_pool_attrs *a) {
   return places;
 }
 
+/* Forward q kT and p v; backward q kT again, dv, dy vT, dq and dk: per score so many times D and E. */
+static double attention_flops(const struct fg_tensor *q, const struct fg_tensor *k,
+                              const struct fg_tensor *v, int keys, int values) {
+  double scores = (double)(q->dim[0] * q->dim[1] * q->dim[2]) * (double)k->dim[2];
+  return scores * (keys * (double)k->dim[3] + values * (double)v->dim[3]);
+}
+
 double bench_flops(const struct fg_call *call) {
   const struct fg_tensor *in = call->in, *out = call->out;
   switch (call->op) {
@@ -100,6 +109,10 @@ double bench_flops(const struct fg_call *call) {
   case FG_OP_gemm_grad_input_step:
   case FG_OP_mlp_fgsm:
     return fused_flops(call);
+  case FG_OP_attention:
+    return attention_flops(&in[0], &in[1], &in[2], 2, 2);
+  case FG_OP_attention_grad:
+    return attention_flops(&in[1], &in[2], &in[3], 6, 4);
   case FG_OP_max_pool:
   case FG_OP_avg_pool:
     return count(&out[0]) * window_of(&call->attrs->pool);

@@ -1,5 +1,5 @@
-/* Operators, timed on one backend: calls of the sizes that attacks have (sizes.c) and, with --cases,
- * the tables of tests/ops, which are small and mostly show what a call costs.
+/* Operators, timed on one backend: calls of the sizes that attacks have (sizes.c, and attention's in
+ * shapes.c) and, with --cases, the tables of tests/ops, which are small and mostly show what a call costs.
  *
  * Each runs in batches of about a millisecond, which are waited for once; the table shows the median
  * batch, what the call must move and compute (cost.c), and the share of its floor: the time that
@@ -14,9 +14,10 @@
 
 #include "base.h"
 #include "cost.h"
+#include "device.h"
 #include "harness.h"
 
-extern const struct fg_case_table bench_sizes;
+extern const struct fg_case_table bench_sizes, bench_cases_shapes;
 
 enum { ROUNDS = 9 };
 
@@ -100,14 +101,6 @@ static double rate_of(struct bench *b, const struct fg_case *c,
   return seconds > 0 ? amount(&call) / seconds : seconds;
 }
 
-static const struct fg_backend *find_backend(const char *name) {
-  static const struct fg_backend *const backends[] = {&fg_cpu, &fg_ref};
-  for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
-    if (strcmp(backends[i]->name, name) == 0)
-      return backends[i];
-  return NULL;
-}
-
 static bool is_named(const struct fg_case *c, const char *part) {
   return strstr(c->name, part) || strstr(fg_op_name(c->op), part);
 }
@@ -121,6 +114,9 @@ static bool time_all(struct bench *b, bool small, const char *part) {
   for (int i = 2; i < bench_sizes.n; i++)
     if (is_named(&sizes[i], part))
       whole &= time_case(b, &sizes[i]) >= 0;
+  for (int i = 0; i < bench_cases_shapes.n; i++)
+    if (is_named(&bench_cases_shapes.cases[i], part))
+      whole &= time_case(b, &bench_cases_shapes.cases[i]) >= 0;
   for (int i = 0; small && (c = fg_case_at(i)); i++)
     if (is_named(c, part))
       whole &= time_case(b, c) >= 0;
@@ -128,12 +124,12 @@ static bool time_all(struct bench *b, bool small, const char *part) {
 }
 
 int main(int argc, char **argv) {
-  struct bench b = {.target = {.backend = &fg_cpu, .threads = fg_cpu_count()}};
-  const char *part = "", *json = NULL;
+  struct bench b = {.target = {.threads = fg_cpu_count()}};
+  const char *part = "", *json = NULL, *backend = "cpu";
   bool small = false;
   for (int i = 1; i < argc; i++)
     if (strcmp(argv[i], "--backend") == 0 && i + 1 < argc)
-      b.target.backend = find_backend(argv[++i]);
+      backend = argv[++i];
     else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
       b.target.threads = atoi(argv[++i]);
     else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc)
@@ -142,8 +138,8 @@ int main(int argc, char **argv) {
       small = true;
     else
       part = argv[i];
-  if (!b.target.backend) {
-    fprintf(stderr, "bench-ops: there is no such backend\n");
+  if (fg_backend_find(backend, &b.target.backend) != FGSM_OK) {
+    fprintf(stderr, "bench-ops: %s\n", fgsm_last_error());
     return 2;
   }
   b.target.real = b.target.backend->real;

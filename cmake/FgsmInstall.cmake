@@ -22,6 +22,9 @@ add_custom_target(fgsm-generated ALL DEPENDS ${made})
 set_target_properties(fgsm-cli PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
 install(TARGETS fgsm EXPORT fgsm-targets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET fgsm_cuda)
+  install(TARGETS fgsm_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(TARGETS fgsm-cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES include/fgsm.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 

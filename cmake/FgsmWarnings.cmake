@@ -7,7 +7,13 @@ target_compile_options(fgsm_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow
 target_compile_options(fgsm_warnings INTERFACE -Wno-unknown-pragmas)
 
 add_library(fgsm_sanitizers INTERFACE)
-if(FGSM_SANITIZE STREQUAL "address")
+if(FGSM_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "FGSM_FUZZ needs clang (CC=clang), for its libFuzzer")
+  endif()
+  set(flags -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+      -fno-omit-frame-pointer -Wno-pass-failed) # instrumented loops are not vectorised, and need not
+elseif(FGSM_SANITIZE STREQUAL "address")
   set(flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 elseif(FGSM_SANITIZE STREQUAL "thread")
   set(flags -fsanitize=thread -fno-omit-frame-pointer)
@@ -16,6 +22,6 @@ elseif(FGSM_SANITIZE)
 endif()
 target_compile_options(fgsm_sanitizers INTERFACE ${flags})
 target_link_options(fgsm_sanitizers INTERFACE ${flags})
-if(FGSM_SANITIZE)
+if(FGSM_SANITIZE OR FGSM_FUZZ)
   target_compile_definitions(fgsm_sanitizers INTERFACE FG_SANITIZED)
 endif()

@@ -1,4 +1,5 @@
 /* The public interface: checks what callers pass in, and hands it to the rooms below. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,6 +7,7 @@
 
 #include "attack.h"
 #include "describe.h"
+#include "device.h"
 #include "fgsm.h"
 #include "job.h"
 #include "onnx.h"
@@ -18,13 +20,11 @@ struct fgsm_model {
   char *path;
 };
 
-fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
-  if (!path || !out)
-    return FG_FAIL(USAGE, "fgsm_model_load: path and out must not be NULL");
+static fgsm_status load(const char *path, size_t most, fgsm_model **out) {
   struct fgsm_model *model = calloc(1, sizeof *model);
   char *copy = strdup(path);
-  fgsm_status status =
-      model && copy ? fg_onnx_open(path, &model->onnx) : FG_FAIL(MEMORY, "no memory for a model");
+  fgsm_status status = model && copy ? fg_onnx_open_within(path, most, &model->onnx)
+                                     : FG_FAIL(MEMORY, "no memory for a model");
   if (status != FGSM_OK) {
     free(copy);
     free(model);
@@ -35,6 +35,19 @@ fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
   return FGSM_OK;
 }
 
+fgsm_status fgsm_model_load(const char *path, fgsm_model **out) {
+  if (!path || !out)
+    return FG_FAIL(USAGE, "fgsm_model_load: path and out must not be NULL");
+  return load(path, fg_memory_share(), out);
+}
+
+fgsm_status fgsm_model_load_within(const char *path, const fgsm_options *options,
+                                   fgsm_model **out) {
+  if (!path || !options || !out)
+    return FG_FAIL(USAGE, "fgsm_model_load_within: path, options and out must not be NULL");
+  return load(path, fg_options_memory(options), out);
+}
+
 void fgsm_model_destroy(fgsm_model *model) {
   if (!model)
     return;
@@ -43,11 +56,39 @@ void fgsm_model_destroy(fgsm_model *model) {
   free(model);
 }
 
+/* Writes a text as a file that appears when it is complete, and never over the model. */
+static fgsm_status write_text(const char *path, const char *model_path, const char *text) {
+  struct fg_file *file;
+  FG_TRY(fg_job_keep_apart(path, model_path));
+  FG_TRY(fg_file_create(path, &file));
+  fgsm_status status = fg_file_write(file, text, strlen(text));
+  if (status == FGSM_OK)
+    status = fg_file_commit(file);
+  fg_file_close(file);
+  return status;
+}
+
 fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *options, int json,
                                 char **text) {
   if (!model || !options || !text)
     return FG_FAIL(USAGE, "fgsm_model_describe: model, options and text must not be NULL");
-  return fg_describe(model->onnx, model->path, options, json != 0, text);
+  char *dot = NULL;
+  bool instead = options->dot && strcmp(options->dot, "-") == 0;
+  if (instead && json)
+    return FG_FAIL(USAGE, "options 'dot' and 'json' both ask for the text; give dot a file");
+  FG_TRY(fg_describe(model->onnx, model->path, options, json != 0, text, &dot));
+  if (instead) {
+    free(*text);
+    *text = dot;
+    return FGSM_OK;
+  }
+  fgsm_status status = dot ? write_text(options->dot, model->path, dot) : FGSM_OK;
+  free(dot);
+  if (status != FGSM_OK) {
+    free(*text);
+    *text = NULL;
+  }
+  return status;
 }
 
 fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) {
@@ -122,15 +163,22 @@ static fgsm_status prepare(struct fgsm_attack *a, const struct fgsm_model *model
                            const struct fgsm_options *options) {
   struct fg_sample_shape shape;
   struct fg_extras extras;
+  struct fg_device_choice choice;
+  struct fg_device *device;
   FG_TRY(sample_shape(model, options, &shape, &a->values));
   a->predicted = options->labels && strcmp(options->labels, "predicted") == 0;
   if (fg_job_target_file(options))
     return FG_FAIL(USAGE, "option 'target': a file of classes belongs to a dataset file; give "
                           "arrays a class or least-likely");
   FG_TRY(make_buffers(a));
+  FG_TRY(fg_device_choose(options->device, &choice));
+  if (choice.n > 1)
+    return FG_FAIL(USAGE, "option 'device': arrays are attacked on one device, not %d", choice.n);
   FG_TRY(fg_extras_load(options, &extras));
-  fgsm_status status =
-      fg_attacker_create(model->onnx, options, &shape, &extras.arrays, a->batch, &a->attacker);
+  fgsm_status status = fg_device_open(&choice, 0, options, &device);
+  if (status == FGSM_OK)
+    status = fg_attacker_create(model->onnx, options, device, &shape, &extras.arrays, a->batch,
+                                &a->attacker);
   fg_extras_free(&extras);
   return status;
 }
@@ -195,30 +243,47 @@ fgsm_status fgsm_attack_run(fgsm_attack *a, int64_t n, const float *x, const int
 
 /* ---- devices */
 
-static fgsm_status describe_device(const struct fg_backend *backend, char *text, size_t size) {
-  struct fg_device *device;
-  FG_TRY(backend->open(0, fg_cpu_count(), &device));
-  fgsm_status status = backend->describe(device, text, size);
-  backend->close(device);
-  return status;
+/* A line for one device, or for a backend that cannot be used (index < 0, the reason being the last
+ * error); false if memory ran out. */
+static bool list_device(const char *name, const struct fg_backend *backend, int index,
+                        struct fg_text *table, json_t *list) {
+  char line[1024], label[32];
+  struct fg_device *device = NULL;
+  bool usable = index >= 0 && backend->open(index, fg_cpu_count(), &device) == FGSM_OK;
+  if (usable)
+    usable = backend->describe(device, line, sizeof line) == FGSM_OK;
+  if (!usable)
+    fg_error_copy(line, sizeof line);
+  if (device)
+    backend->close(device);
+  if (backend && index >= 0 && strcmp(name, "cuda") == 0)
+    snprintf(label, sizeof label, "%s:%d", name, index);
+  else
+    snprintf(label, sizeof label, "%s", name);
+  fg_text_add(table, "%-6s %s%s\n", label, usable ? "" : "unusable: ", line);
+  return json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", label, "usable", usable,
+                                               "description", line)) == 0;
+}
+
+static bool list_backend(const char *name, struct fg_text *table, json_t *list) {
+  const struct fg_backend *backend = NULL;
+  int n = 0;
+  if (fg_backend_find(name, &backend) != FGSM_OK || backend->count(&n) != FGSM_OK)
+    return list_device(name, backend, -1, table, list);
+  for (int i = 0; i < n; i++)
+    if (!list_device(name, backend, i, table, list))
+      return false;
+  return true;
 }
 
 fgsm_status fgsm_devices_describe(int json, char **text) {
-  static const struct fg_backend *const backends[] = {&fg_cpu, &fg_ref};
   if (!text)
     return FG_FAIL(USAGE, "fgsm_devices_describe: text must not be NULL");
   struct fg_text table = {0};
   json_t *list = json_array();
   bool whole = list != NULL;
-  for (size_t i = 0; i < sizeof backends / sizeof *backends && whole; i++) {
-    char line[256];
-    bool open = describe_device(backends[i], line, sizeof line) == FGSM_OK;
-    if (!open)
-      fg_error_copy(line, sizeof line);
-    fg_text_add(&table, "%-5s %s%s\n", backends[i]->name, open ? "" : "unusable: ", line);
-    whole = json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", backends[i]->name,
-                                                  "usable", open, "description", line)) == 0;
-  }
+  for (int i = 0; fg_backend_name(i) && whole; i++)
+    whole = list_backend(fg_backend_name(i), &table, list);
   json_t *object = whole ? json_pack("{s:O}", "devices", list) : NULL;
   char *answer = NULL;
   if (json && object)

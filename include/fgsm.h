@@ -84,7 +84,7 @@ typedef struct fgsm_options fgsm_options;
 
 typedef struct fgsm_option_info {
   const char *name;     /* "eps": on the command line --eps                                   */
-  const char *argument; /* "LIST" or NULL for a switch                                        */
+  const char *argument; /* "LIST"; "[=FILE]" if it may be left out; NULL for a switch         */
   const char *initial;  /* the default, in words; NULL if there is none                       */
   const char *choices;  /* "ce|margin" or NULL                                                */
   const char *help;     /* one sentence                                                       */
@@ -116,11 +116,16 @@ typedef struct fgsm_model fgsm_model;
 
 /* Reads an ONNX file. FGSM_MODEL, FGSM_UNSUPPORTED or FGSM_IO with the node and the reason. */
 FGSM_API fgsm_status fgsm_model_load(const char *path, fgsm_model **out) FGSM_MUST_USE;
+/* The same; what would take more memory than option "max-memory" allows is FGSM_UNSUPPORTED. */
+FGSM_API fgsm_status fgsm_model_load_within(const char *path, const fgsm_options *options,
+                                            fgsm_model **out) FGSM_MUST_USE;
 FGSM_API void fgsm_model_destroy(fgsm_model *model);
 
-/* Describes operators, shapes, FLOPs forward and backward, memory plan, and everything that is
- * unsupported with the reason; as a table, or as one JSON object if `json` is not 0. Works for
- * models that cannot be attacked too. The text is the caller's: fgsm_free. */
+/* Describes operators, shapes, FLOPs and bytes forward and backward, what is computed in one call,
+ * memory over time, and everything that is unsupported with the reason; as a table, or as one JSON
+ * object if `json` is not 0. Where option "dot" is a file, the graph is written there too, in
+ * Graphviz' language; where it is "-", that is the text. Works for models that cannot be attacked
+ * too. The text is the caller's: fgsm_free. */
 FGSM_API fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *options,
                                          int json, char **text) FGSM_MUST_USE;
 

@@ -18,7 +18,7 @@
  *   name, gradient is a function of x ('x') or of y ('y'; then x need not be kept).
  * Gradients at kinks are PyTorch's: relu'(0) = 0, leaky_relu'(0) = alpha, abs'(0) = 0, clamp is 1
  * on its bounds; clip(0, 6) is ReLU6, whose gradient is 0 on its bounds (hardtanh); elu'(0) = alpha
- * beta. */
+ * beta; hard_sigmoid is 0 on its bounds, hard_swish 0 at -3 and 1 at 3. */
 #define FG_UNARY_PLAIN_MAP(X)                                                                      \
   X(identity, 'y')   /* x                                                                       */ \
   X(relu, 'y')       /* max(x, 0); NaN stays NaN                                                */ \
@@ -38,6 +38,10 @@
   X(power, 'x')      /* x^alpha, alpha constant                                                 */ \
   X(elu, 'x')        /* x > 0 ? x : alpha (exp(beta x) - 1)                                     */ \
   X(softplus, 'x')   /* log(1 + exp(x))                                                         */ \
+  X(silu, 'x')       /* x / (1 + exp(-alpha x))                                                 */ \
+  X(mish, 'x')       /* x tanh(log(1 + exp(x)))                                                 */ \
+  X(hard_sigmoid, 'y') /* min(max(alpha x + beta, 0), 1)                                        */ \
+  X(hard_swish, 'x') /* x min(max(x / 6 + 1/2, 0), 1)                                           */ \
   X(sign, 'x')       /* -1, 0 or 1, NaN for NaN; slope 0                                        */ \
   X(floor, 'x')      /* slope 0                                                                 */ \
   X(ceil, 'x')       /* slope 0                                                                 */ \
@@ -153,6 +157,17 @@ struct fg_matmul_attrs {
   struct fg_unary_attrs act;
 };
 
+/* attention: q [B, H, S, D], k [B, H, T, D], v [B, H, T, E], bias? (broadcast to [B, H, S, T])
+ *   -> y [B, H, S, E], lse? [B, H, S]:  z = scale q kT + bias, p = softmax(z) along T, y = p v;
+ *   lse = log(sum exp z), natural. A row of z that is -inf throughout gives NaN, as softmax does.
+ * attention_grad: dy, q, k, v, y, lse, bias? -> dq?, dk?, dv?, dbias? (an output that is absent is
+ *   not computed), with p = exp(z - lse), dz = p (dy vT - sum_e dy y):
+ *   dq = scale dz k, dk = scale dzT q, dv = pT dy, dbias = dz summed to bias's shape.
+ * No kernel holds z of all heads at once. */
+struct fg_attention_attrs {
+  double scale;
+};
+
 /* conv: x [N, C, spatial...], w [K, C/group, window...], b? [K], residual? (as y)
  *   -> y = act(conv(x, w) + b + residual), cross-correlation, zero padding. An activation fused here
  *   may turn NaN into 0, where a library computes it as a maximum; standing alone it never does.
@@ -264,6 +279,28 @@ struct fg_top_attrs {
 struct fg_cumsum_attrs {
   int axis;
   bool exclusive, reverse;
+};
+
+/* grid_sample: x [N, C, spatial...], grid [N, out..., axes] -> y [N, C, out...], x looked up at the
+ *   places that the grid names; two or three spatial axes, as many out. A place's coordinates count
+ *   from x's last axis backward; -1 and 1 are the centres of an axis's first and last element where
+ *   `align`, else their outer edges. u, in elements, is then rounded half to even (nearest), and
+ *   where it lies beyond the edge -1/2 or size - 1/2 (align: beyond 0 or size - 1) it is clamped to
+ *   0 and size - 1 (border) or mirrored at that edge, as often as needed (reflection). nearest takes
+ *   the element at u; linear two an axis, weighted; cubic four, by the cubic convolution of a =
+ *   -3/4. An element outside of x is 0 (zeros), the nearest inside (border) or its mirror image
+ *   (reflection). A coordinate that is no number gives NaN.
+ * grid_sample_grad: dy, x?, grid -> dx, dgrid?. dx has the shape `dim`, its sums run in the order of
+ *   the grid; dgrid is there where x is: the derivative of the above, between two elements that to the right, 0
+ *   for nearest, where u was clamped, and (border and reflection, linear) for u at or beyond an
+ *   axis's first and last element. */
+enum fg_grid_mode { FG_GRID_nearest, FG_GRID_linear, FG_GRID_cubic };
+enum fg_grid_outside { FG_GRID_zeros, FG_GRID_border, FG_GRID_reflection };
+struct fg_grid_attrs {
+  enum fg_grid_mode mode;
+  enum fg_grid_outside outside;
+  bool align;
+  int64_t dim[FG_MAX_RANK]; /* of the gradient's dx */
 };
 
 /* reorder: x -> y, the same values in y's layout. No attributes. */
@@ -405,6 +442,7 @@ union fg_attrs {
   struct fg_layer_norm_attrs layer_norm;
   struct fg_softmax_attrs softmax;
   struct fg_matmul_attrs matmul;
+  struct fg_attention_attrs attention;
   struct fg_conv_attrs conv;
   struct fg_pool_attrs pool;
   struct fg_reduce_attrs reduce;
@@ -416,6 +454,7 @@ union fg_attrs {
   struct fg_scatter_attrs scatter;
   struct fg_top_attrs top;
   struct fg_cumsum_attrs cumsum;
+  struct fg_grid_attrs grid;
   struct fg_loss_attrs loss;
   struct fg_perturb_attrs perturb;
   struct fg_step_attrs step;

@@ -70,13 +70,30 @@ struct fg_call {
   const union fg_attrs *attrs;
   size_t scratch_bytes; /* set by prepare; run gets that much, 64-byte aligned */
   void *state;          /* prepare's own; freed by release */
+  size_t state_bytes;   /* what state holds of weights, set by prepare, for the record */
 };
 
-/* A backend, opened: its handles and limits. Each backend extends it with its own struct. */
+/* How products of float32 are computed; what is stored stays float32 in the first two. */
+#define FG_PRECISION_MAP(X)                                                                        \
+  X(fp32)                                                                                          \
+  X(tf32)                                                                                          \
+  X(bf16)                                                                                          \
+  X(fp16)
+enum fg_precision {
+#define X(name) FG_PRECISION_##name,
+  FG_PRECISION_MAP(X)
+#undef X
+      FG_PRECISION_COUNT
+};
+
+/* A backend, opened: its handles and limits. Each backend extends it with its own struct. A device
+ * is used by one thread at a time; threads that work side by side open one each. */
 struct fg_device {
   const struct fg_backend *backend;
   int channel_block; /* channels per block of FG_BLOCKED; 0: plain only */
   int threads;       /* that a kernel may use; a backend without threads ignores it */
+  int lanes;         /* batches that are worth having under way at once, a device opened for each */
+  enum fg_precision precision; /* set by whoever opened it, before anything is prepared */
 };
 
 struct fg_kernel {
@@ -85,29 +102,68 @@ struct fg_kernel {
   void (*release)(struct fg_call *call); /* NULL: nothing to do */
 };
 
-/* One table per backend. Memory is the device's; upload and download are ordered on the stream
- * (NULL: the default one) and, like run, may return before they are done: sync waits. */
+/* One table per backend. Memory is the device's. Kernels, uploads, downloads and event_record are
+ * ordered on their stream (NULL: the device's own) and may return before they are done; between
+ * streams only events order. A backend that is done when it returns has nothing to order: its
+ * streams and events are those of synchronous.h.
+ *
+ * Failures are sticky: once a call failed with FGSM_DEVICE, so does every later one that may fail,
+ * with the first one's words. What cannot fail (free, destroy, close) stays legal. */
 struct fg_backend {
   const char *name;
-  bool host_memory;  /* the device's memory is the host's: constants are used where they lie */
-  enum fg_type real; /* the float type that graphs for this backend are built in */
+  bool host_memory;    /* the device's memory is the host's: constants are used where they lie */
+  enum fg_type real;   /* the float type that graphs for this backend are built in */
+  unsigned precisions; /* bit p: enum fg_precision p is to be had */
+  /* How many devices there are; where none can be used, a failure that says why and what to do. */
+  fgsm_status (*count)(int *n);
   fgsm_status (*open)(int index, int threads, struct fg_device **out);
   void (*close)(struct fg_device *device);
   /* Makes the device current for the calling thread (its thread count, its card). The plan calls it
    * before it prepares and before it runs. */
   fgsm_status (*enter)(struct fg_device *device);
   fgsm_status (*describe)(const struct fg_device *device, char *text, size_t size);
-  fgsm_status (*alloc)(struct fg_device *device, size_t bytes, void **out); /* 64-byte aligned */
+
+  /* memory: 64-byte aligned; host_alloc's is the host's, of the kind that transfers are fastest
+   * from and to. Both frees take NULL. memory: bytes that are free, and that there are in all. */
+  fgsm_status (*alloc)(struct fg_device *device, size_t bytes, void **out);
   void (*free)(struct fg_device *device, void *memory);
+  fgsm_status (*host_alloc)(struct fg_device *device, size_t bytes, void **out);
+  void (*host_free)(struct fg_device *device, void *memory);
+  fgsm_status (*memory)(struct fg_device *device, size_t *free, size_t *total);
+  /* What host_alloc gave is read and written while the transfer runs: it may be touched again after
+   * an event or sync says so. Other host memory is the caller's again after an upload's return,
+   * and after the sync that follows a download. */
   fgsm_status (*upload)(struct fg_device *device, void *to, const void *from, size_t bytes,
                         void *stream);
   fgsm_status (*download)(struct fg_device *device, void *to, const void *from, size_t bytes,
                           void *stream);
+
+  /* order. sync waits for all that is on the stream, also where it then fails. */
   fgsm_status (*sync)(struct fg_device *device, void *stream);
+  fgsm_status (*stream_create)(struct fg_device *device, void **out);
+  void (*stream_destroy)(struct fg_device *device, void *stream); /* after what is on it */
+  fgsm_status (*event_create)(struct fg_device *device, void **out);
+  void (*event_destroy)(struct fg_device *device, void *event);
+  fgsm_status (*event_record)(struct fg_device *device, void *event, void *stream);
+  /* What follows on the stream waits for the event as it was last recorded; never recorded: done. */
+  fgsm_status (*event_wait)(struct fg_device *device, void *event, void *stream);
+  fgsm_status (*event_sync)(struct fg_device *device, void *event); /* the caller waits for it */
+  fgsm_status (*event_query)(struct fg_device *device, void *event, bool *done);
+
+  /* Recording: between begin and end, calls on the stream are noted and not run; replay runs what
+   * was noted, on the same addresses, as one piece. A recording may be destroyed while it runs. All
+   * four NULL: not offered. */
+  fgsm_status (*capture_begin)(struct fg_device *device, void *stream);
+  fgsm_status (*capture_end)(struct fg_device *device, void *stream, void **recording);
+  fgsm_status (*replay)(struct fg_device *device, void *recording, void *stream);
+  void (*recording_destroy)(struct fg_device *device, void *recording);
+
   /* Whether a conv-like or elementwise call may use FG_BLOCKED for the tensors that are marked so
    * in `call`; asked by the layout pass before prepare. NULL: never. */
   bool (*takes_blocked)(const struct fg_device *device, const struct fg_call *call);
   const struct fg_kernel *kernels[FG_OP_COUNT]; /* never NULL; run NULL: a deliberate gap */
+  /* Whether a fused call that its kernel accepts is worth more than its parts. NULL: always. */
+  bool (*prefers)(const struct fg_device *device, const struct fg_call *call);
 };
 
 extern const struct fg_backend fg_ref, fg_cpu;
@@ -182,6 +238,15 @@ static inline const char *fg_op_name(enum fg_op op) {
 #undef OP
   };
   return op < FG_OP_COUNT ? name[op] : "none";
+}
+
+static inline const char *fg_precision_name(enum fg_precision precision) {
+  static const char *const name[FG_PRECISION_COUNT] = {
+#define X(name) #name,
+    FG_PRECISION_MAP(X)
+#undef X
+  };
+  return name[precision];
 }
 
 static inline const char *fg_unary_name(enum fg_unary_kind kind) {

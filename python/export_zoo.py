@@ -1,216 +1,67 @@
-"""Exports the architectures that attacks are run on, with random weights, through both of PyTorch's
-exporters, each with an input and what PyTorch says in float64 of its logits and input gradient.
+"""Exports the architectures that attacks are run on, with random weights, through PyTorch's two
+exporters in several of their forms, each with an input and what PyTorch says in float64 of its
+logits and input gradient.
 
     python export_zoo.py FOLDER [--only NAME,...]
 
-makes FOLDER/NAME.EXPORTER/{model.onnx[.data], zoo.npz, zoo.json}; check_zoo.py compares. Widths and
-resolutions are reduced where the full model would take minutes; zoo.json says which input each has.
-Needs torch, torchvision, onnx and onnxscript (see requirements.txt).
+makes FOLDER/NAME.EXPORTER/ as zoo_record.py says; check_zoo.py compares. Needs torch, torchvision,
+onnx and onnxscript (see requirements.txt).
+
+A comparison of gradients proves something only where the gradient is continuous: within float32's
+rounding of the kink of a ReLU it jumps, in any program. Among a million units of a random net some
+always lie that close. So, before anything is exported, stand_clear moves the bias of each channel in
+front of a ReLU by less than a tenth of the channel's standard deviation, to the middle of the widest
+gap between its units' values; and inputs are drawn until max pools have no near ties either, which
+shows in PyTorch's own gradient: it must move by less than zoo_record.STAKE when every weight moves
+by 1e-7 of itself, and so must its float32 gradient deviate from its float64 one.
 """
 
 import argparse
-import json
 import pathlib
 import traceback
 import warnings
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-import torchvision.models as vision
 from torch import nn
 
-IMAGE = (3, 64, 64)
-SMALL = (3, 32, 32)
+from zoo_nets import ZOO
+from zoo_record import STAKE, deviation, record
+
+PACKAGES = ("torch", "torchvision", "onnx", "onnxscript")
+DRAWS = 8  # inputs tried
+
+def torchscript(opset, **more):
+    return {"dynamo": False, "opset_version": opset, **more}
 
 
-class PreAct(nn.Module):
-    """A pre-activation residual block: the normalisation comes before each convolution."""
-
-    def __init__(self, wide_in, wide, stride):
-        super().__init__()
-        self.n1, self.n2 = nn.BatchNorm2d(wide_in), nn.BatchNorm2d(wide)
-        self.c1 = nn.Conv2d(wide_in, wide, 3, stride, 1, bias=False)
-        self.c2 = nn.Conv2d(wide, wide, 3, 1, 1, bias=False)
-        same = wide_in == wide and stride == 1
-        self.skip = None if same else nn.Conv2d(wide_in, wide, 1, stride, bias=False)
-
-    def forward(self, x):
-        h = F.relu(self.n1(x))
-        y = self.c2(F.relu(self.n2(self.c1(h))))
-        return y + (x if self.skip is None else self.skip(h))
+def dynamo(**more):
+    return {"dynamo": True, "opset_version": 18, "external_data": True, "verbose": False, **more}
 
 
-class PreActNet(nn.Module):
-    """PreActResNet-18 and the wide residual networks: stages of PreAct blocks."""
-
-    def __init__(self, first, widths, blocks, classes=10):
-        super().__init__()
-        layers, wide = [nn.Conv2d(3, first, 3, 1, 1, bias=False)], first
-        for i, width in enumerate(widths):
-            for k in range(blocks):
-                layers.append(PreAct(wide, width, 2 if i and k == 0 else 1))
-                wide = width
-        self.body, self.norm = nn.Sequential(*layers), nn.BatchNorm2d(wide)
-        self.head = nn.Linear(wide, classes)
-
-    def forward(self, x):
-        return self.head(F.relu(self.norm(self.body(x))).mean((2, 3)))
-
-
-class Mixer(nn.Module):
-    """MLP-Mixer (Tolstikhin et al. 2021) on patches of 8."""
-
-    class Block(nn.Module):
-        def __init__(self, tokens, wide):
-            super().__init__()
-            self.n1, self.n2 = nn.LayerNorm(wide), nn.LayerNorm(wide)
-            self.tokens = nn.Sequential(nn.Linear(tokens, 64), nn.GELU(), nn.Linear(64, tokens))
-            self.wide = nn.Sequential(nn.Linear(wide, 256), nn.GELU(), nn.Linear(256, wide))
-
-        def forward(self, x):
-            x = x + self.tokens(self.n1(x).transpose(1, 2)).transpose(1, 2)
-            return x + self.wide(self.n2(x))
-
-    def __init__(self, wide=128, tokens=64, depth=4):
-        super().__init__()
-        self.patch = nn.Conv2d(3, wide, 8, 8)
-        self.body = nn.Sequential(*[Mixer.Block(tokens, wide) for _ in range(depth)])
-        self.norm, self.head = nn.LayerNorm(wide), nn.Linear(wide, 10)
-
-    def forward(self, x):
-        x = self.patch(x).flatten(2).transpose(1, 2)
-        return self.head(self.norm(self.body(x)).mean(1))
-
-
-class TwoTower(nn.Module):
-    """CLIP's form: an image tower against the normalised text embeddings of ten captions, which a
-    text tower computes from fixed tokens."""
-
-    def __init__(self, wide=64):
-        super().__init__()
-        self.patch = nn.Conv2d(3, wide, 16, 16)
-        self.token = nn.Embedding(100, wide)
-        layer = {"nhead": 4, "dim_feedforward": 128, "activation": "gelu", "batch_first": True,
-                 "norm_first": True, "dropout": 0.0}
-        self.image = nn.TransformerEncoder(nn.TransformerEncoderLayer(wide, **layer), 2,
-                                           enable_nested_tensor=False)
-        self.text = nn.TransformerEncoder(nn.TransformerEncoderLayer(wide, **layer), 2,
-                                          enable_nested_tensor=False)
-        self.scale = nn.Parameter(torch.tensor(1.5))
-        self.register_buffer("captions", torch.randint(0, 100, (10, 7)))
-
-    def forward(self, x):
-        image = self.image(self.patch(x).flatten(2).transpose(1, 2)).mean(1)
-        text = self.text(self.token(self.captions))[:, -1]
-        return self.scale.exp() * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).t()
-
-
-class TextLstm(nn.Module):
-    """A bidirectional LSTM over word embeddings, which are what is attacked."""
-
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(24, 32, num_layers=2, bidirectional=True, batch_first=True)
-        self.head = nn.Linear(64, 4)
-
-    def forward(self, x):
-        y, _ = self.lstm(x)
-        return self.head(y[:, -1])
-
-
-class TextGru(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gru, self.head = nn.GRU(24, 32, batch_first=True), nn.Linear(32, 4)
-
-    def forward(self, x):
-        y, _ = self.gru(x)
-        return self.head(y.mean(1))
-
-
-class GraphNet(nn.Module):
-    """Two rounds of message passing over a fixed graph of 12 nodes: gather along the edges, sum
-    into their targets, then a readout."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("source", torch.randint(0, 12, (40,)))
-        self.register_buffer("target", torch.randint(0, 12, (40,)))
-        self.first, self.second, self.head = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 3)
-
-    def spread(self, x):
-        return torch.zeros_like(x).index_add(1, self.target, x.index_select(1, self.source))
-
-    def forward(self, x):
-        x = F.relu(self.first(x + self.spread(x)))
-        x = F.relu(self.second(x + self.spread(x)))
-        return self.head(x.mean(1))
-
-
-class UpDown(nn.Module):
-    """What segmenters and generators bring: transposed convolution, group and instance
-    normalisation, bilinear and nearest resizing."""
-
-    def __init__(self):
-        super().__init__()
-        self.down = nn.Conv2d(3, 16, 3, 2, 1)
-        self.norm, self.up = nn.GroupNorm(4, 16), nn.ConvTranspose2d(16, 8, 4, 2, 1)
-        self.inorm, self.head = nn.InstanceNorm2d(8, affine=True), nn.Conv2d(8, 10, 3)
-
-    def forward(self, x):
-        h = F.silu(self.norm(self.down(x)))
-        h = self.inorm(self.up(h))
-        h = F.interpolate(h, scale_factor=0.5, mode="bilinear", align_corners=False)
-        h = F.interpolate(h, scale_factor=2, mode="nearest")
-        return self.head(h).mean((2, 3))
-
-
-class Sound(nn.Module):
-    """A 1-D net on a waveform, and a 3-D one on a clip, as one: convolutions over other ranks."""
-
-    def __init__(self, rank):
-        super().__init__()
-        conv = nn.Conv1d if rank == 1 else nn.Conv3d
-        pool = nn.MaxPool1d if rank == 1 else nn.Identity
-        self.body = nn.Sequential(conv(2, 8, 3, 2, 1), nn.ReLU(), pool(2), conv(8, 16, 3), nn.ReLU())
-        self.head = nn.Linear(16, 5)
-
-    def forward(self, x):
-        return self.head(self.body(x).flatten(2).mean(2))
-
-
-def small_vgg():
-    """At 64 x 64 the features are 2 x 2; averaging them up to 7 x 7 is nothing that users export."""
-    model = vision.vgg16(num_classes=100)
-    model.avgpool, model.classifier[0] = nn.Identity(), nn.Linear(512 * 4, 4096)
-    return model
-
-
-# name -> (how to make it, shape of a sample, what was reduced)
-ZOO = {
-    "resnet18": (lambda: vision.resnet18(num_classes=100), IMAGE, "64 x 64"),
-    "resnet50": (lambda: vision.resnet50(num_classes=100), IMAGE, "64 x 64"),
-    "wrn28_10": (lambda: PreActNet(16, (160 // 4, 320 // 4, 640 // 4), 4), SMALL,
-                 "a quarter of the width"),
-    "preactresnet18": (lambda: PreActNet(64, (64, 128, 256, 512), 2), SMALL, ""),
-    "vgg16": (small_vgg, IMAGE, "64 x 64, without the average to 7 x 7"),
-    "densenet121": (lambda: vision.densenet121(num_classes=100), IMAGE, "64 x 64"),
-    "mobilenet_v2": (lambda: vision.mobilenet_v2(num_classes=100), IMAGE, "64 x 64"),
-    "mobilenet_v3": (lambda: vision.mobilenet_v3_large(num_classes=100), IMAGE, "64 x 64"),
-    "efficientnet_b0": (lambda: vision.efficientnet_b0(num_classes=100), IMAGE, "64 x 64"),
-    "convnext_tiny": (lambda: vision.convnext_tiny(num_classes=100), IMAGE, "64 x 64"),
-    "vit_b_16": (lambda: vision.VisionTransformer(64, 16, 4, 12, 768, 3072, num_classes=100), IMAGE,
-                 "64 x 64, 4 of 12 layers"),
-    "swin_t": (lambda: vision.swin_t(num_classes=100), IMAGE, "64 x 64"),
-    "mlp_mixer": (Mixer, IMAGE, "4 layers of width 128"),
-    "two_tower": (TwoTower, IMAGE, "2 layers of width 64 a tower"),
-    "lstm_text": (TextLstm, (9, 24), ""),
-    "gru_text": (TextGru, (9, 24), ""),
-    "graph_net": (GraphNet, (12, 8), ""),
-    "up_down": (UpDown, SMALL, ""),
-    "conv1d": (lambda: Sound(1), (2, 50), ""),
-    "conv3d": (lambda: Sound(3), (2, 9, 11, 10), ""),
+# a folder's suffix -> (what the table calls it, arguments of torch.onnx.export)
+FORMS = {
+    "torchscript": ("torchscript", torchscript(17)),
+    "torchscript7": ("torchscript", torchscript(7)),
+    "torchscript9": ("torchscript", torchscript(9)),
+    "torchscript11": ("torchscript", torchscript(11)),
+    "unfolded": ("torchscript, not optimised",
+                 torchscript(13, do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE)),
+    "dynamo": ("dynamo", dynamo()),
+    "plain": ("dynamo, not optimised", dynamo(optimize=False)),
+}
+COMMON = ("torchscript", "dynamo")
+MORE = {
+    "resnet18": ("torchscript7", "torchscript9", "torchscript11", "unfolded", "plain"),
+    "mobilenet_v2": ("torchscript9", "torchscript11"),
+    "vgg16": ("torchscript7",),
+    "vit_b_16": ("plain",),
+    "mlp_mixer": ("torchscript9", "plain"),
+    "two_tower": ("plain",),
+    "lstm_text": ("torchscript7", "torchscript9", "torchscript11", "plain"),
+    "gru_text": ("torchscript7",),
+    "graph_net": ("plain",),
+    "up_down": ("torchscript11",),
+    "conv1d": ("torchscript7", "torchscript9", "torchscript11"),
 }
 
 
@@ -231,36 +82,93 @@ def settle(model, shape):
     return model.eval()
 
 
-def export(model, x, path, exporter):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    names = {"input_names": ["input"], "output_names": ["logits"]}
-    if exporter == "torchscript":
-        torch.onnx.export(model, (x,), str(path), opset_version=17, dynamo=False, **names)
-    else:
-        torch.onnx.export(model, (x,), str(path), opset_version=18, dynamo=True,
-                          external_data=True, verbose=False, **names)
+def widest_gap(values, kinks, reach):
+    """The shift within +-reach that takes the values farthest from the kinks."""
+    crossings = torch.cat([kink - values for kink in kinks])
+    crossings = crossings[crossings.abs() <= reach]
+    edges = torch.cat([values.new_tensor([-reach, reach]), crossings]).sort().values
+    widest = (edges[1:] - edges[:-1]).argmax()
+    return (edges[widest] + edges[widest + 1]) / 2
 
 
-def truth(model, x, seed):
-    """Logits and the gradient of the sum over samples of <seed, logits>, in float64."""
-    wide, point = model.double(), x.double().requires_grad_()
-    logits = wide(point)
+def stand_clear(model, x):
+    """Moves biases in front of ReLUs so that no unit lies near a kink at x; the model is float32
+    before and after, and float64 in between."""
+    last, hooks = [None], []
+
+    def affine(module, args, out):
+        last[0] = module
+
+    def before(module, args):
+        (u,) = args
+        kinks = (0.0, 6.0) if isinstance(module, nn.ReLU6) else (0.0,)
+        lines, bias = u.transpose(0, 1).flatten(1), last[0].bias
+        shift = torch.stack([widest_gap(line, kinks, 0.1 * line.std().item()) for line in lines])
+        moved = (bias + shift).float().double()
+        shift = moved - bias
+        bias.copy_(moved)
+        return (u + shift.view(1, -1, *[1] * (u.dim() - 2)),)
+
+    for module in model.modules():
+        if getattr(module, "bias", None) is not None and not isinstance(module, nn.LayerNorm):
+            hooks.append(module.register_forward_hook(affine))
+        if isinstance(module, (nn.ReLU, nn.ReLU6)):
+            hooks.append(module.register_forward_pre_hook(before))
+    with torch.no_grad():
+        model.double()(x.double())
+    for hook in hooks:
+        hook.remove()
+    model.float()
+
+
+def gradient(model, x, seed):
+    """Logits and the gradient of sum(seed * logits), in x's precision."""
+    point = x.clone().requires_grad_()
+    logits = model(point)
     (grad,) = torch.autograd.grad((logits * seed).sum(), point)
     return logits.detach().numpy(), grad.numpy()
 
 
-def stake(model, x, seed, grad):
-    """By how much PyTorch's own float64 gradient moves (relative to its largest component) when every
-    weight moves by 1e-7 of itself, which is what float32 can hold: units that lie that close to a
-    kink of a ReLU or to a tie of a max pool make the gradient jump, in any float32 program."""
-    worst, kept = 0.0, [p.detach().clone() for p in model.parameters()]
-    for _ in range(4):
+def answers(model, x, seed):
+    """What PyTorch says, and how well it can say it; leaves the model in float64."""
+    narrow = gradient(model.float(), x, seed)[1]
+    model, x, seed = model.double(), x.double(), seed.double()
+    logits, grad = gradient(model, x, seed)
+    stake, kept = 0.0, [p.detach().clone() for p in model.parameters()]
+    for turn in range(3):
         with torch.no_grad():
             for p, k in zip(model.parameters(), kept):
-                p.copy_(k * (1 + 1e-7 * torch.randn_like(k)))
-        moved = truth(model, x, seed)[1]
-        worst = max(worst, float(np.abs(moved - grad).max() / np.abs(grad).max()))
-    return worst
+                p.copy_(k * (1 + 1e-7 * torch.randn_like(k)) if turn < 2 else k)
+        if turn < 2:
+            stake = max(stake, deviation(gradient(model, x, seed)[1], grad))
+    return {"logits": logits, "grad": grad, "stake": stake, "float32": deviation(narrow, grad)}
+
+
+def export(model, x, folder, options):
+    """Whether the exporter takes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.onnx.export(model, (x,), str(folder / "model.onnx"), input_names=["input"],
+                          output_names=["logits"], **options)
+    except Exception:
+        traceback.print_exc(limit=1)
+        return False
+    return True
+
+
+def choose(model, shape):
+    """(x, seed, what PyTorch says), with x such that it says it clearly."""
+    for _ in range(DRAWS):
+        x = torch.rand(2, *shape)
+        stand_clear(model, x)
+        with torch.no_grad():
+            seed = torch.randn(model(x).shape)
+        said = answers(model, x, seed)
+        model.float()
+        if max(said["stake"], said["float32"]) <= STAKE:
+            return x, seed, said
+        print(f"  moves by {said['stake']:.0e}, float32 {said['float32']:.0e}: another", flush=True)
+    raise ValueError("no input without kinks was found")
 
 
 def main():
@@ -268,35 +176,22 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--only", default="")
     args = parser.parse_args()
-    wanted = [n for n in args.only.split(",") if n] or list(ZOO)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    for name in wanted:
+    for name in [n for n in args.only.split(",") if n] or ZOO:
         make, shape, reduced = ZOO[name]
         torch.manual_seed(1)
         model = settle(make(), shape)
-        x = torch.rand(2, *shape)
-        for exporter in ("torchscript", "dynamo"):
-            folder = args.folder / f"{name}.{exporter}"
-            try:
-                export(model, x, folder / "model.onnx", exporter)
-            except Exception:
-                traceback.print_exc(limit=1)
-                print(f"{name}: {exporter} does not export it", flush=True)
-                continue
-            print(f"{name}: {exporter}", flush=True)
-        seed = torch.randn(2, *model(x).shape[1:])
-        logits, grad = truth(model, x, seed.double())
-        moves = stake(model, x, seed.double(), grad)
-        for exporter in ("torchscript", "dynamo"):
-            folder = args.folder / f"{name}.{exporter}"
-            if not (folder / "model.onnx").exists():
-                continue
-            np.savez(folder / "zoo.npz", x=x.numpy(), seed=seed.numpy(), logits=logits, grad=grad)
-            count = sum(p.numel() for p in model.parameters())
-            info = {"name": name, "exporter": exporter, "reduced": reduced, "parameters": count,
-                    "shape": list(shape), "torch": torch.__version__, "stake": moves}
-            (folder / "zoo.json").write_text(json.dumps(info))
+        x, seed, said = choose(model, shape)
+        count = sum(p.numel() for p in model.parameters())
+        for form in (*COMMON, *MORE.get(name, ())):
+            exporter, options = FORMS[form]
+            folder = args.folder / f"{name}.{form}"
+            if export(model, x, folder, options):
+                record(folder, PACKAGES, x.numpy(), seed.numpy(), name=name, exporter=exporter,
+                       reduced=reduced, parameters=count, **said)
+            else:
+                print(f"{name}: {form} does not export it", flush=True)
 
 
 if __name__ == "__main__":

@@ -221,6 +221,7 @@ GOLDENS = {
     "arithmetic": Golden(Arithmetic, [(4, 6)], 6, 17, False, False),
     "softmax": Golden(lambda: Ends(nn.Softmax(1)), [(1, 8, 8)], 7, 13, False, True),
     "logsoftmax": Golden(lambda: Ends(nn.LogSoftmax(1)), [(1, 8, 8)], 8, 17, False, True),
+    "external": Golden(Mlp, [(20,)], 9, 18, True, True),
 }
 
 

@@ -6,7 +6,8 @@ Idea: a net gets seeded random weights that float32 holds exactly; ONNX keeps th
 PyTorch computes with the same numbers in float64, on inputs that float32 holds exactly. So the
 two sides differ by the rounding of the library under test and by nothing else.
 
-The nets are in golden_nets.py. Each NAME.npz holds:
+The nets are in golden_nets.py; external.onnx has its tensors in external.onnx.data. Each NAME.npz
+holds:
     x (and x2)        float32  the inputs, in [0, 1]
     y                 int64    labels
     logits            float64  (N, classes)
@@ -242,7 +243,8 @@ def write(name, folder):
     arrays |= {"logits": outputs.numpy(), "loss": loss.numpy(), "grad": grads[0].numpy()}
     if len(inputs) == 2:
         arrays |= {"x2": inputs[1].numpy(), "grad2": grads[1].numpy()}
-    onnx.save(model, folder / f"{name}.onnx")
+    beside = {"save_as_external_data": True, "location": f"{name}.onnx.data"}
+    onnx.save(model, folder / f"{name}.onnx", **(beside if name == "external" else {}))
     np.savez_compressed(folder / f"{name}.npz", **arrays)
     sizes = [(folder / f"{name}.{kind}").stat().st_size for kind in ("onnx", "npz")]
     print(f"  {sizes[0]} + {sizes[1]} bytes; loss " + " ".join(f"{v:.3f}" for v in loss.tolist()))

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "attacking.h"
+
+#include "device.h"
 #include "net.h"
 #include "philox.h"
 
@@ -51,7 +53,13 @@ fgsm_status try_create(const struct setting *s, struct fg_attacker **out) {
   char words[512];
   snprintf(words, sizeof words, "device=%s threads=1 %s", s->device, s->words);
   fgsm_options *options = options_from(words);
-  fgsm_status status = fg_attacker_create(s->onnx, options, &s->shape, s->arrays, s->batch, out);
+  struct fg_device_choice choice;
+  struct fg_device *device;
+  fgsm_status status = fg_device_choose(options->device, &choice);
+  if (status == FGSM_OK)
+    status = fg_device_open(&choice, 0, options, &device);
+  if (status == FGSM_OK)
+    status = fg_attacker_create(s->onnx, options, device, &s->shape, s->arrays, s->batch, out);
   fgsm_options_destroy(options);
   return status;
 }

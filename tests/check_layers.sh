@@ -56,7 +56,10 @@ may host/graph graph.h
 may host/ops op.h
 may host/attack onnx.h
 may host/pipe io.h
+may host/inspect onnx.h
 may host/cli fgsm.h
+may host/device options.h
+may host/pipe device.h
 may kernels/ref kernel.h
 may kernels/cpu attrs.h
 
@@ -67,7 +70,12 @@ may_not host/graph pipe.h
 may_not host/ops onnx.h
 may_not host/onnx attack.h
 may_not host/attack io.h
+may_not host/attack device.h
+may_not host/graph device.h
+may_not host/device graph.h
 may_not host/attack pipe.h
+may_not host/inspect attack.h
+may_not host/inspect io.h
 may_not host/io graph.h
 may_not host/io onnx.h
 may_not host/cli base.h

@@ -223,6 +223,9 @@ void fg_case_call(const struct fg_case *c, enum fg_type real, union fg_attrs *at
   case FG_OP_gather_grad:
     attrs->axis.size = y->dim[attrs->axis.axis];
     break;
+  case FG_OP_grid_sample_grad:
+    memcpy(attrs->grid.dim, y->dim, sizeof y->dim);
+    break;
   case FG_OP_slice:
   case FG_OP_slice_grad:
     memcpy(attrs->slice.dim, y->dim, sizeof y->dim);

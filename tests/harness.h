@@ -70,11 +70,13 @@ struct fg_case_table {
   X(norm)                                                                                          \
   X(softmax)                                                                                       \
   X(matmul)                                                                                        \
+  X(attention)                                                                                     \
   X(conv)                                                                                          \
   X(pool)                                                                                          \
   X(reduce)                                                                                        \
   X(move)                                                                                          \
   X(gather)                                                                                        \
+  X(grid)                                                                                          \
   X(scatter)                                                                                       \
   X(loss)                                                                                          \
   X(attack)                                                                                        \

@@ -33,10 +33,12 @@ static fgsm_status build(const struct net_options *o, int64_t batch, struct net 
   if (net->n_inputs > NET_MOST_INPUTS)
     return FG_FAIL(UNSUPPORTED, "%d inputs", net->n_inputs);
   FG_TRY(fg_onnx_build(net->onnx, g, batch, false, NULL, net->x, outputs, NULL));
-  net->logits = outputs[0];
+  net->logits = outputs[o->output];
   if (!o->keep_softmax)
-    fg_find_logits(g, outputs[0], &net->logits, &net->softmax_stripped);
+    fg_find_logits(g, outputs[o->output], &net->logits, &net->softmax_stripped);
   FG_TRY(fg_graph_output(g, net->logits, NULL));
+  if (!o->no_fuse)
+    FG_TRY(fg_recognise(g, net->device));
   FG_TRY(fg_fold(g));
   return add_objective(g, o, net);
 }

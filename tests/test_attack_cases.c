@@ -466,7 +466,7 @@ static const struct {
     {"eps=0.1 target=3", FGSM_USAGE, "3 classes"},
     {"eps=0.1 target=99999999999999999999", FGSM_USAGE, "no such class"},
     {"eps=0.1 precision=bf16", FGSM_USAGE, "use fp32"},
-    {"eps=0.1 device=cuda", FGSM_DEVICE, "no CUDA backend"},
+    {"eps=0.1 device=cuda:200", FGSM_DEVICE, "cuda"},
     {"eps=0.1 mean=0.1,0.2", FGSM_USAGE, "--mean has 2 values"},
     {"eps=0.1 std=1,1,1", FGSM_USAGE, "--std has 3 values"},
     {"eps=0.1 out-type=u8 clip=-1,1", FGSM_USAGE, "--out-type u8"},

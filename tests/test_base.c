@@ -226,3 +226,25 @@ Test(base, the_clock_runs_and_there_is_a_processor) {
   double t = fg_now();
   cr_expect(fg_now() >= t && fg_cpu_count() >= 1);
 }
+
+/* Terminal commands and bytes that are no UTF-8 become question marks; nothing is cut in half. */
+Test(base, text_from_outside_is_cleaned) {
+  static const struct {
+    const char *text, *clean;
+  } cases[] = {{"plain /a.b", "plain /a.b"},
+               {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x99\x82", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x99\x82"},
+               {"\033[31m\n\t\x7f", "?[31m???"},
+               {"\xc2\x9b[", "?["},
+               {"\xff\xc3", "??"},
+               {"\xc0\xaf\xe0\x80\xaf", "?????"},
+               {"\xed\xa0\x80", "???"},
+               {"\xf4\x90\x80\x80", "????"},
+               {"\xe2\x82", "??"}};
+  char out[64];
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    fg_clean_text(cases[i].text, false, out, sizeof out);
+    cr_expect_str_eq(out, cases[i].clean, "case %zu: %s", i, out);
+  }
+  cr_expect_eq(fg_clean_text("a\n", true, out, sizeof out), 2);
+  cr_expect_eq(fg_clean_text("ab\xc3\xa9", false, out, 4), 2, "no room for half a character");
+}

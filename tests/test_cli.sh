@@ -128,6 +128,25 @@ expect 0 "$fgsm" inspect "$model" --device "$device"
 expect 0 "$fgsm" inspect "$model" --json --device "$device"
 "$json_get" <stdout >/dev/null || fail "inspect --json is not JSON"
 
+expect 0 "$fgsm" inspect "$model" --dot --device "$device"
+head -n 1 stdout | grep -q '^digraph' || fail "inspect --dot prints no graph"
+command -v dot >/dev/null && { dot -Tplain stdout >plain || fail "Graphviz does not take the graph"; }
+expect 0 "$fgsm" inspect "$model" --dot=out/m.dot --json --device "$device"
+"$json_get" plans gradient nodes 0 operator <stdout >/dev/null || fail "inspect --json lacks calls"
+grep -q 'label="call' out/m.dot || fail "the graph in a file shows no call"
+exists m.dot
+expect 2 "$fgsm" inspect "$model" --dot --json
+expect 2 "$fgsm" inspect "$model" "--dot=$model" --device "$device"
+expect 0 env COLUMNS=50 LC_ALL=C.UTF-8 NO_COLOR=1 "$fgsm" inspect "$model" --device "$device"
+grep -q '█' stdout || fail "no blocks where the locale has them"
+grep -q "$(printf '\033')" stdout && fail "colour in spite of NO_COLOR"
+grep -A 8 'memory in use' stdout | LC_ALL=C.UTF-8 sed 's/[▁▂▃▄▅▆▇█]/#/g' |
+  awk 'NR > 1 && length($0) > 50 { exit 1 }' || fail "the plot is wider than COLUMNS"
+expect 0 env LC_ALL=C "$fgsm" inspect "$model" --color always --device "$device"
+grep -q '█' stdout && fail "blocks where the locale has none"
+grep -q "$(printf '\033')" stdout || fail "no colour with --color always"
+expect 2 "$fgsm" inspect "$model" --width 3
+
 # ---- bad models and data
 expect 4 "$fgsm" attack missing.onnx images-idx3-ubyte --eps 0.1
 says "missing.onnx"
@@ -166,7 +185,28 @@ gone
 expect 4 attack images-idx3-ubyte --eps 0.1 --start 150
 says "start"
 expect 4 attack images-idx3-ubyte --eps missing.npy
+
+# ---- no card: every way of naming one says so with what to do, and auto computes on the cpu
+expect 2 attack images-idx3-ubyte --eps 0.1 --device cuda:0,0
+says "named twice"
+expect 0 "$fgsm" devices
+if grep -q '^cuda  *unusable' stdout; then
+  for name in cuda cuda:1 cuda:0,1 cuda:all; do
+    expect 5 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device $name
+    says "cuda"
+    expect 5 "$fgsm" inspect "$model" --device $name
+  done
+  FGSM_LOG=info expect 0 "$fgsm" inspect "$model" --device auto
+  says "computing on the cpu"
+fi
+mkdir plugins
+echo "no library" >plugins/libfgsm_cuda.so
+export FGSM_PLUGIN_PATH="$PWD/plugins"
 expect 5 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device cuda
+says "does not load"
+expect 0 "$fgsm" devices
+grep -q '^cuda  *unusable: .*does not load' stdout || fail "devices does not say why cuda is unusable"
+unset FGSM_PLUGIN_PATH
 
 # ---- a good run: files, manifest, records, JSON
 expect 0 attack images-idx3-ubyte --eps 8/255 --out out/adv-images-idx3-ubyte --json
@@ -255,6 +295,70 @@ else
   echo "not run: the progress bar on a terminal, as script(1) is not there"
 fi
 
+# ---- a model with several inputs: one is attacked, the other fed from an array of one sample
+golden=$source/tests/golden
+# npy TYPE SHAPE : the head of an array's file, 128 bytes.
+npy() {
+  printf '\223NUMPY\001\000\166\000%-117s\n' \
+    "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
+}
+{
+  npy '<f4' '1, 6'
+  printf '\000\000\000\077\000\000\200\077\000\000\000\000\000\000\000\077\000\000\200\076\000\000\000\077'
+} >features.npy
+two=$golden/two_inputs.onnx
+expect 0 "$fgsm" attack "$two" "$golden/two_inputs.npz" --input x --feed x2=features.npy --eps 0.1 \
+  --clip none --out out/adv.npz --json --device "$device"
+member 3 samples
+member 0 zero_gradient_samples
+cp out/adv.npz.json stdout
+member x options input
+member x2=features.npy options feed
+expect 0 "$fgsm" attack "$two" out/adv.npz --input x --feed x2=features.npy --eps 0 --clip none --json \
+  --device "$device"
+cp stdout again
+cp out/adv.npz.json stdout
+member "$("$json_get" mean_loss_clean <again)" results mean_loss_adversarial
+rm -rf out && mkdir out
+expect 2 "$fgsm" attack "$two" "$golden/two_inputs.npz" --eps 0.1
+says "name the one to attack with --input"
+expect 2 "$fgsm" attack "$two" "$golden/two_inputs.npz" --input x --eps 0.1
+says "give it with --feed x2=FILE.npy"
+expect 2 "$fgsm" attack "$two" "$golden/two_inputs.npz" --input x2 --feed x2=features.npy --eps 0.1
+says "the model's input 'x2'"
+
+# ---- a model whose first output is a label, and the second the probabilities
+pipeline=$golden/skl2onnx_softmax.onnx
+expect 3 "$fgsm" attack "$pipeline" "$golden/skl2onnx_softmax.npz" --eps 0.1 --clip none
+says "name another output with --output"
+expect 0 "$fgsm" attack "$pipeline" "$golden/skl2onnx_softmax.npz" --eps 0.1 --clip none \
+  --output probabilities --json --device "$device"
+member 3 samples
+member 0 zero_gradient_samples
+
+# ---- tensors beside the model: their digests stand in the manifest and in inspect's answer
+external=$golden/external.onnx
+data=$(sha256sum <"$external.data" | cut -d' ' -f1)
+expect 0 "$fgsm" attack "$external" "$golden/external.npz" --eps 0.1 --out out/adv.npy \
+  --device "$device"
+cp out/adv.npy.json stdout
+member "$(sha256sum <"$external" | cut -d' ' -f1)" model sha256
+member external.onnx.data model external_data 0 path
+member "$data" model external_data 0 sha256
+rm -rf out && mkdir out
+expect 0 "$fgsm" inspect "$external" --json --device "$device"
+member "$data" external_data 0 sha256
+member 20224 external_data 0 bytes
+expect 0 "$fgsm" inspect "$external" --device "$device"
+grep -q "^data  *$data  external.onnx.data" stdout || fail "inspect does not show the data's digest"
+mkdir elsewhere
+cp "$external" elsewhere
+expect 4 "$fgsm" inspect elsewhere/external.onnx
+says "No such file"
+ln -s "$external.data" elsewhere/external.onnx.data
+expect 4 "$fgsm" inspect elsewhere/external.onnx
+says "symbolic link"
+
 # ---- outputs that cannot be: the input itself, a folder that is not there, a full disk
 expect 2 attack images-idx3-ubyte --eps 0.1 --out images-idx3-ubyte
 says "cannot be written"
@@ -282,6 +386,21 @@ fi
 checks=$((checks + 1))
 "$fgsm" man 2>stderr | true
 [ ! -s stderr ] || fail "a closed pipe is an error: $(cat stderr)"
+
+# ---- memory
+expect 3 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --max-memory 1M
+says "more than the 1 MiB of --max-memory"
+expect 3 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --batch 65536 \
+  --max-memory 64M --out out/adv.npy
+says "would fit"
+gone
+expect 0 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --limit 3 \
+  --max-memory 1G
+expect 2 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --max-memory lots
+says "amount of memory"
+expect 0 "$fgsm" inspect "$model" --max-memory 1M
+checks=$((checks + 1))
+grep -q "more than the 1 MiB of --max-memory" stdout || fail "inspect does not say what is too large"
 
 # ---- interruption: at once, 130, and what was under the final name before stays
 echo precious >out/adv.npy

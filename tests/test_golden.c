@@ -1,4 +1,5 @@
-/* Whole nets against PyTorch in float64 (tests/golden, made by python/make_goldens.py): logits,
+/* Whole nets against their frameworks in float64 (tests/golden, made by python/make_goldens.py from
+ * PyTorch, and by python/make_exporter_goldens.py from TensorFlow, Keras and scikit-learn): logits,
  * loss and input gradient, on the oracle in double and on the CPU in float32, fused and not. */
 #include <criterion/criterion.h>
 #include <math.h>
@@ -95,10 +96,27 @@ static void check(const char *name, const struct fg_backend *backend, struct net
   free(y);
 }
 
-static const char *const nets[] = {"conv",       "mlp",       "vit_opset17", "vit_opset13",
-                                   "vit_dynamo", "nhwc",      "two_inputs",  "arithmetic",
-                                   "softmax",    "logsoftmax"};
+static const char *const nets[] = {"conv",       "mlp",        "vit_opset17", "vit_opset13",
+                                   "vit_dynamo", "nhwc",       "two_inputs",  "arithmetic",
+                                   "softmax",    "logsoftmax", "external"};
 enum { N_NETS = sizeof nets / sizeof *nets };
+
+/* These exporters round in float32 what they fold, and scikit-learn's weights are float64. */
+static const struct {
+  const char *name;
+  int output;
+} others[] = {{"tf2onnx", 0}, {"keras", 0}, {"skl2onnx_softmax", 1}};
+enum { N_OTHERS = sizeof others / sizeof *others };
+
+Test(golden, other_exporters_agree_with_their_frameworks) {
+  for (int i = 0; i < N_OTHERS; i++) {
+    struct net_options options = {.output = others[i].output};
+    check(others[i].name, &fg_ref, options, 1e-6);
+    check(others[i].name, &fg_cpu, options, 1e-4);
+    options.no_fuse = true;
+    check(others[i].name, &fg_cpu, options, 1e-4);
+  }
+}
 
 Test(golden, oracle_agrees_with_pytorch_in_double) {
   for (int i = 0; i < N_NETS; i++)

@@ -162,3 +162,97 @@ Test(io_hostile, bombs_do_not_fill_the_memory) {
   expect_fails(DATA, "promises 4294967303",
                whole_read(files_write("many-ubyte", many.data, many.n), NULL, 1, &w));
 }
+
+/* ---- zips whose directories are odd. `npy` is a sound array of 6 samples. */
+
+static struct buffer sound_npy(void) {
+  struct buffer b = {.n = 0};
+  unsigned char items[60] = {0};
+  put_npy(&b, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (6, 10), }", items, 60);
+  return b;
+}
+
+Test(io_hostile, zips_with_odd_members_are_refused_with_words) {
+  static struct zip_member many[1100];
+  static char names[1100][16];
+  struct buffer npy = sound_npy();
+  struct whole w;
+  const struct zip_member twice[] = {{"x.npy", npy.data, npy.n}, {"x.npy", npy.data, npy.n}};
+  expect_fails(DATA, "two members are named x",
+               whole_read(files_write_zip("z.npz", true, twice, 2), NULL, 1, &w));
+  const struct zip_member both[] = {{"x", npy.data, npy.n}, {"x.npy", npy.data, npy.n}};
+  expect_fails(DATA, "two members are named x",
+               whole_read(files_write_zip("z.npz", true, both, 2), NULL, 1, &w));
+  const struct zip_member shown[] = {{"a\x1b[31m.npy", npy.data, npy.n},
+                                     {"b.npy", npy.data, npy.n}};
+  expect_fails(DATA, "\\x1b[31m",
+               whole_read(files_write_zip("z.npz", true, shown, 2), NULL, 1, &w));
+  for (int i = 0; i < 1100; i++) {
+    snprintf(names[i], sizeof names[i], "m%d.npy", i);
+    many[i] = (struct zip_member){names[i], "", 0};
+  }
+  expect_fails(DATA, "more than 1024 members",
+               whole_read(files_write_zip("z.npz", true, many, 1100), NULL, 1, &w));
+  const struct zip_member none[] = {{"x.npy", "", 0}};
+  expect_fails(DATA, "z.npz", whole_read(files_write_zip("z.npz", true, none, 1), NULL, 1, &w));
+}
+
+/* The sizes that directory and header state are claims: larger, smaller, and those that mean
+ * "in the zip64 field", which is not there. */
+Test(io_hostile, zips_that_lie_about_sizes_are_read_or_refused) {
+  static const uint32_t claims[] = {0, 1, 137, 0x7fffffff, 0xfffffffe, 0xffffffff};
+  struct buffer npy = sound_npy();
+  limit_memory();
+  for (int deflate = 0; deflate < 2; deflate++) {
+    const struct zip_member m[] = {{"x.npy", npy.data, npy.n}};
+    size_t n = 0;
+    unsigned char *zip = files_read(files_write_zip("z.npz", deflate, m, 1), &n);
+    for (size_t at = 0; at + 46 < n; at++) {
+      bool local = memcmp(zip + at, "PK\3\4", 4) == 0, central = memcmp(zip + at, "PK\1\2", 4) == 0;
+      if (!local && !central)
+        continue;
+      for (size_t k = 0; k < 2 * (sizeof claims / sizeof *claims); k++) {
+        unsigned char kept[4], *field = zip + at + (local ? 18 : 20) + 4 * (k % 2);
+        struct whole w;
+        memcpy(kept, field, 4);
+        for (int i = 0; i < 4; i++)
+          field[i] = (unsigned char)(claims[k / 2] >> 8 * i);
+        fgsm_status status = whole_read(files_write("l.npz", zip, n), NULL, 7, &w);
+        cr_expect(status == FGSM_OK || status == FGSM_DATA, "%s", fgsm_last_error());
+        cr_expect(status != FGSM_OK || w.n == 6, "%lld samples", (long long)w.n);
+        if (status != FGSM_OK)
+          cr_expect(strstr(fgsm_last_error(), "l.npz"), "%s", fgsm_last_error());
+        whole_free(&w);
+        memcpy(field, kept, 4);
+      }
+    }
+    free(zip);
+  }
+}
+
+/* What must be held in memory is bounded over all the files of a dataset, not for each. */
+Test(io_hostile, many_small_bombs_are_one_large_one) {
+  size_t bytes = 100 << 20;
+  struct buffer head = {.n = 0};
+  char list[2048];
+  struct whole w;
+  put_npy(&head, 1, "{'descr': '|u1', 'fortran_order': True, 'shape': (100, 1048576), }", "", 0);
+  unsigned char *zeros = calloc(1, bytes + head.n);
+  memcpy(zeros, head.data, head.n);
+  const char *one = files_write_gz("a.npy.gz", zeros, bytes + head.n);
+  free(zeros);
+  snprintf(list, sizeof list, "%s,%s,%s", one, one, one);
+  expect_fails(DATA, "held in memory", whole_read(list, NULL, 1, &w));
+}
+
+Test(io_hostile, arrays_beyond_what_is_allowed_are_refused) {
+  struct buffer npy = sound_npy();
+  const char *path = files_write("a.npy", npy.data, npy.n);
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+  void *data = NULL;
+  expect_fails(DATA, "more than 239 bytes",
+               fg_npy_load_within(path, 239, FG_F32, &rank, dim, &data));
+  assert_ok(fg_npy_load_within(path, 240, FG_F32, &rank, dim, &data));
+  free(data);
+}

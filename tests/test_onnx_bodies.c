@@ -1,5 +1,5 @@
-/* Graphs within the graph: a model's own functions and the branches of If become nodes of the one
- * graph; what would never end, or cannot be known while loading, is refused. */
+/* Graphs within the graph: a model's own functions, the branches of If and the bodies of loops become
+ * nodes of the one graph; what would never end, or cannot be known while loading, is refused. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 
@@ -201,13 +201,147 @@ Test(onnx_bodies, a_known_condition_chooses_a_branch) {
   }
 }
 
-Test(onnx_bodies, an_unknown_condition_is_refused) {
+/* Attribute `name` of a function, `value` unless the call says otherwise. */
+static void with_default(struct onnx_bytes *f, const char *name, float value) {
+  struct onnx_bytes a = {0};
+  onnx_text(&a, 1, name);
+  onnx_varint(&a, 2 << 3 | 5);
+  onnx_raw(&a, &value, 4);
+  onnx_int(&a, 20, FLOAT_ATTR);
+  onnx_put(f, 11, a);
+}
+
+Test(onnx_bodies, functions_have_defaults) {
+  struct fg_graph *g;
+  struct onnx_bytes leaky[] = {
+      with_reference(onnx_node("LeakyRelu", "", "a", "b"), "alpha", "slope")};
+  struct onnx_bytes f = function("f", "a", "b", 1, leaky), nodes = {0};
+  with_default(&f, "slope", 0.5f);
+  onnx_put(&nodes, 1, domain(onnx_node("f", "", "x", "h"), "own"));
+  onnx_put(&nodes, 1, with_float(domain(onnx_node("f", "", "h", "y"), "own"), "slope", 0.25f));
+  cr_assert(build(nodes, false, 1, &f, &g) == FGSM_OK, "%s", fgsm_last_error());
+  expect_unaries(g, "leaky_relu:0.5 leaky_relu:0.25");
+  fg_graph_destroy(g);
+
+  f = function("f", "a", "b", 0, NULL);
+  onnx_blob(&f, 11, "\x0a\x7f", 2); /* a default that claims more bytes than it has */
+  nodes = (struct onnx_bytes){0};
+  onnx_put(&nodes, 1, domain(onnx_node("f", "", "x", "y"), "own"));
+  cr_expect(build(nodes, false, 1, &f, &g) == FGSM_MODEL &&
+                strstr(fgsm_last_error(), "a function's attribute"),
+            "%s", fgsm_last_error());
+  fg_graph_destroy(g);
+}
+
+Test(onnx_bodies, functions_are_told_apart_by_their_overloads) {
+  struct fg_graph *g;
+  struct onnx_bytes bodies[] = {onnx_node("Relu", "", "a", "b"), onnx_node("Tanh", "", "a", "b")};
+  struct onnx_bytes functions[] = {function("f", "a", "b", 1, &bodies[0]),
+                                   function("f", "a", "b", 1, &bodies[1])};
+  struct onnx_bytes nodes = {0}, call = domain(onnx_node("f", "", "x", "h"), "own");
+  onnx_text(&functions[1], 13, "second");
+  onnx_text(&call, 8, "second");
+  onnx_put(&nodes, 1, call);
+  onnx_put(&nodes, 1, domain(onnx_node("f", "", "h", "y"), "own"));
+  cr_assert(build(nodes, false, 2, functions, &g) == FGSM_OK, "%s", fgsm_last_error());
+  expect_unaries(g, "tanh:0 relu:0");
+  fg_graph_destroy(g);
+
+  struct onnx_bytes same[] = {onnx_node("Relu", "", "a", "b"), onnx_node("Tanh", "", "a", "b")};
+  struct onnx_bytes twice[] = {function("f", "a", "b", 1, &same[0]),
+                               function("f", "a", "b", 1, &same[1])};
+  nodes = (struct onnx_bytes){0};
+  onnx_put(&nodes, 1, domain(onnx_node("f", "", "x", "y"), "own"));
+  cr_expect(build(nodes, false, 2, twice, &g) == FGSM_MODEL &&
+                strstr(fgsm_last_error(), "defines this function twice"),
+            "%s", fgsm_last_error());
+  fg_graph_destroy(g);
+}
+
+Test(onnx_bodies, an_unknown_condition_chooses_between_results) {
   struct fg_graph *g;
   struct onnx_bytes nodes = {0};
   onnx_put(&nodes, 1, onnx_node("Relu", "", "x", "h"));
   onnx_put(&nodes, 1, choice("c"));
+  cr_assert(build(nodes, true, 0, NULL, &g) == FGSM_OK, "%s", fgsm_last_error());
+  expect_unaries(g, "relu:0 tanh:0 sigmoid:0");
+  cr_expect_eq(g->nodes[fg_value(g, g->outputs[0])->producer].op, FG_OP_where);
+  fg_graph_destroy(g);
+
+  nodes = (struct onnx_bytes){0};
+  onnx_put(&nodes, 1, onnx_node("Relu", "", "x", "h"));
+  struct onnx_bytes node = onnx_node("If", "choice", "c", "y");
+  node = with_graph(node, "then_branch", branch("Tanh"));
+  onnx_put(&nodes, 1, with_graph(node, "else_branch", branch("Size")));
   cr_expect(build(nodes, true, 0, NULL, &g) == FGSM_UNSUPPORTED &&
-                strstr(fgsm_last_error(), "If 'choice' (opset 13): its condition depends"),
+                strstr(fgsm_last_error(), "another shape or type"),
             "%s", fgsm_last_error());
   fg_graph_destroy(g);
+}
+
+/* A Loop's body: step and condition, v -> Tanh(v) and the condition `go`. */
+static struct onnx_bytes round_of(const char *go) {
+  struct onnx_bytes g = {0};
+  onnx_put(&g, 1, onnx_node("Tanh", "", "v", "w"));
+  onnx_put(&g, 1, onnx_node("Identity", "", go, "more"));
+  onnx_put(&g, 11, onnx_port("i", ONNX_INT64, 0, NULL));
+  onnx_put(&g, 11, onnx_port("on", BOOL_TYPE, 0, NULL));
+  onnx_put(&g, 11, onnx_port("v", ONNX_FLOAT, 1, (int64_t[]){4}));
+  onnx_put(&g, 12, onnx_port("more", BOOL_TYPE, 0, NULL));
+  onnx_put(&g, 12, onnx_port("w", ONNX_FLOAT, 1, (int64_t[]){4}));
+  return g;
+}
+
+/* Runs x through a Loop whose count and condition are `inputs` and that goes on while `go`. */
+static fgsm_status loop(const char *inputs, const char *go, bool condition, struct fg_graph **g) {
+  const int64_t three = 3;
+  struct onnx_bytes nodes = {0}, node = onnx_node("Loop", "again", inputs, "y");
+  onnx_put(&nodes, 1, onnx_node("Identity", "", "k", "n"));
+  onnx_put(&nodes, 1, onnx_node("Relu", "", "x", "h"));
+  onnx_put(&nodes, 1, with_graph(node, "body", round_of(go)));
+  onnx_put(&nodes, 5, onnx_tensor("k", ONNX_INT64, 0, NULL, &three, 8));
+  onnx_put(&nodes, 5, onnx_tensor("no", BOOL_TYPE, 0, NULL, "\0", 1));
+  return build(nodes, condition, 0, NULL, g);
+}
+
+Test(onnx_bodies, loops_of_known_length_are_unrolled) {
+  struct fg_graph *g;
+  struct onnx_bytes endless = {0}, node = onnx_node("Loop", "again", "", "y");
+  cr_assert(loop("n on_not_given h", "on", false, &g) == FGSM_MODEL);
+  fg_graph_destroy(g);
+  cr_assert(loop("n yes h", "on", false, &g) == FGSM_MODEL);
+  fg_graph_destroy(g);
+  cr_assert(loop("n no h", "on", false, &g) == FGSM_OK, "%s", fgsm_last_error());
+  expect_unaries(g, "relu:0"); /* it never begins */
+  fg_graph_destroy(g);
+  cr_expect(loop("n c h", "on", true, &g) == FGSM_UNSUPPORTED &&
+                strstr(fgsm_last_error(), "its condition depends on the data"),
+            "%s", fgsm_last_error());
+  fg_graph_destroy(g);
+  /* Without a count, and with a condition that stays true. */
+  onnx_blob(&node, 1, "", 0);
+  onnx_blob(&node, 1, "", 0);
+  onnx_blob(&node, 1, "x", 1);
+  onnx_put(&endless, 1, with_graph(node, "body", round_of("on")));
+  cr_expect(build(endless, false, 0, NULL, &g) == FGSM_UNSUPPORTED &&
+                strstr(fgsm_last_error(), "more than 4096 steps"),
+            "%s", fgsm_last_error());
+  fg_graph_destroy(g);
+}
+
+Test(onnx_bodies, a_count_of_steps_and_a_condition_end_a_loop) {
+  for (int early = 0; early < 2; early++) {
+    struct fg_graph *g;
+    const int64_t three = 3;
+    struct onnx_bytes nodes = {0}, node = onnx_node("Loop", "again", "k", "y");
+    onnx_blob(&node, 1, "", 0);
+    onnx_blob(&node, 1, "h", 1);
+    onnx_put(&nodes, 1, onnx_node("Relu", "", "x", "h"));
+    onnx_put(&nodes, 1, with_graph(node, "body", round_of(early ? "no" : "on")));
+    onnx_put(&nodes, 5, onnx_tensor("k", ONNX_INT64, 0, NULL, &three, 8));
+    onnx_put(&nodes, 5, onnx_tensor("no", BOOL_TYPE, 0, NULL, "\0", 1));
+    cr_assert(build(nodes, false, 0, NULL, &g) == FGSM_OK, "%s", fgsm_last_error());
+    expect_unaries(g, early ? "relu:0 tanh:0" : "relu:0 tanh:0 tanh:0 tanh:0");
+    fg_graph_destroy(g);
+  }
 }

@@ -176,6 +176,9 @@ static void compare(const struct gradient_case *c) {
 #define ABSENT                                                                                     \
   { .absent = true }
 
+#define ATTENTION(name, ...)                                                                       \
+  { name, FG_OP_attention, {.attention = {0.7}}, {__VA_ARGS__}, 4 }
+
 static const double truth[] = {1, 0, 0, 1, 1, 0}, rows[] = {2, 0, -1, 2, 1, 2};
 
 static const struct gradient_case cases[] = {
@@ -190,6 +193,11 @@ static const struct gradient_case cases[] = {
     UNARY(clip, -0.9, 0.8),
     UNARY(gelu, 0, 0),
     UNARY(gelu_tanh, 0, 0),
+    UNARY(silu, 1, 0),
+    UNARY(silu, 1.702, 0),
+    UNARY(mish, 0, 0),
+    UNARY(hard_sigmoid, 0.3, 0.5),
+    UNARY(hard_swish, 0, 0),
     UNARY(erf, 0, 0),
     UNARY(neg, 0, 0),
     UNARY(abs, 0, 0),
@@ -296,6 +304,10 @@ static const struct gradient_case cases[] = {
                .include_pad = true}},
      {V(1, 2, 4, 5)},
      1},
+    ATTENTION("attention", V(2, 2, 3, 4), V(2, 2, 5, 4), V(2, 2, 5, 3), ABSENT),
+    ATTENTION("attention with a bias", V(2, 2, 3, 4), V(2, 2, 5, 4), V(2, 2, 5, 3), V(2, 2, 3, 5)),
+    ATTENTION("attention with a bias a head", V(2, 2, 3, 4), V(2, 2, 5, 4), V(2, 2, 5, 3),
+              V(2, 1, 5)),
     REDUCE("sum", sum, 5, false),
     REDUCE("sum keep", sum, 2, true),
     REDUCE("mean", mean, 6, false),
@@ -363,6 +375,8 @@ Test(ops_gradient, takes_pytorchs_side_at_kinks) {
       AT(abs, 0, 0, 3, D(-2, 0, 2), D(-1, 0, 1)),
       AT(relu6, 0, 0, 4, D(0, 1, 6, 7), D(0, 1, 0, 0)),
       AT(clip, -1, 2, 4, D(-1, 0, 2, 3), D(1, 1, 1, 0)),
+      AT(hard_sigmoid, 0.5, 0.5, 4, D(-1, 0, 1, 2), D(0, 0.5, 0, 0)),
+      AT(hard_swish, 0, 0, 4, D(-3, 0, 3, 4), D(0, 0.5, 1, 1)),
       AT(power, 0, 0, 2, D(0, 3), D(0, 0)),
       AT(power, 2, 0, 2, D(0, 3), D(0, 6)),
       AT2(max, 0, 4, D(1, 2, 3, NAN), D(2, 2, 2, 0), D(0, 0.5, 1, 1)),

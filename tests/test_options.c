@@ -144,6 +144,7 @@ Test(options, every_row_is_documented_and_settable) {
                {"device", "cuda:1"},
                {"precision", "bf16"},
                {"batch", "128"},
+               {"max-memory", "1.5G"},
                {"threads", "4"}};
   const fgsm_option_info *row;
   fgsm_options *o = fresh();
@@ -173,6 +174,8 @@ Test(options, every_row_is_documented_and_settable) {
   cr_expect_eq(o->start, 10);
   cr_expect_eq(o->limit, 100);
   cr_expect_eq(o->batch, 128);
+  cr_expect(o->batch_given);
+  cr_expect_eq(o->max_memory, 3LL << 29);
   cr_expect_eq(o->threads, 4);
   cr_expect_eq(o->fail_under, 0.5);
   cr_expect_str_eq(o->device, "cuda:1");
@@ -234,6 +237,20 @@ Test(options, nonsense_is_refused_with_the_reason) {
   expect_refused(o, "clip", "1,0", "LO,HI");
   expect_refused(o, "clip", "1", "LO,HI");
   expect_refused(o, "alpha", "0", "above 0");
+  const char *const not_sizes[] = {"",      "G", "1X",    "2GiBs", "-1G",
+                                   "1000K", "0", "1e30G", "2 G",   "nan"};
+  for (size_t i = 0; i < sizeof not_sizes / sizeof *not_sizes; i++)
+    expect_refused(o, "max-memory", not_sizes[i],
+                   i == 5 || i == 6 ? "less than a megabyte" : "amount of memory");
+  const struct {
+    const char *text;
+    int64_t bytes;
+  } sizes[] = {{"1M", 1 << 20},   {"1024k", 1 << 20},   {"2G", 2LL << 30},    {"2GiB", 2LL << 30},
+               {"1T", 1LL << 40}, {"2097152", 2 << 20}, {"2097152B", 2 << 20}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    expect_set(o, "max-memory", sizes[i].text);
+    cr_expect_eq(o->max_memory, sizes[i].bytes, "%s", sizes[i].text);
+  }
   expect_refused(o, "fail-under", "35", "0.35");
   expect_refused(o, "json", "yes", "neither true nor false");
   expect_refused(o, "device", "cuda:x", "whole number");

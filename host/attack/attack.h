@@ -88,12 +88,35 @@ struct fg_attack_arrays {
 
 struct fg_attacker; /* compiled for one batch size on one device */
 
-/* batch: as asked; info's batch is the model's own where that is fixed (it is looped over).
- * arrays: NULL for none. With an eps_map there is one eps, the map's largest. */
+/* What the caller takes beside an attacker, which counts towards option max-memory too; and how many
+ * attackers share that. */
+struct fg_attack_besides {
+  size_t bytes, sample_bytes; /* in all, and for each sample of a batch */
+  int attackers;
+};
+
+/* Opens one more device of those that were asked for. */
+struct fg_device_opener {
+  fgsm_status (*open)(void *user, struct fg_device **out);
+  void *user;
+};
+
+/* device: the attacker's from here on, closed with it and when this fails. batch: as asked; info's
+ * batch is the model's own where that is fixed (it is looped over). arrays: NULL for none. With an
+ * eps_map there is one eps, the map's largest. What would take more memory than option max-memory
+ * allows is FGSM_UNSUPPORTED, before it is taken. */
 fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                               const struct fg_sample_shape *shape,
+                               struct fg_device *device, const struct fg_sample_shape *shape,
                                const struct fg_attack_arrays *arrays, int64_t batch,
                                struct fg_attacker **out) FGSM_MUST_USE;
+/* The same for the options' batch, or where none is given and memory does not suffice for the usual
+ * one, for the largest batch for which it does; *batch is which. `besides` may be NULL. */
+fgsm_status fg_attacker_fit(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            const struct fg_device_opener *opener,
+                            const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays,
+                            const struct fg_attack_besides *besides, int64_t *batch,
+                            struct fg_attacker **out) FGSM_MUST_USE;
 void fg_attacker_destroy(struct fg_attacker *attacker);
 
 struct fg_attacker_info {
@@ -105,6 +128,7 @@ struct fg_attacker_info {
   const char *device, *precision;
   struct fg_attack_spec spec;
   struct fg_plan_info gradient, evaluate;
+  size_t memory_bytes; /* everything: the model, weights, arena, buffers, what is taken besides */
   char notes[512];
 };
 const struct fg_attacker_info *fg_attacker_info(const struct fg_attacker *attacker);

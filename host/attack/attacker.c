@@ -18,27 +18,6 @@ static void note(struct fg_attacker *a, const char *text) {
 
 /* ---- deciding */
 
-static fgsm_status open_device(const struct fgsm_options *options, struct fg_attacker *a) {
-  const char *name = options->device;
-  const struct fg_backend *backend = NULL;
-  if (!*name || strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0)
-    backend = &fg_cpu;
-  else if (strcmp(name, "ref") == 0)
-    backend = &fg_ref;
-  else if (strncmp(name, "cuda", 4) == 0)
-    return FG_FAIL(DEVICE, "this build has no CUDA backend yet; use --device cpu");
-  else
-    return FG_FAIL(USAGE, "--device %s: there is auto, cpu, ref and cuda", name);
-  if (*options->precision && strcmp(options->precision, "fp32") != 0)
-    return FG_FAIL(USAGE, "--precision %s is not to be had on %s; use fp32", options->precision,
-                   backend->name);
-  FG_TRY(backend->open(0, options->threads > 0 ? options->threads : fg_cpu_count(), &a->device));
-  a->real = backend->real;
-  a->info.device = backend->name;
-  a->info.precision = backend->real == FG_F64 ? "fp64" : "fp32";
-  return FGSM_OK;
-}
-
 static fgsm_status decide_types(const struct fgsm_options *options,
                                 const struct fg_sample_shape *shape, struct fg_attacker *a) {
   a->shape = *shape;
@@ -255,42 +234,28 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   return FGSM_OK;
 }
 
-enum { N_PASSES = 8 };
-
-static void list_passes(struct fg_attacker *a, struct fg_pass *list[N_PASSES]) {
-  struct fg_pass *all[N_PASSES] = {&a->dequantize, &a->start,    &a->gradient, &a->step,
-                                   &a->settle,     &a->evaluate, &a->quantize, &a->keep};
-  memcpy(list, all, sizeof all);
-}
-
 static fgsm_status allocate(struct fg_attacker *a, size_t bytes, void **out) {
   return a->device->backend->alloc(a->device, bytes ? bytes : 1, out);
 }
 
 /* One arena for all plans, one buffer for each wire that some plan has. */
 static fgsm_status make_memory(struct fg_attacker *a) {
-  struct fg_pass *passes[N_PASSES];
-  size_t arena_bytes = 0, bytes[FG_WIRE_COUNT] = {0};
-  list_passes(a, passes);
-  for (int i = 0; i < N_PASSES; i++) {
-    if (!passes[i]->plan)
-      continue;
-    size_t need = fg_plan_info(passes[i]->plan)->arena_bytes;
-    arena_bytes = need > arena_bytes ? need : arena_bytes;
-    for (int w = 0; w < FG_WIRE_COUNT; w++)
-      if (passes[i]->wire[w] != FG_ABSENT)
-        bytes[w] = fg_value_bytes(fg_plan_graph(passes[i]->plan), passes[i]->wire[w]);
-  }
-  size_t iterate = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
-  bytes[FG_WIRE_x0] = iterate;
-  bytes[FG_WIRE_params] = FG_PARAM_COUNT * sizeof(double);
+  struct fg_pass *passes[FG_ATTACK_PASSES];
+  size_t arena_bytes = 0, bytes[FG_WIRE_COUNT];
+  fg_attacker_passes(a, passes);
+  for (int i = 0; i < FG_ATTACK_PASSES; i++)
+    if (passes[i]->plan && fg_plan_info(passes[i]->plan)->arena_bytes > arena_bytes)
+      arena_bytes = fg_plan_info(passes[i]->plan)->arena_bytes;
+  FG_TRY(fg_memory_check(a, 0, 0));
+  a->info.memory_bytes = fg_memory_need(a, 0);
+  fg_memory_wires(a, bytes);
   FG_TRY(allocate(a, arena_bytes, &a->arena));
   for (int i = 0; i < 2; i++)
-    FG_TRY(allocate(a, iterate, &a->ring[i]));
+    FG_TRY(allocate(a, bytes[FG_WIRE_x], &a->ring[i]));
   for (int w = 0; w < FG_WIRE_COUNT; w++)
     if (bytes[w] && w != FG_WIRE_x && w != FG_WIRE_next)
       FG_TRY(allocate(a, bytes[w], &a->wire[w]));
-  for (int i = 0; i < N_PASSES; i++)
+  for (int i = 0; i < FG_ATTACK_PASSES; i++)
     if (passes[i]->plan)
       FG_TRY(fg_plan_place(passes[i]->plan, a->arena));
   return FGSM_OK;
@@ -299,16 +264,17 @@ static fgsm_status make_memory(struct fg_attacker *a) {
 static fgsm_status make_staging(struct fg_attacker *a) {
   size_t batch = (size_t)a->info.batch;
   size_t row = a->info.classes > 3 ? (size_t)a->info.classes : 3;
-  a->stage = malloc(batch * (size_t)a->count * sizeof(double));
-  a->written = malloc(batch * (size_t)a->count * fg_type_size(a->info.out_type));
+  const struct fg_backend *backend = a->device->backend;
+  FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * sizeof(double), &a->stage));
+  FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * fg_type_size(a->info.out_type),
+                             &a->written));
   a->labels = malloc(batch * sizeof *a->labels);
   a->predictions = malloc(batch * sizeof *a->predictions);
   a->index = malloc(batch * sizeof *a->index);
   a->reals = malloc(batch * row * sizeof *a->reals);
   a->clean = calloc(batch, sizeof *a->clean);
   a->flags = calloc(batch, sizeof *a->flags);
-  if (!a->stage || !a->written || !a->labels || !a->predictions || !a->index || !a->reals ||
-      !a->clean || !a->flags)
+  if (!a->labels || !a->predictions || !a->index || !a->reals || !a->clean || !a->flags)
     return FG_FAIL(MEMORY, "no memory for a batch of %zu samples; --batch less may help", batch);
   return FGSM_OK;
 }
@@ -362,8 +328,8 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   if (a->info.batch != batch)
     fg_note_add(a->info.notes, sizeof a->info.notes, "the model fixes its batch at %lld",
                 (long long)a->info.batch);
-  FG_TRY(open_device(options, a));
   FG_TRY(a->device->backend->enter(a->device));
+  FG_TRY(fg_traffic_create(a));
   FG_TRY(make_passes(a, onnx, options));
   a->arrays = NULL;
   FG_TRY(make_memory(a));
@@ -371,44 +337,73 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   return a->has_map || a->has_mask ? upload_arrays(arrays, a) : FGSM_OK;
 }
 
-fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                               const struct fg_sample_shape *shape,
-                               const struct fg_attack_arrays *arrays, int64_t batch,
-                               struct fg_attacker **out) {
+fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays,
+                            const struct fg_attack_besides *besides, int64_t batch,
+                            struct fg_attacker **out, size_t *need, bool *short_of) {
   struct fg_attacker *a = calloc(1, sizeof *a);
-  if (!a)
+  *out = NULL;
+  *need = 0;
+  *short_of = false;
+  if (!a) {
+    device->backend->close(device);
     return FG_FAIL(MEMORY, "no memory for an attack");
-  fgsm_status status = create(a, onnx, options, shape, arrays, batch);
-  if (status != FGSM_OK) {
-    fg_attacker_destroy(a);
-    return status;
   }
-  *out = a;
-  return FGSM_OK;
+  a->device = device;
+  a->real = device->backend->real;
+  a->info.device = device->backend->name;
+  a->info.precision = a->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
+  a->memory.limit = fg_options_memory(options);
+  a->memory.model = fg_onnx_bytes(onnx);
+  if (besides) {
+    size_t share = besides->attackers > 1 ? (size_t)besides->attackers : 1;
+    a->memory.limit /= share;
+    a->memory.besides = (besides->bytes + besides->sample_bytes * (size_t)batch) / share;
+  }
+  fgsm_status status = create(a, onnx, options, shape, arrays, batch);
+  if (status == FGSM_OK) {
+    *out = a;
+    return FGSM_OK;
+  }
+  *need = a->memory.need;
+  *short_of = a->memory.short_of;
+  fg_attacker_destroy(a);
+  return status;
 }
 
-static void release(struct fg_attacker *a, void *memory) {
-  if (memory)
-    a->device->backend->free(a->device, memory);
+fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                               struct fg_device *device, const struct fg_sample_shape *shape,
+                               const struct fg_attack_arrays *arrays, int64_t batch,
+                               struct fg_attacker **out) {
+  size_t need;
+  bool short_of;
+  return fg_attacker_try(onnx, options, device, shape, arrays, NULL, batch, out, &need, &short_of);
+}
+
+static void free_memory(struct fg_attacker *a) {
+  const struct fg_backend *backend = a->device->backend;
+  for (int w = 0; w < FG_WIRE_COUNT; w++)
+    backend->free(a->device, a->wire[w]);
+  backend->free(a->device, a->ring[0]);
+  backend->free(a->device, a->ring[1]);
+  backend->free(a->device, a->arena);
+  backend->host_free(a->device, a->stage);
+  backend->host_free(a->device, a->written);
 }
 
 void fg_attacker_destroy(struct fg_attacker *a) {
   if (!a)
     return;
-  struct fg_pass *passes[N_PASSES];
-  list_passes(a, passes);
-  for (int i = 0; i < N_PASSES; i++)
+  struct fg_pass *passes[FG_ATTACK_PASSES];
+  fg_attacker_passes(a, passes);
+  (void)!a->device->backend->enter(a->device); /* a lost one too: what follows cannot fail */
+  fg_traffic_end(a);
+  for (int i = 0; i < FG_ATTACK_PASSES; i++)
     fg_plan_destroy(passes[i]->plan);
-  if (a->device) {
-    for (int w = 0; w < FG_WIRE_COUNT; w++)
-      release(a, a->wire[w]);
-    release(a, a->ring[0]);
-    release(a, a->ring[1]);
-    release(a, a->arena);
-    a->device->backend->close(a->device);
-  }
-  free(a->stage);
-  free(a->written);
+  fg_traffic_destroy(a);
+  free_memory(a);
+  a->device->backend->close(a->device);
   free(a->labels);
   free(a->predictions);
   free(a->index);

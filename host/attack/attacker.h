@@ -57,13 +57,22 @@ struct fg_pass {
   void *bound[FG_WIRE_COUNT]; /* what each was bound to last */
 };
 
+/* Kinds of traffic: each has a stream, and an event that is recorded at its end. */
+enum fg_traffic { FG_TRAFFIC_up, FG_TRAFFIC_compute, FG_TRAFFIC_down, FG_TRAFFIC_COUNT };
+
 struct fg_attacker {
   struct fg_attacker_info info;
   struct fg_sample_shape shape;
   const struct fg_attack_arrays *arrays; /* the caller's, while the passes are made */
   int64_t count;                         /* elements of a sample */
   struct fg_device *device;
+  void *stream[FG_TRAFFIC_COUNT], *event[FG_TRAFFIC_COUNT];
   enum fg_type real;
+  struct {
+    size_t limit, model, besides; /* bytes: of all, of the file as read, of the caller's */
+    size_t need;                  /* as far as known when the attacker was refused */
+    bool short_of;                /* it was refused for want of it */
+  } memory;
   struct fg_loss_attrs loss;
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   void *arena, *wire[FG_WIRE_COUNT];
@@ -76,8 +85,8 @@ struct fg_attacker {
   bool has_map, has_mask, labels_predicted, least_likely, targets_given;
   int64_t target; /* one class for all, or -1 */
 
-  /* host staging for one batch */
-  void *stage;     /* samples as the device holds them, to it and back */
+  /* host staging for one batch; the first two are the device's to transfer from and to */
+  void *stage;     /* samples as the device holds them, to it and back; see fg_stage_wait */
   void *written;   /* samples of out_type */
   int32_t *labels; /* the classes attacked */
   int64_t *index;
@@ -101,6 +110,26 @@ struct fg_batch {
   const void *x;
   const int64_t *labels, *targets, *index;
 };
+
+/* ---- memory (memory.c) */
+
+enum { FG_ATTACK_PASSES = 8 };
+void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]);
+/* An attacker of this batch with what the caller takes besides; NULL there, and *need the bytes it
+ * would take (0: not known), where it is refused for want of memory. */
+fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays,
+                            const struct fg_attack_besides *besides, int64_t batch,
+                            struct fg_attacker **out, size_t *need, bool *short_of) FGSM_MUST_USE;
+/* The bytes of every wire that some pass has, 0 for the others; x and next are counted as rings. */
+void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]);
+/* Bytes that the attacker takes: passes made so far, their arena, wires, staging. `arena`: a need of
+ * a pass still to be made. */
+size_t fg_memory_need(struct fg_attacker *a, size_t arena);
+/* FGSM_UNSUPPORTED if the limit does not allow for what the passes so far, and a graph with `bytes`
+ * of constants and `arena` bytes of temporaries, need. */
+fgsm_status fg_memory_check(struct fg_attacker *a, size_t bytes, size_t arena) FGSM_MUST_USE;
 
 /* Builds a pass: graph, passes over the graph, plan. `note` as in fg_attack_logits. */
 fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
@@ -128,12 +157,24 @@ fgsm_status fg_samples_fetch(struct fg_attacker *a, const void *x) FGSM_MUST_USE
 void fg_samples_measure(const struct fg_attacker *a, const struct fg_batch *b, int64_t i,
                         double eps, fgsm_result *result);
 
+/* ---- traffic.c */
+
+fgsm_status fg_traffic_create(struct fg_attacker *a) FGSM_MUST_USE;
+/* Waits until nothing is under way. */
+void fg_traffic_end(struct fg_attacker *a);
+void fg_traffic_destroy(struct fg_attacker *a);
+
+/* Puts `bytes` at `to` before anything is computed from here on. Returns before that is done: `from`
+ * stays as it is until the next wait if it is memory of the device's host_alloc. */
 fgsm_status fg_upload(struct fg_attacker *a, void *to, const void *from,
                       size_t bytes) FGSM_MUST_USE;
+/* Before a->stage is written: waits until no upload reads it. */
+fgsm_status fg_stage_wait(struct fg_attacker *a) FGSM_MUST_USE;
+/* Waits for what was computed and brings it to the host. */
+fgsm_status fg_download(struct fg_attacker *a, const void *from, size_t bytes,
+                        void *to) FGSM_MUST_USE;
 /* n numbers of the device's float type. */
 fgsm_status fg_download_reals(struct fg_attacker *a, const void *from, int64_t n,
                               double *to) FGSM_MUST_USE;
-fgsm_status fg_download(struct fg_attacker *a, const void *from, size_t bytes,
-                        void *to) FGSM_MUST_USE;
 
 #endif

@@ -113,8 +113,9 @@ static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
   FG_TRY(
       fg_attack_logits(b->g, onnx, options, a->arrays, &a->shape, a->info.batch, x, &in[0], note));
   a->info.classes = fg_value(b->g, in[0])->dim[1];
-  /* Folded before it is differentiated: the gradient is then of the smaller graph. */
+  /* Recognised and folded before it is differentiated: the gradient is then of the smaller graph. */
   FG_TRY(give(b, FG_WIRE_logits, in[0]));
+  FG_TRY(fg_recognise(b->g, a->device));
   FG_TRY(fg_fold(b->g));
   in[0] = b->value[FG_WIRE_logits] = b->g->outputs[b->slot[FG_WIRE_logits]];
   FG_TRY(take(b, FG_WIRE_labels, &in[1]));
@@ -212,6 +213,22 @@ static fgsm_status finish(struct builder *b, struct fg_pass *out) {
   return FGSM_OK;
 }
 
+/* Before kernels are asked, which may take memory of the graph's size to choose among ways. */
+static fgsm_status check_size(struct builder *b) {
+  struct fg_plan_info info;
+  FG_TRY(fg_plan_size(b->g, &info));
+  return fg_memory_check(b->a, b->g->arena.total_bytes, info.arena_bytes);
+}
+
+/* The graph did not get to where its size could be told. */
+static fgsm_status too_large(struct builder *b) {
+  char limit[32];
+  b->a->memory.need = 0;
+  b->a->memory.short_of = true;
+  return FG_FAIL(UNSUPPORTED, "the model's constants alone need more than the %s of --max-memory",
+                 fg_memory_text(b->a->memory.limit, limit));
+}
+
 fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
                            const struct fgsm_options *options, const struct fg_recipe *recipe,
                            char *note, struct fg_pass *out) {
@@ -220,10 +237,18 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     b.value[w] = FG_ABSENT;
     b.slot[w] = -1;
   }
+  FG_TRY(fg_memory_check(a, 1, 0));
   FG_TRY(fg_graph_create(a->real, &b.g));
+  size_t left = a->memory.limit - a->memory.need + 1;
+  if (left < b.g->arena.limit_bytes)
+    b.g->arena.limit_bytes = left;
   fgsm_status status = add_parts(&b, onnx, options, recipe, note);
   if (status == FGSM_OK)
     status = finish(&b, out);
+  if (status == FGSM_OK)
+    status = check_size(&b);
+  if (status == FGSM_MEMORY && b.g->arena.refused)
+    status = too_large(&b);
   if (status != FGSM_OK) {
     fg_graph_destroy(b.g);
     return status;
@@ -240,5 +265,5 @@ fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x, vo
     FG_TRY(fg_plan_bind(pass->plan, pass->wire[w], memory));
     pass->bound[w] = memory;
   }
-  return fg_plan_run(pass->plan, NULL);
+  return fg_plan_run(pass->plan, a->stream[FG_TRAFFIC_compute]);
 }

@@ -270,6 +270,36 @@ static fgsm_status adapt(struct fg_graph *g, const struct fgsm_options *options,
   return FGSM_OK;
 }
 
+static const struct fg_node *producer(const struct fg_graph *g, fg_id value, enum fg_op op) {
+  fg_id id = value == FG_ABSENT ? FG_ABSENT : fg_value(g, value)->producer;
+  return id != FG_ABSENT && g->nodes[id].op == op ? &g->nodes[id] : NULL;
+}
+
+/* [1 - s, s] with s = sigmoid(z) [batch, 1], as scikit-learn's classifiers of two classes end: the
+ * softmax of [-z/2, z/2], which takes the place of y. */
+static fgsm_status pair_logits(struct fg_graph *g, fg_id *y, bool *found) {
+  const struct fg_node *pair = producer(g, *y, FG_OP_concat);
+  if (!pair || pair->n_in != 2 || pair->attrs.axis.axis != 1 || fg_value(g, *y)->dim[1] != 2)
+    return FGSM_OK;
+  const struct fg_node *s = producer(g, pair->in[1], FG_OP_unary);
+  const struct fg_node *rest = producer(g, pair->in[0], FG_OP_binary);
+  if (!s || s->attrs.unary.kind != FG_UNARY_sigmoid || !rest ||
+      rest->attrs.binary.kind != FG_BINARY_sub || rest->in[1] != pair->in[1] ||
+      !fg_value_is_constant(g, rest->in[0]) || fg_value_count(g, rest->in[0]) != 1 ||
+      fg_constant_real(g, rest->in[0], 0) != 1)
+    return FGSM_OK;
+  const union fg_attrs attrs = pair->attrs;
+  fg_id z = s->in[0], half, in[2], made[FG_MAX_OUT];
+  for (int k = 0; k < 2; k++) {
+    FG_TRY(fg_graph_scalar(g, k ? 0.5 : -0.5, &half));
+    FG_TRY(fg_binary(g, FG_BINARY_mul, z, half, &in[k]));
+  }
+  FG_TRY(fg_graph_add(g, FG_OP_concat, "logits", &attrs, 2, in, made));
+  *y = made[0];
+  *found = true;
+  return FGSM_OK;
+}
+
 /* The model's output `which` as logits [batch, K]. */
 static fgsm_status tail(struct fg_graph *g, const struct fg_onnx *onnx,
                         const struct fgsm_options *options, int64_t batch, int which, fg_id y,
@@ -277,14 +307,18 @@ static fgsm_status tail(struct fg_graph *g, const struct fg_onnx *onnx,
   const char *name = fg_onnx_output(onnx, which)->name;
   char text[128];
   if (!fg_type_is_real(fg_value(g, y)->type))
-    return FG_FAIL(UNSUPPORTED, "the model's output '%s' is %s; logits are floats", name,
-                   fg_type_name(fg_value(g, y)->type));
+    return FG_FAIL(UNSUPPORTED, "the model's output '%s' is %s; logits are floats%s", name,
+                   fg_type_name(fg_value(g, y)->type),
+                   fg_onnx_n_outputs(onnx) > 1 ? ": name another output with --output" : "");
   bool softmax = false;
-  if (!options->keep_softmax)
+  if (!options->keep_softmax) {
     fg_find_logits(g, y, &y, &softmax);
+    FG_TRY(pair_logits(g, &y, &softmax));
+  }
   if (softmax)
-    fg_note_add(note, FG_NOTE_SIZE,
-                "the model ends in a softmax; its logits are attacked (--keep-softmax to differ)");
+    fg_note_add(
+        note, FG_NOTE_SIZE,
+        "the model ends in probabilities; its logits are attacked (--keep-softmax to differ)");
   if (fg_onnx_n_outputs(onnx) > 1 && !options->output)
     fg_note_add(note, FG_NOTE_SIZE, "of %d outputs, the first, '%s', is attacked",
                 fg_onnx_n_outputs(onnx), name);

@@ -166,6 +166,7 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
   }
   if (a->wire[FG_WIRE_m]) {
     size_t bytes = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
+    FG_TRY(fg_stage_wait(a));
     memset(a->stage, 0, bytes);
     FG_TRY(fg_upload(a, a->wire[FG_WIRE_m], a->stage, bytes));
   }

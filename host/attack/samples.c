@@ -1,5 +1,5 @@
-/* Samples between the caller and the device: packing, checking, rounding and measuring. These are
- * the only loops over pixels on the host. What is measured is what is written, against what was
+/* Samples between the caller and the device: packing, checking, rounding and measuring (how they
+ * travel is in traffic.c). These are the only loops over pixels on the host. What is measured is what is written, against what was
  * read: bytes as fractions of 255, in double. */
 #include <math.h>
 #include <string.h>
@@ -10,30 +10,6 @@
 static const double CLIP_TOLERANCE = 1e-6;
 /* How far a byte may lie outside of eps before that is said (quantize's own slack, in x). */
 static const double LATTICE_TOLERANCE = 1e-4 / 255;
-
-fgsm_status fg_upload(struct fg_attacker *a, void *to, const void *from, size_t bytes) {
-  const struct fg_backend *backend = a->device->backend;
-  FG_TRY(backend->upload(a->device, to, from, bytes, NULL));
-  return backend->sync(a->device, NULL); /* `from` is free again */
-}
-
-fgsm_status fg_download(struct fg_attacker *a, const void *from, size_t bytes, void *to) {
-  const struct fg_backend *backend = a->device->backend;
-  FG_TRY(backend->download(a->device, to, from, bytes, NULL));
-  return backend->sync(a->device, NULL);
-}
-
-fgsm_status fg_download_reals(struct fg_attacker *a, const void *from, int64_t n, double *to) {
-  FG_TRY(fg_download(a, from, (size_t)n * fg_type_size(a->real), to));
-  if (a->real == FG_F64)
-    return FGSM_OK;
-  for (int64_t i = n - 1; i >= 0; i--) { /* widened in place, from the end */
-    float f;
-    memcpy(&f, (const char *)to + (size_t)i * sizeof f, sizeof f);
-    to[i] = f;
-  }
-  return FGSM_OK;
-}
 
 /* Element i of sample s of the caller's, in the space of x. A byte that becomes a float counts as
  * the float that the device made of it. */
@@ -82,18 +58,27 @@ static void pack_reals(const struct fg_attacker *a, const struct fg_batch *b, in
 
 fgsm_status fg_samples_load(struct fg_attacker *a, const struct fg_batch *b) {
   bool bytes = a->shape.type == FG_U8;
+  /* A whole batch that is already what the device holds travels from where it lies. */
+  bool as_is = b->n == a->info.batch && (bytes || a->real == FG_F32);
   size_t row = (size_t)a->count * (bytes ? 1 : fg_type_size(a->real));
+  const void *from_host = b->x;
   FG_TRY(check_range(a, b));
+  if (!as_is) {
+    FG_TRY(fg_stage_wait(a));
+    from_host = a->stage;
+  }
   for (int64_t s = 0; s < a->info.batch; s++) {
     char *to = (char *)a->stage + (size_t)s * row;
     int64_t from = s < b->n ? s : b->n - 1;
+    a->index[s] = b->index[from];
+    if (as_is)
+      continue;
     if (bytes)
       memcpy(to, (const uint8_t *)b->x + from * a->count, row);
     else
       pack_reals(a, b, from, to);
-    a->index[s] = b->index[from];
   }
-  FG_TRY(fg_upload(a, a->wire[bytes ? FG_WIRE_bytes : FG_WIRE_x0], a->stage,
+  FG_TRY(fg_upload(a, a->wire[bytes ? FG_WIRE_bytes : FG_WIRE_x0], from_host,
                    row * (size_t)a->info.batch));
   if (a->wire[FG_WIRE_index])
     FG_TRY(
@@ -108,6 +93,7 @@ fgsm_status fg_samples_restore(struct fg_attacker *a, const struct fg_batch *b, 
     any |= (a->flags[s] & FGSM_FLAG_NONFINITE) != 0;
   if (!any || x == a->wire[FG_WIRE_x0])
     return FGSM_OK;
+  FG_TRY(fg_stage_wait(a));
   FG_TRY(fg_download(a, x, row * (size_t)a->info.batch, a->stage));
   for (int64_t s = 0; s < b->n; s++)
     if (a->flags[s] & FGSM_FLAG_NONFINITE)
@@ -119,6 +105,7 @@ fgsm_status fg_samples_round(struct fg_attacker *a, const struct fg_batch *b, co
                              void *rounded) {
   double *values = a->stage;
   float *written = a->written;
+  FG_TRY(fg_stage_wait(a));
   FG_TRY(fg_download(a, x, (size_t)(a->info.batch * a->count) * sizeof *values, values));
   for (int64_t s = 0; s < a->info.batch; s++)
     for (int64_t i = 0; i < a->count; i++) {

@@ -20,8 +20,11 @@ void *fg_arena_alloc(struct fg_arena *arena, size_t bytes) {
     goto refuse;
   struct fg_arena_block *block = arena->last;
   size_t at = block ? (block->used + align - 1) / align * align : 0;
-  if (arena->limit_bytes && bytes > arena->limit_bytes - arena->total_bytes)
+  if (arena->limit_bytes && (arena->total_bytes > arena->limit_bytes ||
+                             bytes > arena->limit_bytes - arena->total_bytes)) {
+    arena->refused = true;
     goto refuse;
+  }
   if (!block || at > block->size || bytes > block->size - at) {
     size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
     size_t whole = (sizeof *block + size + 63) / 64 * 64;

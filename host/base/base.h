@@ -1,4 +1,4 @@
-/* Leaf code that everything above stands on: arena, growing arrays, logging, interruption.
+/* Leaf code that everything above stands on: arena, growing arrays, words, logging, interruption.
  * Failures are statuses (see fg_fail in kernel.h); nothing here knows what it is used for. */
 #ifndef FG_BASE_H
 #define FG_BASE_H
@@ -15,6 +15,7 @@ struct fg_arena {
   struct fg_arena_block *last;
   size_t total_bytes; /* handed out so far    */
   size_t limit_bytes; /* 0: none; else alloc fails beyond */
+  bool refused;       /* it did */
 };
 /* NULL when memory (or the limit) is exhausted, with the error recorded as FGSM_MEMORY. */
 void *fg_arena_alloc(struct fg_arena *arena, size_t bytes);
@@ -34,6 +35,18 @@ void fg_text_add(struct fg_text *text, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void fg_text_free(struct fg_text *text);
 
+/* `text` as a person may see it: UTF-8, whatever is none a question mark, and so every control
+ * character unless `controls`; cut between characters to fit. Returns its bytes. */
+size_t fg_clean_text(const char *text, bool controls, char *out, size_t size);
+/* "3.41 GFLOP" (step 1000), "12.5 MiB" (step 1024). */
+const char *fg_scaled(double v, double step, const char *unit, char text[32]);
+/* Bytes of the printable UTF-8 character at text (n > 0 bytes are left); 0 if it is none, a control
+ * character, or one that reorders text. */
+size_t fg_utf8_printable(const char *text, size_t n);
+/* Copies text so that it can be shown: what is not printable becomes \xNN; cut to `size`, but not
+ * within a character. */
+void fg_utf8_clean(char *to, size_t size, const char *from);
+
 void fg_log(fgsm_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 bool fg_interrupted(void);
@@ -50,6 +63,11 @@ bool fg_add_ok(int64_t a, int64_t b, int64_t *out);
 
 /* Seconds of a monotonic clock. */
 double fg_now(void);
+
+/* Bytes that this process should take at most: three quarters of what the machine has, its cgroup and
+ * its own limit allow. */
+size_t fg_memory_share(void);
+const char *fg_memory_text(size_t bytes, char text[32]); /* "1.5 GiB" */
 
 /* CPUs this process may use: affinity, then the cgroup's quota. At least 1. */
 int fg_cpu_count(void);

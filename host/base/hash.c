@@ -7,6 +7,8 @@
 
 #include "base.h"
 
+enum { MOST_AT_ONCE = 1 << 26 }; /* bytes between two looks for Ctrl-C */
+
 static fgsm_status finish(EVP_MD_CTX *ctx, char hex[65]) {
   unsigned char digest[32];
   unsigned n = 0;
@@ -19,10 +21,19 @@ static fgsm_status finish(EVP_MD_CTX *ctx, char hex[65]) {
 
 fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) {
   EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+  const char *from = data;
   fgsm_status status = FGSM_OK;
-  if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1 ||
-      EVP_DigestUpdate(ctx, data, bytes) != 1)
+  if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1)
     status = FG_FAIL(INTERNAL, "SHA-256 failed in libcrypto");
+  while (bytes > 0 && status == FGSM_OK) {
+    size_t n = bytes < MOST_AT_ONCE ? bytes : MOST_AT_ONCE;
+    if (EVP_DigestUpdate(ctx, from, n) != 1)
+      status = FG_FAIL(INTERNAL, "SHA-256 failed in libcrypto");
+    else
+      status = fg_check_interrupt();
+    from += n;
+    bytes -= n;
+  }
   if (status == FGSM_OK)
     status = finish(ctx, hex);
   EVP_MD_CTX_free(ctx);

@@ -155,6 +155,26 @@ static const struct row table[] = {
       "attack convert"},
      fg_set_word,
      FIELD(out_type)},
+    {{"dot", "[=FILE]", "no graph", NULL,
+      "The model as a graph for Graphviz, on standard output or in FILE: operators with shapes and "
+      "work, and which of them one call computes.",
+      "output", "inspect"},
+     fg_set_path_or_dash,
+     FIELD(dot)},
+    {{"plot", "NAME", "auto", "auto|unicode|ascii",
+      "How memory over time is drawn; auto: as the terminal's character set allows.", "output",
+      "inspect"},
+     fg_set_word,
+     FIELD(plot)},
+    {{"width", "N", "auto", NULL, "Columns of what is drawn; auto: the terminal's, or 80.",
+      "output", "inspect"},
+     fg_set_width,
+     FIELD(width)},
+    {{"color", "NAME", "auto", "auto|always|never",
+      "Whether the peak is coloured; auto: on a terminal, unless NO_COLOR is set.", "output",
+      "inspect"},
+     fg_set_word,
+     FIELD(color)},
     {{"json", NULL, "false", NULL, "Print one JSON object on standard output.", "output",
       "attack inspect convert devices version"},
      fg_set_switch,
@@ -170,17 +190,26 @@ static const struct row table[] = {
      0,
      0},
 
-    {{"device", "NAME", "auto", "auto|cpu|ref|cuda|cuda:N",
-      "Where to compute; ref is the slow double-precision oracle.", "device", "attack inspect"},
+    {{"device", "NAME", "auto", "auto|cpu|ref|cuda|cuda:N,...|cuda:all",
+      "Where to compute: auto is the first card, or else the cpu; several cards share the batches; "
+      "ref is the slow double-precision oracle.",
+      "device", "attack inspect"},
      fg_set_device,
      FIELD(device)},
     {{"precision", "NAME", "fp32", "fp32|tf32|bf16|fp16", "Arithmetic of the network.", "device",
       "attack inspect"},
      fg_set_word,
      FIELD(precision)},
-    {{"batch", "N", "64", NULL, "Samples per pass.", "device", "attack inspect"},
+    {{"batch", "N", "64, or fewer if memory is short", NULL, "Samples per pass.", "device",
+      "attack inspect"},
      fg_set_batch,
      FIELD(batch)},
+    {{"max-memory", "SIZE", "three quarters of what the machine, its cgroup and ulimit allow", NULL,
+      "Memory to take at most, such as 2G or 512M: what would need more is refused, or with no "
+      "--batch given, done in smaller batches.",
+      "device", "attack inspect"},
+     fg_set_memory,
+     FIELD(max_memory)},
     {{"threads", "N", "all that this process may use", NULL, "Processor threads (0: all).",
       "device", "attack inspect"},
      fg_set_threads,
@@ -275,6 +304,8 @@ fgsm_status fgsm_options_create(fgsm_options **out) {
   o->fail_under = -1;
   strcpy(o->device, "auto");
   strcpy(o->precision, "fp32");
+  strcpy(o->plot, "auto");
+  strcpy(o->color, "auto");
   o->batch = 64;
   *out = o;
   return FGSM_OK;
@@ -293,6 +324,7 @@ void fgsm_options_destroy(fgsm_options *options) {
   free(options->feed);
   free(options->labels);
   free(options->out);
+  free(options->dot);
   free(options);
 }
 
@@ -309,9 +341,10 @@ fgsm_status fgsm_options_set(fgsm_options *options, const char *name, const char
   if (!options || !name)
     return FG_FAIL(USAGE, "fgsm_options_set: options and name must not be NULL");
   FG_TRY(find_row(name, &i));
-  if (!value && table[i].info.argument)
-    return FG_FAIL(USAGE, "option '%s' needs a value: %s", name, table[i].info.argument);
-  char *text = strdup(value && *value ? value : table[i].info.argument ? "" : "true");
+  const char *argument = table[i].info.argument;
+  if (!value && argument && *argument != '[')
+    return FG_FAIL(USAGE, "option '%s' needs a value: %s", name, argument);
+  char *text = strdup(value && *value ? value : argument ? "" : "true");
   if (!text)
     return FG_FAIL(MEMORY, "no memory for an option");
   fgsm_status status = set_row(options, &table[i], text);

@@ -17,6 +17,8 @@ struct fg_ratio {
 #define FG_MAX_FEEDS 16
 #define FG_MAX_CHANNELS 16
 #define FG_MAX_OPTIONS 64 /* rows of the table */
+#define FG_MOST_DEVICES 64
+#define FG_ALL_DEVICES (-1)
 
 struct fgsm_options {
   char *text[FG_MAX_OPTIONS]; /* each option as it was set, by its row in the table; or NULL */
@@ -53,10 +55,17 @@ struct fgsm_options {
   char out_type[8];  /* "" : the data's own; u8 | f32 */
   double fail_under; /* adversarial accuracy; < 0: no check */
   /* device */
-  char device[24]; /* auto | cpu | ref | cuda[:i] */
+  char device[64]; /* auto | cpu | ref | cuda | cuda:i,... | cuda:all */
   char precision[8];
   int64_t batch;
-  int threads; /* 0: all that this process may use */
+  bool batch_given;
+  int64_t max_memory; /* bytes; 0: fg_memory_share */
+  int threads;        /* 0: all that this process may use */
+  /* how things are shown */
+  char *dot;     /* NULL: no graph; "-": instead of the text; else a file */
+  int width;     /* columns; 0: unsaid */
+  char plot[8];  /* auto | unicode | ascii */
+  char color[8]; /* auto | always | never */
   /* the command's own, read by it through fgsm_options */
   bool json, quiet;
 };
@@ -68,12 +77,19 @@ struct fg_feed_text {
 };
 bool fg_feed_next(const char **list, struct fg_feed_text *out);
 
+/* "0", "0,2" or "all" -> *n numbers of devices, or FG_ALL_DEVICES. FGSM_USAGE. */
+fgsm_status fg_device_list(const char *text, int *n, int *index) FGSM_MUST_USE;
+
 /* "8/255", "0.1", "2" -> ratio; FGSM_USAGE otherwise. Negative values and den 0 are refused. */
 fgsm_status fg_ratio_parse(const char *text, struct fg_ratio *out) FGSM_MUST_USE;
 /* floor(255 * ratio), exactly where the ratio is rational. */
 int64_t fg_ratio_levels(const struct fg_ratio *ratio);
 /* A decimal with an optional minus; a whole number in [least, most], 0 <= least. FGSM_USAGE. */
 fgsm_status fg_real_parse(const char *text, double *out) FGSM_MUST_USE;
+/* "2G", "512M", "1.5GiB", "1000000" -> bytes, 1 MiB or more; units are powers of 1024. FGSM_USAGE. */
+fgsm_status fg_size_parse(const char *text, int64_t *out) FGSM_MUST_USE;
+/* What option max-memory comes to. */
+size_t fg_options_memory(const struct fgsm_options *options);
 fgsm_status fg_int_parse(const char *text, int64_t least, int64_t most, int64_t *out) FGSM_MUST_USE;
 
 #endif

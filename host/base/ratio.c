@@ -141,3 +141,23 @@ fgsm_status fg_int_parse(const char *text, int64_t least, int64_t most, int64_t 
   *out = (int64_t)value;
   return FGSM_OK;
 }
+
+fgsm_status fg_size_parse(const char *text, int64_t *out) {
+  static const char units[] = "KMGT";
+  struct fg_ratio r;
+  size_t n = strcspn(text, "KMGTkmgtiBb");
+  const char *unit = text + n, *found = *unit ? strchr(units, *unit & ~32) : NULL;
+  double factor = found ? ldexp(1, 10 * (int)(found - units + 1)) : 1;
+  const char *rest = found ? unit + 1 : unit;
+  bool ends = !*rest || strcmp(rest, "B") == 0 || (found && strcmp(rest, "iB") == 0);
+  if (!ends || !parse_decimal(text, n, &r) || r.value * factor > 0x1p60)
+    return FG_FAIL(USAGE, "'%.40s' is not an amount of memory: write 2G, 512M or 1.5G", text);
+  if (r.value * factor < 1 << 20)
+    return FG_FAIL(USAGE, "'%.40s' is less than a megabyte: write 2G, 512M or 1.5G", text);
+  *out = (int64_t)(r.value * factor);
+  return FGSM_OK;
+}
+
+size_t fg_options_memory(const struct fgsm_options *options) {
+  return options->max_memory ? (size_t)options->max_memory : fg_memory_share();
+}

@@ -36,6 +36,12 @@ fgsm_status fg_set_path(struct fgsm_options *o, size_t field, size_t size, const
   return FGSM_OK;
 }
 
+/* Without a path: standard output. */
+fgsm_status fg_set_path_or_dash(struct fgsm_options *o, size_t field, size_t size,
+                                const char *value) {
+  return fg_set_path(o, field, size, *value ? value : "-");
+}
+
 fgsm_status fg_set_switch(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   (void)size;
   bool on = !*value || strcmp(value, "true") == 0;
@@ -73,6 +79,11 @@ fgsm_status fg_set_threads(struct fgsm_options *o, size_t field, size_t size, co
   return set_int(o, field, 0, MAX_THREADS, value);
 }
 
+fgsm_status fg_set_width(struct fgsm_options *o, size_t field, size_t size, const char *value) {
+  (void)size;
+  return set_int(o, field, 40, 1000, value);
+}
+
 static fgsm_status set_long(struct fgsm_options *o, size_t field, int64_t least, int64_t most,
                             const char *value) {
   int64_t number;
@@ -89,7 +100,16 @@ fgsm_status fg_set_count(struct fgsm_options *o, size_t field, size_t size, cons
 
 fgsm_status fg_set_batch(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   (void)size;
-  return set_long(o, field, 1, MAX_BATCH, value);
+  FG_TRY(set_long(o, field, 1, MAX_BATCH, value));
+  o->batch_given = true;
+  return FGSM_OK;
+}
+
+fgsm_status fg_set_memory(struct fgsm_options *o, size_t field, size_t size, const char *value) {
+  int64_t bytes;
+  FG_TRY(fg_size_parse(value, &bytes));
+  memcpy(field_text(o, field), &bytes, size);
+  return FGSM_OK;
 }
 
 fgsm_status fg_set_decay(struct fgsm_options *o, size_t field, size_t size, const char *value) {
@@ -211,14 +231,35 @@ fgsm_status fg_set_eps(struct fgsm_options *o, size_t field, size_t size, const 
   return FGSM_OK;
 }
 
+fgsm_status fg_device_list(const char *text, int *n, int *index) {
+  *n = FG_ALL_DEVICES;
+  if (strcmp(text, "all") == 0)
+    return FGSM_OK;
+  for (*n = 0;; text++) {
+    size_t length = strcspn(text, ",");
+    char number[16];
+    int64_t value;
+    if (*n == FG_MOST_DEVICES || length >= sizeof number)
+      return FG_FAIL(USAGE, "'%.40s' is no list of devices", text);
+    snprintf(number, sizeof number, "%.*s", (int)length, text);
+    FG_TRY(fg_int_parse(number, 0, 255, &value));
+    for (int i = 0; i < *n; i++)
+      if (index[i] == value)
+        return FG_FAIL(USAGE, "device %s is named twice", number);
+    index[(*n)++] = (int)value;
+    text += length;
+    if (!*text)
+      return FGSM_OK;
+  }
+}
+
 fgsm_status fg_set_device(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  int64_t index;
-  bool card = strncmp(value, "cuda:", 5) == 0;
-  if (card)
-    FG_TRY(fg_int_parse(value + 5, 0, 255, &index));
+  int n, index[FG_MOST_DEVICES];
+  if (strncmp(value, "cuda:", 5) == 0)
+    FG_TRY(fg_device_list(value + 5, &n, index));
   else if (strcmp(value, "auto") && strcmp(value, "cpu") && strcmp(value, "ref") &&
            strcmp(value, "cuda"))
-    return FG_FAIL(USAGE, "'%.40s' is none of auto, cpu, ref, cuda, cuda:0 ...", value);
+    return FG_FAIL(USAGE, "'%.40s' is none of auto, cpu, ref, cuda, cuda:0,1,..., cuda:all", value);
   return fg_set_word(o, field, size, value);
 }
 

@@ -10,12 +10,15 @@ typedef fgsm_status fg_set_fn(struct fgsm_options *o, size_t field, size_t size,
 
 fg_set_fn fg_set_word;
 fg_set_fn fg_set_path;
+fg_set_fn fg_set_path_or_dash;
 fg_set_fn fg_set_switch;
 fg_set_fn fg_set_ratio;
 fg_set_fn fg_set_steps;
 fg_set_fn fg_set_threads;
+fg_set_fn fg_set_width;
 fg_set_fn fg_set_count;
 fg_set_fn fg_set_batch;
+fg_set_fn fg_set_memory;
 fg_set_fn fg_set_decay;
 fg_set_fn fg_set_share;
 fg_set_fn fg_set_mean;

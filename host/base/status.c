@@ -1,5 +1,6 @@
 /* Statuses and the thread's last error: every failure below passes through fg_fail, which keeps the
- * words for fgsm_last_error and hands the status on. */
+ * words for fgsm_last_error, made fit to be shown on a terminal whatever names they hold, and hands
+ * the status on. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  memcpy(last_error, text, sizeof last_error);
+  fg_utf8_clean(last_error, sizeof last_error, text);
   const char *base = strrchr(file, '/');
   fg_log(FGSM_LOG_DEBUG, "%s at %s:%d: %s", fgsm_status_name(status), base ? base + 1 : file, line,
          last_error);

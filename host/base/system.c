@@ -25,12 +25,13 @@ void fgsm_set_log(fgsm_log_fn fn, void *user, fgsm_log_level level) {
 void fg_log(fgsm_log_level level, const char *format, ...) {
   if (!logger.fn || level > logger.level)
     return;
-  char text[1200];
+  char text[1200], clean[1200];
   va_list args;
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  logger.fn(logger.user, level, text);
+  fg_utf8_clean(clean, sizeof clean, text);
+  logger.fn(logger.user, level, clean);
 }
 
 void fgsm_interrupt(void) {

@@ -31,6 +31,8 @@ const struct command *cli_command_find(const char *name);
 
 /* Whether the option is one of the command's. */
 bool cli_takes(const struct command *command, const fgsm_option_info *option);
+/* Whether it must be given a value: no switch, and no value that may be left out ("[=FILE]"). */
+bool cli_needs_value(const fgsm_option_info *option);
 /* Whether a switch is on. */
 bool cli_switch(const struct call *call, const char *name);
 
@@ -53,6 +55,10 @@ void cli_print_help(FILE *to, const struct command *command);
 
 /* The attack's result, read from its JSON text, as a table for people. */
 fgsm_status cli_print_summary(const char *json);
+
+/* Settles what the options leave to the terminal that standard output is, or is not: width, the
+ * characters that it can show, colour. */
+fgsm_status cli_suit_terminal(fgsm_options *options);
 
 /* ---- progress: a bar on standard error if that is a terminal */
 

@@ -28,7 +28,7 @@ fgsm_status cli_attack(const struct call *call) {
   fgsm_model *model = NULL;
   char *json = NULL;
   begin_log(call, &progress);
-  fgsm_status status = fgsm_model_load(call->args[0], &model);
+  fgsm_status status = fgsm_model_load_within(call->args[0], call->options, &model);
   if (status == FGSM_OK)
     status = fgsm_attack_dataset(model, call->args[1], call->options, cli_progress_show, &progress,
                                  &json);
@@ -50,7 +50,9 @@ fgsm_status cli_inspect(const struct call *call) {
   fgsm_model *model = NULL;
   char *text = NULL;
   begin_log(call, &progress);
-  fgsm_status status = fgsm_model_load(call->args[0], &model);
+  fgsm_status status = cli_suit_terminal(call->options);
+  if (status == FGSM_OK)
+    status = fgsm_model_load_within(call->args[0], call->options, &model);
   if (status == FGSM_OK)
     status = fgsm_model_describe(model, call->options, cli_switch(call, "json"), &text);
   end_log(&progress);

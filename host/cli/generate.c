@@ -23,7 +23,7 @@ static void man_option(const fgsm_option_info *o) {
   fputs(".TP\n.B \\-\\-", stdout);
   put_roff(o->name);
   if (o->argument) {
-    fputs(" \\fI", stdout);
+    fputs(cli_needs_value(o) ? " \\fI" : "\\fI", stdout);
     put_roff(o->argument);
     fputs("\\fR", stdout);
   }
@@ -76,7 +76,7 @@ fgsm_status cli_man(const struct call *call) {
 /* ---- completions */
 
 static bool is_path(const fgsm_option_info *o) {
-  return o->argument && !o->choices && strcmp(o->argument, "FILE") == 0;
+  return o->argument && !o->choices && strstr(o->argument, "FILE");
 }
 
 static void put_words(const char *choices) {
@@ -147,13 +147,13 @@ static void zsh(void) {
       printf(" \\\n    '--%s[", o->name);
       put_quoted(o->help, "[]:");
       fputs("]", stdout);
-      if (o->argument)
+      if (cli_needs_value(o))
         printf(":%s:", o->argument);
       if (o->argument && o->choices) {
         fputs("(", stdout);
         put_words(o->choices);
         fputs(")", stdout);
-      } else if (is_path(o)) {
+      } else if (is_path(o) && cli_needs_value(o)) {
         fputs("_files", stdout);
       }
       fputs("'", stdout);
@@ -174,7 +174,7 @@ static void fish(void) {
     }
   for (size_t i = 0; (o = fgsm_option_at(i)); i++) {
     printf("complete -c fgsm -n '__fish_seen_subcommand_from %s' -l %s", o->commands, o->name);
-    if (o->argument)
+    if (cli_needs_value(o))
       fputs(is_path(o) ? " -r" : " -x", stdout);
     if (o->argument && o->choices) {
       fputs(" -a '", stdout);

@@ -30,7 +30,8 @@ static void print_wrapped(FILE *to, const char *text) {
 
 static void print_option(FILE *to, const fgsm_option_info *o) {
   char text[1024];
-  fprintf(to, "  --%s%s%s\n", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
+  fprintf(to, "  --%s%s%s\n", o->name, cli_needs_value(o) ? " " : "",
+          o->argument ? o->argument : "");
   int n = snprintf(text, sizeof text, "%s", o->help);
   if (o->choices && n > 0 && (size_t)n < sizeof text)
     n += snprintf(text + n, sizeof text - (size_t)n, " One of %s.", o->choices);

@@ -57,6 +57,10 @@ bool cli_takes(const struct command *command, const fgsm_option_info *option) {
   return false;
 }
 
+bool cli_needs_value(const fgsm_option_info *option) {
+  return option->argument && *option->argument != '[';
+}
+
 bool cli_switch(const struct call *call, const char *name) {
   const char *value = fgsm_options_get(call->options, name);
   return value && strcmp(value, "true") == 0;
@@ -70,8 +74,9 @@ static void list_options(const struct command *command, struct option *list) {
   int n = 0;
   for (size_t i = 0; (row = fgsm_option_at(i)) && n < MAX_OPTIONS - 2; i++)
     if (cli_takes(command, row))
-      list[n++] = (struct option){row->name, row->argument ? required_argument : optional_argument,
-                                  NULL, FIRST + (int)i};
+      list[n++] =
+          (struct option){row->name, cli_needs_value(row) ? required_argument : optional_argument,
+                          NULL, FIRST + (int)i};
   list[n++] = (struct option){"help", no_argument, NULL, HELP};
   list[n] = (struct option){NULL, 0, NULL, 0};
 }

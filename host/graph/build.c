@@ -29,10 +29,12 @@ static fgsm_status blame(const struct fg_node *node, fgsm_status status) {
 /* Room and work for constants that are computed, beside some times what was given: a small file
  * whose nodes double a constant again and again, or convolve large ones, must not fill the memory
  * or take for ever to load. */
-static const double MOST_COMPUTED_BYTES = 256 << 20, MOST_COMPUTED_FLOPS = 4e9;
+static const double MOST_COMPUTED_BYTES = 128 << 20, MOST_COMPUTED_FLOPS = 5e8;
 
+/* What computing takes the oracle, which is slow: moving an element costs as much as a few flops. */
 static double flops_of(const struct fg_graph *g, const struct fg_node *node, double out_elements) {
-  return fg_op_defs[node->op]->flops ? fg_op_defs[node->op]->flops(g, node) : out_elements;
+  double flops = fg_op_defs[node->op]->flops ? fg_op_defs[node->op]->flops(g, node) : 0;
+  return flops > 4 * out_elements ? flops : 4 * out_elements;
 }
 
 /* Constants that grow when computed (a small scalar expanded to gigabytes) stay nodes. */
@@ -53,6 +55,9 @@ static bool worth_folding(struct fg_graph *g, const struct fg_node *node,
     out_bytes += n * (double)fg_type_size(out[i].type);
   }
   double given = (double)g->given_bytes;
+  if (g->arena.limit_bytes &&
+      out_bytes > ((double)g->arena.limit_bytes - (double)g->arena.total_bytes) / 2)
+    return false;
   if (node->n_in == 0 || out_bytes > 4 * in_bytes + (1 << 20) ||
       (double)g->computed_bytes + out_bytes > 4 * given + MOST_COMPUTED_BYTES)
     return false;
@@ -111,6 +116,7 @@ static fgsm_status compute(struct fg_graph *g, const struct fg_node *node) {
 fgsm_status fg_graph_add(struct fg_graph *g, enum fg_op op, const char *name,
                          const union fg_attrs *attrs, int n_in, const fg_id *in, fg_id *out) {
   struct fg_node node = {.op = op, .n_in = n_in, .n_out = n_outs[op], .name = ""};
+  node.from = g->from;
   struct fg_value value[FG_MAX_OUT];
   memset(value, 0, sizeof value);
   if (name && *name && !(node.name = fg_arena_text(&g->arena, name)))

@@ -63,9 +63,18 @@ static void trim(int64_t n, double **scale, double **shift) {
     *shift = NULL;
 }
 
-/* Room for `n` doubles in the graph's arena. */
-static double *doubles(struct fg_graph *g, int64_t n) {
-  return fg_arena_alloc(&g->arena, (size_t)(n ? n : 1) * sizeof(double));
+/* Room for `n` doubles until the rule is done. */
+static double *doubles(struct fg_rewrite *rw, int64_t n) {
+  return fg_arena_alloc(&rw->scratch, (size_t)(n ? n : 1) * sizeof(double));
+}
+
+/* Elements that a graph's folding may compute, beside some times what it was given: thousands of
+ * steps, each over a million channels, are left to be run. */
+static const double MOST_FOLDED = 1 << 25;
+
+static bool affords(struct fg_rewrite *rw, int64_t n) {
+  rw->room -= (double)n;
+  return rw->room >= 0;
 }
 
 static fgsm_status fold_batch_norm(struct fg_rewrite *rw, int64_t at) {
@@ -75,7 +84,9 @@ static fgsm_status fold_batch_norm(struct fg_rewrite *rw, int64_t at) {
     if (!fg_value_is_constant(g, node.in[i]))
       return FGSM_OK;
   int64_t n = fg_value_count(g, node.in[1]);
-  double *scale = doubles(g, n), *shift = doubles(g, n);
+  if (!affords(rw, n))
+    return FGSM_OK;
+  double *scale = doubles(rw, n), *shift = doubles(rw, n);
   if (!scale || !shift)
     return FGSM_MEMORY;
   for (int64_t i = 0; i < n; i++) {
@@ -119,7 +130,9 @@ static fgsm_status fold_binary(struct fg_rewrite *rw, int64_t at) {
   if (axis < 0)
     return FGSM_OK;
   int64_t n = fg_value(g, x)->dim[axis], n_c = fg_value_count(g, c);
-  double *scale = doubles(g, n), *shift = doubles(g, n);
+  if (!affords(rw, n))
+    return FGSM_OK;
+  double *scale = doubles(rw, n), *shift = doubles(rw, n);
   if (!scale || !shift)
     return FGSM_MEMORY;
   for (int64_t i = 0; i < n; i++) {
@@ -143,7 +156,9 @@ static fgsm_status fold_affine_affine(struct fg_rewrite *rw, int64_t at) {
     return FGSM_OK;
   struct fg_node inner = *first;
   int64_t n = fg_value(g, node.out[0])->dim[node.attrs.affine.axis];
-  double *scale = doubles(g, n), *shift = doubles(g, n);
+  if (!affords(rw, n))
+    return FGSM_OK;
+  double *scale = doubles(rw, n), *shift = doubles(rw, n);
   if (!scale || !shift)
     return FGSM_MEMORY;
   for (int64_t i = 0; i < n; i++) {
@@ -168,7 +183,9 @@ static fgsm_status fold_flatten(struct fg_rewrite *rw, int64_t at) {
   int64_t n = to->dim[1], channels = from->dim[axis], below = 1;
   for (int i = axis + 1; i < from->rank; i++)
     below *= from->dim[i];
-  double *scale = doubles(g, n), *shift = doubles(g, n);
+  if (!affords(rw, n))
+    return FGSM_OK;
+  double *scale = doubles(rw, n), *shift = doubles(rw, n);
   if (!scale || !shift)
     return FGSM_MEMORY;
   for (int64_t i = 0; i < n; i++) {
@@ -248,7 +265,9 @@ static fgsm_status fold_after(struct fg_rewrite *rw, int64_t at) {
     return FGSM_OK;
   struct fg_node inner = *first;
   int64_t n = fg_value_count(g, w.w);
-  double *data = doubles(g, n), *bias = doubles(g, w.n_out);
+  if (!affords(rw, n))
+    return FGSM_OK;
+  double *data = doubles(rw, n), *bias = doubles(rw, w.n_out);
   if (!data || !bias)
     return FGSM_MEMORY;
   for (int64_t o = 0; o < w.n_out; o++) {
@@ -278,7 +297,9 @@ static fgsm_status fold_before(struct fg_rewrite *rw, int64_t at) {
   for (int i = 0; is_conv && i < node.attrs.conv.spatial; i++)
     padded |= node.attrs.conv.pad_lo[i] || node.attrs.conv.pad_hi[i];
   int64_t channels = w.n_in * w.groups, n = fg_value_count(g, w.w);
-  double *data = doubles(g, n), *bias = doubles(g, w.n_out), *ahead = doubles(g, channels);
+  if (!affords(rw, n))
+    return FGSM_OK;
+  double *data = doubles(rw, n), *bias = doubles(rw, w.n_out), *ahead = doubles(rw, channels);
   if (!data || !bias || !ahead)
     return FGSM_MEMORY;
   for (int64_t c = 0; c < channels; c++) {
@@ -341,12 +362,17 @@ static fgsm_status fold_node(struct fg_rewrite *rw, int64_t at) {
 }
 
 fgsm_status fg_fold(struct fg_graph *g) {
+  double room = MOST_FOLDED + 2 * (double)g->given_bytes;
   for (bool changed = true; changed;) {
     struct fg_rewrite rw;
     fgsm_status status = fg_rewrite_begin(g, &rw);
+    rw.room = room;
     for (int64_t i = 0; i < rw.n_nodes && status == FGSM_OK; i++)
-      if (fg_rewrite_fresh(&rw, i))
+      if (fg_rewrite_fresh(&rw, i)) {
         status = fold_node(&rw, i);
+        fg_arena_free(&rw.scratch);
+      }
+    room = rw.room;
     changed = rw.changed;
     FG_TRY(fg_rewrite_end(&rw, status));
   }

@@ -45,10 +45,13 @@ static fgsm_status differentiate(struct fg_graph *g, int64_t at, fg_id *grad, co
   struct fg_grad_ctx ctx = {.g = g, .node = &node, .out_grad = out_grad, .wanted = wanted};
   for (int k = 0; k < FG_MAX_IN; k++)
     ctx.in_grad[k] = FG_ABSENT;
+  struct fg_provenance outer = g->from;
+  g->from = (struct fg_provenance){node.from.sources, true};
   fgsm_status status = fg_op_defs[node.op]->grad(&ctx);
   for (int k = 0; k < node.n_in && status == FGSM_OK; k++)
     if (wanted[k] && ctx.in_grad[k] != FG_ABSENT)
       status = accumulate(g, grad, node.in[k], ctx.in_grad[k]);
+  g->from = outer;
   if (status != FGSM_OK) {
     char why[700];
     fg_error_copy(why, sizeof why);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "op.h"
+#include "provenance.h"
 
 /* Past this a single value is a mistake or an attack, whatever machine this is. */
 static const int64_t MOST_ELEMENTS = (int64_t)1 << 38;
@@ -27,6 +28,8 @@ void fg_graph_destroy(struct fg_graph *g) {
   if (!g)
     return;
   fg_arena_free(&g->arena);
+  fg_lists_free(&g->source_lists);
+  free(g->sources);
   free(g->nodes);
   free(g->values);
   free(g);
@@ -35,6 +38,7 @@ void fg_graph_destroy(struct fg_graph *g) {
 fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
   struct fg_graph *g = NULL;
   FG_TRY(fg_graph_create(from->real, &g));
+  g->arena.limit_bytes = from->arena.limit_bytes;
   fgsm_status status = fg_grow(&g->nodes, &g->nodes_capacity, from->n_nodes, sizeof *g->nodes);
   if (status == FGSM_OK)
     status = fg_grow(&g->values, &g->values_capacity, from->n_values, sizeof *g->values);
@@ -51,6 +55,8 @@ fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
   g->given_bytes = from->given_bytes;
   g->computed_bytes = from->computed_bytes;
   g->computed_flops = from->computed_flops;
+  if ((status = fg_sources_copy(from, g)) != FGSM_OK)
+    goto fail;
   status = FGSM_MEMORY;
   for (int64_t i = 0; i < g->n_nodes; i++)
     if (!(g->nodes[i].name = fg_arena_text(&g->arena, from->nodes[i].name)))
@@ -236,6 +242,35 @@ void fg_node_call(const struct fg_graph *g, const struct fg_node *node, struct f
   }
   for (int i = 0; i < node->n_out; i++)
     call->out[i] = fg_value_tensor(g, node->out[i]);
+}
+
+double fg_node_flops(const struct fg_graph *g, const struct fg_node *node) {
+  if (node->op == FG_OP_COUNT || node->op == FG_OP_reshape || node->op == FG_OP_reorder)
+    return 0;
+  if (fg_op_defs[node->op]->flops)
+    return fg_op_defs[node->op]->flops(g, node);
+  return node->n_out && node->out[0] != FG_ABSENT ? (double)fg_value_count(g, node->out[0]) : 0;
+}
+
+/* A view moves nothing. */
+static double bytes_of(const struct fg_graph *g, const struct fg_node *node, const fg_id *ids,
+                       int n) {
+  double bytes = 0;
+  for (int k = 0; k < n && node->op != FG_OP_reshape; k++) {
+    bool seen = ids[k] == FG_ABSENT;
+    for (int j = 0; j < k; j++)
+      seen |= ids[j] == ids[k];
+    bytes += seen ? 0 : (double)fg_value_bytes(g, ids[k]);
+  }
+  return bytes;
+}
+
+double fg_node_read_bytes(const struct fg_graph *g, const struct fg_node *node) {
+  return bytes_of(g, node, node->in, node->n_in);
+}
+
+double fg_node_written_bytes(const struct fg_graph *g, const struct fg_node *node) {
+  return bytes_of(g, node, node->out, node->n_out);
 }
 
 void fg_node_text(const struct fg_graph *g, const struct fg_node *node, char *text, size_t size) {

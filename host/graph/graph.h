@@ -4,6 +4,7 @@
  * is built for one batch size (loading is cheap; a plan has one size anyway), and fg_graph_add infers
  * shapes and computes constants as it goes. Passes are functions of a graph, one per file:
  *
+ *   recognise  what exporters took apart, whole again
  *   fold    constants, BatchNorm and affine steps into convolutions and products
  *   grad    gradients as more graph
  *   fuse    neighbours into the fused operators that the backend has
@@ -36,8 +37,28 @@ struct fg_value {
   fg_id producer;   /* node, or FG_ABSENT */
 };
 
+/* Lists of ids, each added once and never changed; list 0 is empty. */
+struct fg_lists {
+  fg_id *items;
+  int64_t *begin; /* list l is items[begin[l]] .. items[begin[l + 1] - 1] */
+  int64_t n, n_items, capacity, items_capacity;
+};
+
+/* A node of the file that the graph was read from. */
+struct fg_source {
+  const char *op, *name;
+  bool body; /* stands for others: the nodes of a function or branch */
+};
+
+/* Where a node comes from. */
+struct fg_provenance {
+  fg_id sources; /* the list of sources whose work it does, in order; 0: none */
+  bool gradient; /* of theirs: appended by fg_grad */
+};
+
 struct fg_node {
   enum fg_op op; /* FG_OP_COUNT: dead, removed by fg_graph_compact */
+  struct fg_provenance from;
   const char *name;
   int n_in, n_out;
   fg_id in[FG_MAX_IN], out[FG_MAX_OUT];
@@ -54,6 +75,10 @@ struct fg_graph {
   enum fg_type real; /* the type that float values are built in: F32, or F64 for the oracle */
   size_t given_bytes, computed_bytes; /* of constants: copied in; folded from those */
   double computed_flops;              /* that folding took */
+  struct fg_source *sources;
+  int64_t n_sources, sources_capacity;
+  struct fg_lists source_lists; /* of every node */
+  struct fg_provenance from;    /* of the nodes that fg_graph_add appends now */
 };
 
 fgsm_status fg_graph_create(enum fg_type real, struct fg_graph **out) FGSM_MUST_USE;
@@ -102,6 +127,12 @@ fgsm_status fg_cast(struct fg_graph *g, fg_id x, enum fg_type type, double divis
  * like's. */
 fgsm_status fg_sum_to(struct fg_graph *g, fg_id x, fg_id like, fg_id *out) FGSM_MUST_USE;
 
+/* Nodes appended from here on come from a file's node, until fg_source_end is given what was in
+ * *outer. Within another source its name begins with that one's (a function's body). */
+fgsm_status fg_source_begin(struct fg_graph *g, const char *op, const char *name,
+                            struct fg_provenance *outer) FGSM_MUST_USE;
+void fg_source_end(struct fg_graph *g, struct fg_provenance outer);
+
 /* Makes a value an output: it survives every pass. Index in *slot if not NULL. */
 fgsm_status fg_graph_output(struct fg_graph *g, fg_id value, int *slot) FGSM_MUST_USE;
 
@@ -119,6 +150,16 @@ int64_t fg_constant_int(const struct fg_graph *g, fg_id id, int64_t i);
 struct fg_tensor fg_value_tensor(const struct fg_graph *g, fg_id id);
 /* The call that a node is, without buffers. */
 void fg_node_call(const struct fg_graph *g, const struct fg_node *node, struct fg_call *call);
+/* Floating-point operations of one run; bytes of the tensors that it reads (each once) and writes. */
+double fg_node_flops(const struct fg_graph *g, const struct fg_node *node);
+double fg_node_read_bytes(const struct fg_graph *g, const struct fg_node *node);
+double fg_node_written_bytes(const struct fg_graph *g, const struct fg_node *node);
+/* The items of a list. */
+const fg_id *fg_lists_at(const struct fg_lists *lists, fg_id list, int64_t *n);
+/* What the node does, in a word: "conv", "relu", "conv+residual+relu", "reduce_mean". */
+void fg_node_what(const struct fg_node *node, char *text, size_t size);
+bool fg_node_has_activation(const struct fg_node *node); /* fused into it */
+bool fg_node_has_residual(const struct fg_node *node);
 /* "conv 'layer1.0.conv1' f32[64,16,32,32]": for messages. */
 void fg_node_text(const struct fg_graph *g, const struct fg_node *node, char *text, size_t size);
 fgsm_status fg_graph_print(const struct fg_graph *g, struct fg_text *text) FGSM_MUST_USE;
@@ -131,6 +172,10 @@ void fg_node_kill(struct fg_graph *g, struct fg_node *node);
 fgsm_status fg_graph_compact(struct fg_graph *g) FGSM_MUST_USE;
 
 /* ---- passes */
+
+/* Recognises operators that the model's exporter took apart (see recognise.c for which), where the
+ * device has kernels for them. */
+fgsm_status fg_recognise(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
 
 /* Folds normalisation and affine steps into their neighbours (see fold.c for the rules). */
 fgsm_status fg_fold(struct fg_graph *g) FGSM_MUST_USE;
@@ -157,10 +202,15 @@ struct fg_plan;
 struct fg_plan_info {
   size_t arena_bytes;    /* activations, gradients and scratch, by liveness  */
   size_t constant_bytes; /* weights on the device                            */
+  size_t state_bytes;    /* weights that kernels hold once more, in their own order */
   size_t unshared_bytes; /* what the temporaries would take without liveness */
   int n_calls;
   double flops;
 };
+
+/* What a plan of the graph would take, as far as it is known before kernels are asked: all but
+ * scratch, state and FLOPs. The graph is compacted. */
+fgsm_status fg_plan_size(struct fg_graph *graph, struct fg_plan_info *out) FGSM_MUST_USE;
 
 /* Prepares every node for the device. The graph is taken over as it is (its passes done) and kept
  * until the plan is destroyed. An operator without a kernel is an error that names the node, unless
@@ -180,7 +230,22 @@ void *fg_plan_data(const struct fg_plan *plan, fg_id value);
  * run at the same time. NULL: it allocates its own. */
 fgsm_status fg_plan_place(struct fg_plan *plan, void *arena) FGSM_MUST_USE;
 
-/* Runs every call in order. Allocates nothing. */
+/* Runs every call in order on the stream and may return before it is done. Allocates nothing; on a
+ * stream of a backend that offers it, later runs are recorded, once per set of bound addresses, and
+ * replayed. */
 fgsm_status fg_plan_run(struct fg_plan *plan, void *stream) FGSM_MUST_USE;
+
+/* The same for measuring: waits for every call, and writes how long it took into seconds[call]. */
+fgsm_status fg_plan_run_timed(struct fg_plan *plan, void *stream, double *seconds) FGSM_MUST_USE;
+
+/* A call of a plan: what it does, and what lies in the arena while it runs. */
+struct fg_plan_call {
+  fg_id node; /* of the plan's graph */
+  double flops, read_bytes, written_bytes;
+  size_t alive_bytes; /* temporaries that are needed now or later, its own included */
+  size_t scratch_bytes;
+};
+/* Fills in the plan's n_calls calls, in the order of running. */
+fgsm_status fg_plan_calls(const struct fg_plan *plan, struct fg_plan_call *calls) FGSM_MUST_USE;
 
 #endif

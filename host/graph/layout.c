@@ -140,6 +140,7 @@ static fgsm_status block_result(struct layouts *l, int64_t at, int k) {
 static fgsm_status place(struct layouts *l, int64_t at) {
   struct fg_call call;
   struct fg_node node = l->g->nodes[at];
+  l->g->from = node.from; /* a reorder belongs to the first that asks for it */
   bool blocks = propose(l, &node, &call);
   for (int k = 0; k < node.n_in; k++)
     if (node.in[k] != FG_ABSENT) {
@@ -174,8 +175,10 @@ fgsm_status fg_layout(struct fg_graph *g, struct fg_device *device) {
     l.plain[i] = g->values[i].producer == FG_ABSENT ? i : FG_ABSENT;
     l.blocked[i] = FG_ABSENT;
   }
+  struct fg_provenance outer = g->from;
   for (int64_t i = 0; i < n_nodes && status == FGSM_OK; i++)
     status = place(&l, i);
+  g->from = outer;
   if (status == FGSM_OK)
     status = fg_graph_compact(g);
 done:

@@ -39,4 +39,13 @@ fgsm_status fg_check_axis(int rank, int64_t axis, int *out) FGSM_MUST_USE;
 /* "[2,3,4]" of a shape, in a buffer of the caller. */
 const char *fg_shape_text(int rank, const int64_t *dim, char *text, size_t size);
 
+/* Bytes that are wanted between two calls, both included; fg_place_all finds their offset. */
+struct fg_place {
+  size_t bytes, offset;
+  int64_t born, dies;
+};
+/* Gives each item the lowest offset that no other overlaps during its life, the largest first;
+ * *bytes is where the last ends. Sorts `items`. */
+fgsm_status fg_place_all(struct fg_place **items, int64_t n, size_t *bytes) FGSM_MUST_USE;
+
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "op.h"
+#include "plan.h"
 
 enum trait { PLAIN, INPLACE, VIEW };
 static const enum trait traits[FG_OP_COUNT] = {
@@ -15,33 +15,6 @@ static const enum trait traits[FG_OP_COUNT] = {
 };
 
 enum { ALIGN = 64 };
-
-/* Bytes that one or more values share: a temporary with its views, or something bound. */
-struct storage {
-  size_t bytes, offset;
-  int64_t born, dies; /* calls between which it is in the arena */
-  bool placed;        /* in the arena, rather than bound or constant */
-  void *data;
-};
-
-struct step {
-  const struct fg_kernel *kernel;
-  struct fg_call call;
-};
-
-struct fg_plan {
-  struct fg_graph *g;
-  struct fg_device *device;
-  struct step *steps;
-  int64_t n_steps;
-  int64_t n_prepared;
-  fg_id *root;              /* per value: the value whose storage it shares */
-  struct storage *storages; /* per value; only roots' count */
-  size_t scratch_offset;
-  void *arena;
-  bool owns_arena;
-  struct fg_plan_info info;
-};
 
 static size_t align_up(size_t n) {
   return (n + ALIGN - 1) / ALIGN * ALIGN;
@@ -57,6 +30,7 @@ static bool is_output(const struct fg_graph *g, fg_id id) {
 /* An output that is only a view of something else gets bytes of its own, so that it can be bound.
  */
 static fgsm_status own_outputs(struct fg_graph *g) {
+  struct fg_provenance outer = g->from;
   for (int i = 0; i < g->n_outputs; i++) {
     fg_id id = g->outputs[i], producer = fg_value(g, id)->producer, view, out[FG_MAX_OUT];
     if (producer == FG_ABSENT || traits[g->nodes[producer].op] != VIEW)
@@ -66,11 +40,13 @@ static fgsm_status own_outputs(struct fg_graph *g) {
     g->nodes[producer].out[0] = view;
     fg_value(g, view)->producer = producer;
     union fg_attrs copy = {.unary = {.kind = FG_UNARY_identity}};
+    g->from = g->nodes[producer].from;
     FG_TRY(fg_graph_add(g, FG_OP_unary, like.name, &copy, 1, &view, out));
     g->nodes[g->n_nodes - 1].out[0] = id;
     fg_value(g, id)->producer = (fg_id)(g->n_nodes - 1);
     fg_value(g, out[0])->producer = FG_ABSENT;
   }
+  g->from = outer;
   return fg_graph_compact(g);
 }
 
@@ -78,7 +54,10 @@ static fgsm_status own_outputs(struct fg_graph *g) {
 static bool optional(const struct fg_node *node, int k) {
   switch (node->op) {
   case FG_OP_max_pool:
+  case FG_OP_attention:
     return k == 1;
+  case FG_OP_attention_grad:
+    return true;
   case FG_OP_layer_norm_grad:
   case FG_OP_loss:
   case FG_OP_step:
@@ -122,7 +101,7 @@ static fg_id root_of(const struct fg_plan *p, fg_id id) {
 /* Whether `id`, read by call `at`, is a temporary whose storage nobody reads later. */
 static bool dies_here(const struct fg_plan *p, fg_id id, int64_t at) {
   fg_id root = root_of(p, id);
-  return fg_value(p->g, root)->role == FG_ROLE_TEMP && p->storages[root].dies == at &&
+  return fg_value(p->g, root)->role == FG_ROLE_TEMP && p->storages[root].at.dies == at &&
          !is_output(p->g, root);
 }
 
@@ -148,8 +127,7 @@ static void find_lives(struct fg_plan *p) {
   struct fg_graph *g = p->g;
   for (fg_id i = 0; i < g->n_values; i++) {
     p->root[i] = i;
-    p->storages[i] =
-        (struct storage){.bytes = align_up(fg_value_bytes(g, i)), .born = -1, .dies = -1};
+    p->storages[i] = (struct fg_storage){.at = {align_up(fg_value_bytes(g, i)), 0, -1, -1}};
   }
   for (int64_t i = 0; i < g->n_nodes; i++)
     if (traits[g->nodes[i].op] == VIEW)
@@ -158,18 +136,18 @@ static void find_lives(struct fg_plan *p) {
     const struct fg_node *node = &g->nodes[i];
     for (int k = 0; k < node->n_out; k++)
       if (node->out[k] != FG_ABSENT) {
-        struct storage *s = &p->storages[p->root[node->out[k]]];
-        if (s->born < 0)
-          s->born = i;
-        if (s->dies < i)
-          s->dies = i;
+        struct fg_storage *s = &p->storages[p->root[node->out[k]]];
+        if (s->at.born < 0)
+          s->at.born = i;
+        if (s->at.dies < i)
+          s->at.dies = i;
       }
     for (int k = 0; k < node->n_in; k++)
       if (node->in[k] != FG_ABSENT)
-        p->storages[p->root[node->in[k]]].dies = i;
+        p->storages[p->root[node->in[k]]].at.dies = i;
   }
   for (int i = 0; i < g->n_outputs; i++)
-    p->storages[p->root[g->outputs[i]]].dies = g->n_nodes;
+    p->storages[p->root[g->outputs[i]]].at.dies = g->n_nodes;
 }
 
 static void join_in_place(struct fg_plan *p) {
@@ -183,82 +161,51 @@ static void join_in_place(struct fg_plan *p) {
       continue;
     /* The output's id stays the root, because an output of the graph is bound by its own id. */
     fg_id from = root_of(p, node->in[slot]), to = node->out[0];
-    p->storages[to].born = p->storages[from].born;
+    p->storages[to].at.born = p->storages[from].at.born;
     p->root[from] = to;
   }
   for (fg_id v = 0; v < g->n_values; v++)
     p->root[v] = root_of(p, v);
 }
 
-/* ---- offsets: largest first, each at the lowest place free during its life */
-
-static int by_size(const void *a, const void *b) {
-  const struct storage *x = *(struct storage *const *)a, *y = *(struct storage *const *)b;
-  if (x->bytes != y->bytes)
-    return x->bytes < y->bytes ? 1 : -1;
-  return x < y ? -1 : x > y;
-}
-
-/* `placed` holds n storages in order of their offsets. */
-static size_t lowest_place(struct storage *const *placed, int64_t n, const struct storage *s) {
-  size_t at = 0;
-  for (int64_t i = 0; i < n; i++) {
-    const struct storage *other = placed[i];
-    if (other->born > s->dies || s->born > other->dies)
-      continue;
-    if (other->offset >= at + s->bytes)
-      break;
-    if (other->offset + other->bytes > at)
-      at = other->offset + other->bytes;
-  }
-  return at;
-}
-
-static void insert(struct storage **placed, int64_t n, struct storage *s) {
-  int64_t i = n;
-  for (; i > 0 && placed[i - 1]->offset > s->offset; i--)
-    placed[i] = placed[i - 1];
-  placed[i] = s;
-}
+/* ---- offsets */
 
 static fgsm_status assign_offsets(struct fg_plan *p) {
   struct fg_graph *g = p->g;
-  struct storage **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
-  struct storage **placed = malloc((size_t)(g->n_values + 1) * sizeof *placed);
-  fgsm_status status = FGSM_OK;
+  struct fg_place **todo = malloc((size_t)(g->n_values + 1) * sizeof *todo);
   int64_t n = 0;
-  if (!todo || !placed) {
-    status = FG_FAIL(MEMORY, "no memory for a graph pass");
-    goto done;
-  }
+  if (!todo)
+    return FG_FAIL(MEMORY, "no memory for a graph pass");
   for (fg_id i = 0; i < g->n_values; i++)
-    if (p->root[i] == i && fg_value(g, i)->role == FG_ROLE_TEMP && p->storages[i].born >= 0) {
+    if (p->root[i] == i && fg_value(g, i)->role == FG_ROLE_TEMP && p->storages[i].at.born >= 0) {
       p->storages[i].placed = true;
-      p->info.unshared_bytes += p->storages[i].bytes;
-      todo[n++] = &p->storages[i];
+      p->info.unshared_bytes += p->storages[i].at.bytes;
+      todo[n++] = &p->storages[i].at;
     }
-  qsort(todo, (size_t)n, sizeof *todo, by_size);
-  for (int64_t i = 0; i < n; i++) {
-    todo[i]->offset = lowest_place(placed, i, todo[i]);
-    insert(placed, i, todo[i]);
-    if (todo[i]->offset + todo[i]->bytes > p->scratch_offset)
-      p->scratch_offset = todo[i]->offset + todo[i]->bytes;
-  }
-done:
-  free(placed);
+  fgsm_status status = fg_place_all(todo, n, &p->scratch_offset);
   free(todo);
   return status;
 }
 
 /* ---- preparing */
 
+static bool is_used_constant(const struct fg_plan *p, fg_id id) {
+  return fg_value(p->g, id)->role == FG_ROLE_CONSTANT && p->storages[id].at.dies >= 0;
+}
+
+static bool can_bind(const struct fg_plan *p, fg_id value) {
+  const struct fg_value *v = fg_value(p->g, value);
+  return p->root[value] == value && !fg_value_is_constant(p->g, value) &&
+         (v->role != FG_ROLE_TEMP || is_output(p->g, value));
+}
+
 /* Constants where the device can read them. */
 static fgsm_status upload_constants(struct fg_plan *p) {
   const struct fg_backend *backend = p->device->backend;
   for (fg_id i = 0; i < p->g->n_values; i++) {
-    const struct fg_value *v = fg_value(p->g, i);
-    if (v->role != FG_ROLE_CONSTANT || p->storages[i].dies < 0)
+    if (!is_used_constant(p, i))
       continue;
+    const struct fg_value *v = fg_value(p->g, i);
     size_t bytes = fg_value_bytes(p->g, i);
     if (backend->host_memory) {
       memcpy(&p->storages[i].data, &v->data, sizeof v->data);
@@ -266,12 +213,12 @@ static fgsm_status upload_constants(struct fg_plan *p) {
       FG_TRY(backend->alloc(p->device, bytes ? bytes : 1, &p->storages[i].data));
       FG_TRY(backend->upload(p->device, p->storages[i].data, v->data, bytes, NULL));
     }
-    p->info.constant_bytes += bytes;
   }
-  return FGSM_OK;
+  /* No other stream, and no prepare that reads a constant, is ordered after these uploads. */
+  return backend->host_memory ? FGSM_OK : backend->sync(p->device, NULL);
 }
 
-static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct step *step,
+static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct fg_step *step,
                            bool allow_ref) {
   const struct fg_backend *backend = p->device->backend;
   char text[256];
@@ -299,58 +246,112 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
   }
   if (step->call.scratch_bytes > p->info.arena_bytes) /* the largest scratch, until placed */
     p->info.arena_bytes = step->call.scratch_bytes;
-  p->info.flops += fg_op_defs[node->op]->flops ? fg_op_defs[node->op]->flops(p->g, node)
-                                               : (double)(node->n_out && node->out[0] != FG_ABSENT
-                                                              ? fg_value_count(p->g, node->out[0])
-                                                              : 0);
+  p->info.flops += fg_node_flops(p->g, node);
+  p->info.state_bytes += step->call.state_bytes;
+  return FGSM_OK;
+}
+
+/* The values that may be bound, and room for their addresses in every recording. */
+static fgsm_status list_bindable(struct fg_plan *p) {
+  struct fg_graph *g = p->g;
+  p->records = p->device->backend->capture_begin != NULL;
+  p->bindable = malloc((size_t)(g->n_values + 1) * sizeof *p->bindable);
+  if (!p->bindable)
+    return FG_FAIL(MEMORY, "no memory for a plan");
+  for (fg_id i = 0; i < g->n_values; i++)
+    if (can_bind(p, i))
+      p->bindable[p->n_bindable++] = i;
+  for (int r = 0; r < FG_RECORDINGS && p->records; r++) {
+    p->recordings[r].bound = calloc((size_t)p->n_bindable + 1, sizeof(void *));
+    if (!p->recordings[r].bound)
+      return FG_FAIL(MEMORY, "no memory for a plan");
+  }
+  return FGSM_OK;
+}
+
+/* Everything that does not ask the device: who lives when, and where. */
+static fgsm_status lay_out(struct fg_plan *p) {
+  struct fg_graph *g = p->g;
+  FG_TRY(fg_graph_compact(g));
+  FG_TRY(own_outputs(g));
+  FG_TRY(drop_unused(g));
+  p->root = malloc((size_t)(g->n_values + 1) * sizeof *p->root);
+  p->storages = malloc((size_t)(g->n_values + 1) * sizeof *p->storages);
+  if (!p->root || !p->storages)
+    return FG_FAIL(MEMORY, "no memory for a plan");
+  find_lives(p);
+  join_in_place(p);
+  for (fg_id i = 0; i < g->n_values; i++)
+    if (is_used_constant(p, i))
+      p->info.constant_bytes += fg_value_bytes(g, i);
+  return assign_offsets(p);
+}
+
+fgsm_status fg_plan_size(struct fg_graph *graph, struct fg_plan_info *out) {
+  struct fg_plan p = {.g = graph};
+  fgsm_status status = lay_out(&p);
+  *out = p.info;
+  out->arena_bytes = p.scratch_offset;
+  free(p.root);
+  free(p.storages);
+  return status;
+}
+
+static fgsm_status prepare_all(struct fg_plan *p, bool allow_ref) {
+  FG_TRY(p->device->backend->enter(p->device));
+  FG_TRY(list_bindable(p));
+  p->steps = calloc((size_t)p->g->n_nodes + 1, sizeof *p->steps);
+  if (!p->steps)
+    return FG_FAIL(MEMORY, "no memory for a plan");
+  FG_TRY(upload_constants(p));
+  for (int64_t i = 0; i < p->g->n_nodes; i++) {
+    if (traits[p->g->nodes[i].op] == VIEW)
+      continue;
+    FG_TRY(fg_check_interrupt());
+    p->steps[p->n_steps].node = (fg_id)i;
+    FG_TRY(prepare(p, &p->g->nodes[i], &p->steps[p->n_steps], allow_ref));
+    p->n_steps++;
+  }
   return FGSM_OK;
 }
 
 fgsm_status fg_plan_create(struct fg_graph *graph, struct fg_device *device, bool allow_ref,
                            struct fg_plan **out) {
   struct fg_plan *p = calloc(1, sizeof *p);
-  fgsm_status status = FGSM_OK;
   if (!p) {
     fg_graph_destroy(graph);
     return FG_FAIL(MEMORY, "no memory for a plan");
   }
   p->g = graph;
   p->device = device;
-  if ((status = fg_graph_compact(graph)) != FGSM_OK || (status = own_outputs(graph)) != FGSM_OK ||
-      (status = drop_unused(graph)) != FGSM_OK ||
-      (status = device->backend->enter(device)) != FGSM_OK)
-    goto fail;
-  p->root = malloc((size_t)(graph->n_values + 1) * sizeof *p->root);
-  p->storages = malloc((size_t)(graph->n_values + 1) * sizeof *p->storages);
-  p->steps = calloc((size_t)graph->n_nodes + 1, sizeof *p->steps);
-  if (!p->root || !p->storages || !p->steps) {
-    status = FG_FAIL(MEMORY, "no memory for a plan");
-    goto fail;
-  }
-  find_lives(p);
-  join_in_place(p);
-  if ((status = upload_constants(p)) != FGSM_OK || (status = assign_offsets(p)) != FGSM_OK)
-    goto fail;
-  for (int64_t i = 0; i < graph->n_nodes; i++) {
-    if (traits[graph->nodes[i].op] == VIEW)
-      continue;
-    struct step *step = &p->steps[p->n_steps];
-    if ((status = prepare(p, &graph->nodes[i], step, allow_ref)) != FGSM_OK)
-      goto fail;
-    p->n_steps++;
+  fgsm_status status = lay_out(p);
+  if (status == FGSM_OK)
+    status = prepare_all(p, allow_ref);
+  if (status != FGSM_OK) {
+    fg_plan_destroy(p);
+    return status;
   }
   p->info.n_calls = (int)p->n_steps;
   p->info.arena_bytes = p->scratch_offset + align_up(p->info.arena_bytes);
   *out = p;
   return FGSM_OK;
-fail:
-  fg_plan_destroy(p);
-  return status;
+}
+
+static void forget_recordings(struct fg_plan *p) {
+  for (int r = 0; r < FG_RECORDINGS; r++)
+    if (p->recordings[r].handle) {
+      p->device->backend->recording_destroy(p->device, p->recordings[r].handle);
+      p->recordings[r].handle = NULL;
+    }
 }
 
 void fg_plan_destroy(struct fg_plan *p) {
   if (!p)
     return;
+  forget_recordings(p);
+  for (int r = 0; r < FG_RECORDINGS; r++)
+    free(p->recordings[r].bound);
+  free(p->bindable);
   for (int64_t i = 0; i < p->n_steps; i++)
     if (p->steps[i].kernel->release)
       p->steps[i].kernel->release(&p->steps[i].call);
@@ -379,12 +380,9 @@ const struct fg_graph *fg_plan_graph(const struct fg_plan *p) {
 
 /* Writes every storage's address into the calls that use it. */
 static void refresh(struct fg_plan *p) {
-  int64_t s = 0;
-  for (int64_t i = 0; i < p->g->n_nodes; i++) {
-    const struct fg_node *node = &p->g->nodes[i];
-    if (traits[node->op] == VIEW)
-      continue;
-    struct fg_call *call = &p->steps[s++].call;
+  for (int64_t i = 0; i < p->n_steps; i++) {
+    const struct fg_node *node = &p->g->nodes[p->steps[i].node];
+    struct fg_call *call = &p->steps[i].call;
     for (int k = 0; k < node->n_in; k++)
       call->in[k].data = node->in[k] == FG_ABSENT ? NULL : fg_plan_data(p, node->in[k]);
     for (int k = 0; k < node->n_out; k++)
@@ -393,17 +391,16 @@ static void refresh(struct fg_plan *p) {
 }
 
 void *fg_plan_data(const struct fg_plan *p, fg_id value) {
-  const struct storage *s = &p->storages[p->root[value]];
+  const struct fg_storage *s = &p->storages[p->root[value]];
   if (s->data || !s->placed)
     return s->data;
-  return p->arena ? (char *)p->arena + s->offset : NULL;
+  return p->arena ? (char *)p->arena + s->at.offset : NULL;
 }
 
 fgsm_status fg_plan_bind(struct fg_plan *p, fg_id value, void *memory) {
   if ((uintptr_t)memory % ALIGN)
     return FG_FAIL(USAGE, "memory bound to a plan must be aligned to %d bytes", (int)ALIGN);
-  if (p->root[value] != value || fg_value_is_constant(p->g, value) ||
-      (fg_value(p->g, value)->role == FG_ROLE_TEMP && !is_output(p->g, value)))
+  if (!can_bind(p, value))
     return FG_FAIL(INTERNAL, "only inputs, parameters and outputs of a graph can be bound");
   p->storages[value].data = memory;
   refresh(p);
@@ -413,6 +410,7 @@ fgsm_status fg_plan_bind(struct fg_plan *p, fg_id value, void *memory) {
 fgsm_status fg_plan_place(struct fg_plan *p, void *arena) {
   if (p->owns_arena)
     p->device->backend->free(p->device, p->arena);
+  forget_recordings(p);
   p->owns_arena = false;
   p->arena = arena;
   if (!arena) {
@@ -424,12 +422,72 @@ fgsm_status fg_plan_place(struct fg_plan *p, void *arena) {
   return FGSM_OK;
 }
 
+/* ---- running */
+
+static fgsm_status run_steps(struct fg_plan *p, void *stream) {
+  void *scratch = (char *)p->arena + p->scratch_offset;
+  for (int64_t i = 0; i < p->n_steps; i++)
+    FG_TRY(p->steps[i].kernel->run(&p->steps[i].call, scratch, stream));
+  return FGSM_OK;
+}
+
+static bool is_for_these_addresses(const struct fg_plan *p, const struct fg_recording *r) {
+  for (int64_t i = 0; i < p->n_bindable; i++)
+    if (r->bound[i] != fg_plan_data(p, p->bindable[i]))
+      return false;
+  return r->handle != NULL;
+}
+
+/* Records a run with the addresses of now, in place of the oldest recording. */
+static fgsm_status record(struct fg_plan *p, void *stream, struct fg_recording **out) {
+  const struct fg_backend *backend = p->device->backend;
+  struct fg_recording *r = &p->recordings[p->next_recording];
+  if (r->handle)
+    backend->recording_destroy(p->device, r->handle);
+  r->handle = NULL;
+  FG_TRY(backend->capture_begin(p->device, stream));
+  fgsm_status status = run_steps(p, stream);
+  if (status != FGSM_OK) { /* the stream must stop capturing; the failure is the step's */
+    char why[1024];
+    void *part = NULL;
+    fg_error_copy(why, sizeof why);
+    if (backend->capture_end(p->device, stream, &part) == FGSM_OK)
+      backend->recording_destroy(p->device, part);
+    return fg_error_restore(status, why);
+  }
+  FG_TRY(backend->capture_end(p->device, stream, &r->handle));
+  for (int64_t i = 0; i < p->n_bindable; i++)
+    r->bound[i] = fg_plan_data(p, p->bindable[i]);
+  p->next_recording = (p->next_recording + 1) % FG_RECORDINGS;
+  *out = r;
+  return FGSM_OK;
+}
+
+/* The first run is a plain one: libraries load their code during it, which a recording cannot. */
+static fgsm_status run_recorded(struct fg_plan *p, void *stream) {
+  struct fg_recording *r = NULL;
+  for (int i = 0; i < FG_RECORDINGS && !r; i++)
+    if (is_for_these_addresses(p, &p->recordings[i]))
+      r = &p->recordings[i];
+  if (!r) {
+    fgsm_status status = record(p, stream, &r);
+    if (status == FGSM_UNSUPPORTED) {
+      fg_log(FGSM_LOG_INFO, "a plan is run call by call: %s", fgsm_last_error());
+      p->records = false;
+      return run_steps(p, stream);
+    }
+    FG_TRY(status);
+  }
+  return p->device->backend->replay(p->device, r->handle, stream);
+}
+
 fgsm_status fg_plan_run(struct fg_plan *p, void *stream) {
   if (!p->arena)
     return FG_FAIL(INTERNAL, "a plan must be placed before it runs");
-  void *scratch = (char *)p->arena + p->scratch_offset;
   FG_TRY(p->device->backend->enter(p->device));
-  for (int64_t i = 0; i < p->n_steps; i++)
-    FG_TRY(p->steps[i].kernel->run(&p->steps[i].call, scratch, stream));
+  if (stream && p->records && p->has_run)
+    return run_recorded(p, stream);
+  FG_TRY(run_steps(p, stream));
+  p->has_run = true;
   return FGSM_OK;
 }

@@ -34,7 +34,7 @@ fgsm_status fg_rewrite_begin(struct fg_graph *g, struct fg_rewrite *rw) {
   if (!rw->uses || !rw->user || !rw->alias || !rw->output || !rw->touched)
     return FG_FAIL(MEMORY, "no memory for a graph pass");
   count(rw);
-  return FGSM_OK;
+  return fg_lineage_begin(g, &rw->lineage);
 }
 
 /* Follows the stand-ins to the last one. */
@@ -52,8 +52,14 @@ fgsm_status fg_rewrite_end(struct fg_rewrite *rw, fgsm_status status) {
         g->nodes[i].in[k] = stands_for(rw, g->nodes[i].in[k]);
     for (int i = 0; i < g->n_outputs; i++)
       g->outputs[i] = stands_for(rw, g->outputs[i]);
+    for (fg_id i = 0; i < rw->n_values; i++)
+      rw->alias[i] = stands_for(rw, i);
     status = fg_graph_compact(g);
+    if (status == FGSM_OK)
+      status = fg_lineage_settle(g, &rw->lineage, rw->alias);
   }
+  fg_lineage_free(&rw->lineage);
+  fg_arena_free(&rw->scratch);
   free(rw->touched);
   free(rw->output);
   free(rw->alias);

@@ -1,11 +1,12 @@
 /* One sweep of a rewriting pass. Who uses what is counted once, at the sweep's beginning; a rewrite
  * marks everything that it touched, and what is marked is left alone until the next sweep. So a sweep
  * is linear in the graph however much it changes, and never acts on a count that is no longer true.
- * Ids that a caller may hold (outputs) survive. */
+ * Ids that a caller may hold (outputs) survive. What a node came from goes to whatever does its work
+ * in the end, without a word from the rules (provenance.h). */
 #ifndef FG_REWRITE_H
 #define FG_REWRITE_H
 
-#include "graph.h"
+#include "provenance.h"
 
 struct fg_rewrite {
   struct fg_graph *g;
@@ -16,6 +17,9 @@ struct fg_rewrite {
   bool *output;              /* per value: the caller knows it                     */
   bool *touched;             /* per value */
   bool changed;
+  struct fg_lineage lineage; /* the end settles where nodes come from: rules need not think of it */
+  struct fg_arena scratch;   /* of one rule: freed with the sweep, or earlier by the pass */
+  double room;               /* elements that the pass may still compute */
 };
 
 /* Compacts the graph and counts. fg_rewrite_end must follow, also after a failure in between. */

@@ -10,7 +10,6 @@
 
 #include "io_format.h"
 
-#define HOLD_BYTES ((int64_t)256 << 20)  /* Fortran order in compressed bytes: held in memory */
 #define ROW_BYTES_MAX ((int64_t)1 << 30) /* of one sample as float32 */
 enum { CHUNK = 64 << 10 };
 
@@ -171,7 +170,8 @@ fgsm_status fg_array_check(struct fg_array *array) {
       !fg_add_ok(array->start, bytes, &end) || !fg_mul_ok(row, 8, &row))
     return FG_FAIL(DATA, "%s: a shape of more than 2^63 bytes", name);
   FG_TRY(fg_bytes_expect(array->bytes, end));
-  return array->fortran && array->rank > 1 ? fg_bytes_hold(array->bytes, HOLD_BYTES) : FGSM_OK;
+  array->fortran = array->fortran && array->row_items > 1; /* else both orders are the same */
+  return array->fortran && array->rank > 1 ? fg_bytes_hold(array->bytes, FG_HOLD_BYTES) : FGSM_OK;
 }
 
 fgsm_status fg_array_samples(const struct fg_array *array, struct fg_dataset_info *info) {
@@ -186,6 +186,7 @@ fgsm_status fg_array_samples(const struct fg_array *array, struct fg_dataset_inf
     return FG_FAIL(DATA, "%s: samples of %lld items; at most %lld are read", name,
                    (long long)array->row_items, (long long)ROW_BYTES_MAX / 4);
   info->type = info->stored == FG_U8 ? FG_U8 : FG_F32;
+  info->held_bytes = fg_bytes_held(array->bytes);
   info->n = array->rows;
   info->rank = array->rank - 1;
   for (int i = 1; i < array->rank; i++)

@@ -41,6 +41,10 @@ bool fg_bytes_is_plain(const struct fg_bytes *bytes) {
   return bytes->kind == PLAIN || bytes->kind == MEMORY;
 }
 
+int64_t fg_bytes_held(const struct fg_bytes *bytes) {
+  return bytes->kind == MEMORY ? bytes->size : 0;
+}
+
 /* Up to n bytes of a plain file; -1 and errno on failure. */
 static ssize_t read_at(int fd, void *to, size_t n, int64_t offset) {
   size_t done = 0;

@@ -125,6 +125,12 @@ static fgsm_status join(struct fg_dataset *dataset, struct part *part) {
                    all->has_labels ? part->reader.path : dataset->parts->reader.path);
   if (!fg_add_ok(all->n, own->n, &all->n))
     return FG_FAIL(DATA, "%s: more than 2^63 samples", part->reader.path);
+  all->held_bytes += own->held_bytes;
+  if (all->held_bytes > FG_HOLD_BYTES)
+    return FG_FAIL(DATA,
+                   "%s: with the files before it, more than %lld bytes in Fortran order to be "
+                   "held in memory; save them in C order, or uncompressed",
+                   part->reader.path, (long long)FG_HOLD_BYTES);
   return FGSM_OK;
 }
 

@@ -17,7 +17,8 @@ struct fg_dataset_info {
   int rank;            /* of one sample */
   int64_t dim[FG_MAX_RANK];
   bool has_labels;
-  int extra_bytes; /* per sample, carried through unchanged (CIFAR-100's coarse label) */
+  int extra_bytes;    /* per sample, carried through unchanged (CIFAR-100's coarse label) */
+  int64_t held_bytes; /* of files that cannot be streamed, kept in memory while they are open */
 };
 
 struct fg_dataset;
@@ -63,6 +64,10 @@ void fg_sink_close(struct fg_sink *sink);
  * integers converted to `type`; freed by the caller with free(). */
 fgsm_status fg_npy_load(const char *path, enum fg_type type, int *rank, int64_t dim[FG_MAX_RANK],
                         void **data) FGSM_MUST_USE;
+
+/* The same for at most `most` bytes (and 1 GiB); FGSM_DATA beyond. */
+fgsm_status fg_npy_load_within(const char *path, size_t most, enum fg_type type, int *rank,
+                               int64_t dim[FG_MAX_RANK], void **data) FGSM_MUST_USE;
 
 /* A text file written atomically (records, manifest): to `path`.part, then renamed on commit. */
 struct fg_file;

@@ -51,6 +51,7 @@ fgsm_status fg_bytes_expect(struct fg_bytes *bytes, int64_t end) FGSM_MUST_USE;
  * `most`. */
 fgsm_status fg_bytes_hold(struct fg_bytes *bytes, int64_t most) FGSM_MUST_USE;
 bool fg_bytes_is_plain(const struct fg_bytes *bytes);
+int64_t fg_bytes_held(const struct fg_bytes *bytes); /* in memory, after fg_bytes_hold */
 
 /* ---- zip.c: reading zips (stored and deflate), through libarchive */
 
@@ -68,6 +69,8 @@ fgsm_status fg_zip_names(const char *path, char ***names, int64_t *n) FGSM_MUST_
 void fg_zip_names_free(char **names, int64_t n);
 
 /* ---- array.c: typed rows in bytes */
+
+#define FG_HOLD_BYTES ((int64_t)256 << 20) /* Fortran order in compressed bytes: held in memory */
 
 struct fg_element {
   char kind; /* 'u' unsigned, 'i' signed, 'f' float, 'b' bool */

@@ -171,6 +171,12 @@ static fgsm_status open_any(const char *file, const char *member, struct fg_arra
 
 fgsm_status fg_npy_load(const char *path, enum fg_type type, int *rank, int64_t dim[FG_MAX_RANK],
                         void **data) {
+  return fg_npy_load_within(path, (size_t)LOAD_BYTES, type, rank, dim, data);
+}
+
+fgsm_status fg_npy_load_within(const char *path, size_t most, enum fg_type type, int *rank,
+                               int64_t dim[FG_MAX_RANK], void **data) {
+  int64_t limit = most < (size_t)LOAD_BYTES ? (int64_t)most : LOAD_BYTES;
   struct fg_array array = {0};
   char *file = NULL, *member = NULL;
   int64_t bytes = 0;
@@ -182,9 +188,9 @@ fgsm_status fg_npy_load(const char *path, enum fg_type type, int *rank, int64_t 
   if (status != FGSM_OK)
     goto done;
   if (!fg_mul_ok(array.rows, array.row_items, &bytes) ||
-      !fg_mul_ok(bytes, (int64_t)fg_type_size(type), &bytes) || bytes > LOAD_BYTES) {
+      !fg_mul_ok(bytes, (int64_t)fg_type_size(type), &bytes) || bytes > limit) {
     status = FG_FAIL(DATA, "%s: an array of more than %lld bytes is too large for this use", path,
-                     (long long)LOAD_BYTES);
+                     (long long)limit);
     goto done;
   }
   to = malloc(bytes ? (size_t)bytes : 1);

@@ -114,6 +114,11 @@ static fgsm_status collect(struct archive *zip, const char *path, char ***list, 
     (*list)[*n] = strndup(name, length);
     if (!(*list)[*n])
       return FG_FAIL(MEMORY, "no memory to read %s", path);
+    for (int64_t i = 0; i < *n; i++)
+      if (strcmp((*list)[i], (*list)[*n]) == 0) {
+        free((*list)[*n]);
+        return FG_FAIL(DATA, "%s: two members are named %s", path, (*list)[i]);
+      }
     ++*n;
   }
 }

@@ -238,8 +238,8 @@ static fgsm_status find_importer(const Onnx__NodeProto *node, fg_import_fn *out)
   for (size_t i = 0; i < node->n_attribute; i++)
     if (node->attribute[i]->g || node->attribute[i]->n_graphs)
       return FG_FAIL(UNSUPPORTED,
-                     "sub-graphs (control flow) are not supported: export the model by "
-                     "tracing, or simplify it");
+                     "an operator with sub-graphs that is none of If, Loop and Scan: export the "
+                     "model by tracing, or simplify it");
   if (standard)
     return FG_FAIL(UNSUPPORTED, "this operator is not supported: export the model without it");
   return FG_FAIL(
@@ -261,6 +261,19 @@ static fgsm_status read_attrs(struct fg_build *b, const Onnx__NodeProto *node,
   return FGSM_OK;
 }
 
+/* What a node stands for that has a graph of its own. */
+enum body { NONE, FUNCTION, IF, LOOP, SCAN };
+
+static enum body body_of(const Onnx__NodeProto *node) {
+  const char *type = fg_onnx_text(node->op_type);
+  if (!default_domain(fg_onnx_text(node->domain)))
+    return NONE;
+  return strcmp(type, "If") == 0     ? IF
+         : strcmp(type, "Loop") == 0 ? LOOP
+         : strcmp(type, "Scan") == 0 ? SCAN
+                                     : NONE;
+}
+
 /* Fills `im` and runs the importer, or appends the body that the node stands for. *skip: an input
  * has failed, and nothing was done. */
 static fgsm_status run_importer(struct fg_build *b, const Onnx__NodeProto *node,
@@ -277,9 +290,8 @@ static fgsm_status run_importer(struct fg_build *b, const Onnx__NodeProto *node,
     used[k] = *node->output[k] != 0;
   }
   FG_TRY(fg_body_find(b, node, &function));
-  bool branches = !function && default_domain(fg_onnx_text(node->domain)) &&
-                  strcmp(fg_onnx_text(node->op_type), "If") == 0;
-  if (!function && !branches)
+  enum body body = function ? FUNCTION : body_of(node);
+  if (body == NONE)
     FG_TRY(find_importer(node, &importer));
   for (size_t k = 0; k < node->n_input; k++) {
     in[k] = FG_ABSENT;
@@ -288,10 +300,18 @@ static fgsm_status run_importer(struct fg_build *b, const Onnx__NodeProto *node,
   }
   if (*skip)
     return FGSM_OK;
-  if (function)
+  switch (body) {
+  case FUNCTION:
     return fg_body_call(b, node, function, in, im->out);
-  if (branches)
+  case IF:
     return fg_body_if(b, node, node->n_input ? in[0] : FG_ABSENT, im->out);
+  case LOOP:
+    return fg_body_loop(b, node, in, im->out);
+  case SCAN:
+    return fg_body_scan(b, node, im->opset, in, im->out);
+  case NONE:
+    break;
+  }
   FG_TRY(read_attrs(b, node, im));
   im->n_in = (int)node->n_input;
   im->in = in;
@@ -310,7 +330,10 @@ static fgsm_status import_node(struct fg_build *b, const Onnx__NodeProto *node) 
                                  : node->n_output          ? node->output[0]
                                                            : "",
                          .opset = opset};
+  struct fg_provenance outer;
+  FG_TRY(fg_source_begin(b->g, im.op_type, im.name, &outer));
   fgsm_status status = run_importer(b, node, &im, &skip);
+  fg_source_end(b->g, outer);
   bool failed = skip || status != FGSM_OK;
   if (status != FGSM_OK)
     FG_TRY(report(b, blame(status, fg_build_label(node, opset, who))));
@@ -432,7 +455,7 @@ static fgsm_status run(struct fg_build *b, int64_t batch, const fg_id *in, fg_id
 static fgsm_status build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
                          bool trainable, const fg_id *in, int first, int n_out, fg_id *inputs,
                          fg_id *outputs, struct fg_onnx_problems *problems) {
-  int64_t taken = 0, listed = problems ? problems->n : 0;
+  int64_t taken = 0, looked_at = 0, listed = problems ? problems->n : 0;
   size_t n_names = (size_t)onnx->n_inputs + (size_t)n_out;
   const char **names = calloc(n_names + 1, sizeof *names);
   if (!names)
@@ -450,6 +473,7 @@ static fgsm_status build(const struct fg_onnx *onnx, struct fg_graph *g, int64_t
                        .in_names = names,
                        .out_names = names + onnx->n_inputs,
                        .taken = &taken,
+                       .looked_at = &looked_at,
                        .problems = problems};
   fgsm_status status = run(&b, batch, in, inputs, outputs);
   /* A file that is broken as a whole is a problem to be listed too. */

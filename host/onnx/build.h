@@ -30,6 +30,7 @@ struct fg_build {
   const Onnx__AttributeProto *const *args;
   int depth;
   int64_t *taken;        /* nodes so far, those of bodies as often as they are used */
+  int64_t *looked_at;    /* names so far, likewise */
   struct fg_names names; /* -> entries */
   struct fg_entry *entries;
   int64_t n_entries, capacity;
@@ -43,6 +44,10 @@ struct fg_build {
 /* "Conv 'conv1' (opset 13)", without the opset where it is 0; a node without a name goes by its
  * first output. */
 const char *fg_build_label(const Onnx__NodeProto *node, int64_t opset, char text[256]);
+
+/* Counts names that are about to be looked at, so that a small file which calls a large function again
+ * and again is refused: FGSM_UNSUPPORTED. */
+fgsm_status fg_build_look_at(struct fg_build *b, size_t n) FGSM_MUST_USE;
 
 /* NULL if nothing has that name. The pointer is good until the scope grows. */
 struct fg_entry *fg_build_find(const struct fg_build *b, const char *name);
@@ -63,9 +68,21 @@ fgsm_status fg_body_find(const struct fg_build *b, const Onnx__NodeProto *node,
 fgsm_status fg_body_call(struct fg_build *b, const Onnx__NodeProto *node,
                          const Onnx__FunctionProto *function, const fg_id *in,
                          fg_id *out) FGSM_MUST_USE;
-/* Appends the branch of an If that its condition, which must be known, chooses. */
+/* Appends the branch of an If that its condition chooses; where that is not known while loading,
+ * both, and a choice between their results. */
 fgsm_status fg_body_if(struct fg_build *b, const Onnx__NodeProto *node, fg_id condition,
                        fg_id *out) FGSM_MUST_USE;
+/* Appends the body of a Loop or Scan as often as it runs, which must be known. `in` and `out` are
+ * the node's. */
+fgsm_status fg_body_loop(struct fg_build *b, const Onnx__NodeProto *node, const fg_id *in,
+                         fg_id *out) FGSM_MUST_USE;
+fgsm_status fg_body_scan(struct fg_build *b, const Onnx__NodeProto *node, int64_t opset,
+                         const fg_id *in, fg_id *out) FGSM_MUST_USE;
+/* A build within `b`: what every body shares with its surroundings. */
+struct fg_build fg_body_inner(struct fg_build *b, const Onnx__GraphProto *graph);
+/* The graph that is the node's attribute `name`. FGSM_MODEL if it has none. */
+fgsm_status fg_body_graph(struct fg_build *b, const Onnx__NodeProto *node, const char *name,
+                          const Onnx__GraphProto **out) FGSM_MUST_USE;
 /* The node's attributes, those that it takes from the function's call put in place. */
 fgsm_status fg_body_attrs(struct fg_build *b, const Onnx__NodeProto *node, size_t *n,
                           const Onnx__AttributeProto *const **out) FGSM_MUST_USE;

@@ -19,8 +19,8 @@
 enum { MOST_FILES = 256 };
 
 struct fg_onnx_file {
-  void *bytes; /* NULL where size is 0 */
-  size_t size;
+  struct fg_onnx_data_file seen;
+  void *bytes; /* NULL where it has none */
 };
 
 struct fg_onnx_patch {
@@ -36,7 +36,20 @@ struct reader {
   int64_t asked, held; /* bytes: of all tensors, of all files */
 };
 
-/* Opens `location` below the folder `at`. -1 with errno. */
+/* Opens a regular file, and nothing else even for a moment: opening a device can act on it. -1 with
+ * errno, which is 0 for what is no regular file. */
+static int open_regular(int folder, const char *name) {
+  struct stat st;
+  if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+    return -1;
+  if (!S_ISREG(st.st_mode)) {
+    errno = S_ISLNK(st.st_mode) ? ELOOP : 0;
+    return -1;
+  }
+  return openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+}
+
+/* Opens the file `location` below the folder `at`. -1 with errno, as open_regular. */
 static int open_below(int at, const char *location) {
   char part[256];
   int fd = -1, parent = at;
@@ -49,8 +62,8 @@ static int open_below(int at, const char *location) {
     } else {
       memcpy(part, p, n);
       part[n] = 0;
-      fd = openat(parent, part,
-                  O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (last ? 0 : O_DIRECTORY));
+      fd = last ? open_regular(parent, part)
+                : openat(parent, part, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_DIRECTORY);
     }
     int cause = errno;
     if (parent != at)
@@ -76,10 +89,19 @@ static bool stays_below(const char *location) {
   }
 }
 
+static fgsm_status refuse_file(const char *location) {
+  if (errno == 0)
+    return FG_FAIL(MODEL, "its file '%.200s' is not a regular file", location);
+  return FG_FAIL(IO, "its file '%.200s', looked for in the model's folder: %s", location,
+                 errno == ELOOP || errno == ENOTDIR
+                     ? "a part of the path is a symbolic link or no folder, which is not followed"
+                     : strerror(errno));
+}
+
 static fgsm_status map_file(struct reader *r, const char *location) {
   struct stat st;
   fgsm_status status = FGSM_OK;
-  struct fg_onnx_file file = {0};
+  struct fg_onnx_file file = {.seen.location = location};
   if (!stays_below(location))
     return FG_FAIL(MODEL,
                    "its file '%.200s' is not a plain path below the model's folder, outside of "
@@ -90,24 +112,22 @@ static fgsm_status map_file(struct reader *r, const char *location) {
   FG_TRY(fg_grow(&r->to->files, &r->files_capacity, r->to->n_files + 1, sizeof *r->to->files));
   int fd = open_below(r->folder, location);
   if (fd < 0)
-    return FG_FAIL(IO, "its file '%.200s', looked for in the model's folder: %s", location,
-                   errno == ELOOP || errno == ENOTDIR
-                       ? "a part of the path is a symbolic link or no folder, which is not followed"
-                       : strerror(errno));
+    return refuse_file(location);
   if (fstat(fd, &st) != 0) {
-    status = FG_FAIL(IO, "its file '%.200s': %s", location, strerror(errno));
+    status = refuse_file(location);
   } else if (!S_ISREG(st.st_mode)) {
-    status = FG_FAIL(MODEL, "its file '%.200s' is not a regular file", location);
+    errno = 0;
+    status = refuse_file(location);
   } else if (st.st_size > 0) {
-    file.size = (size_t)st.st_size;
-    file.bytes = mmap(NULL, file.size, PROT_READ, MAP_PRIVATE, fd, 0);
+    file.seen.bytes = st.st_size;
+    file.bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (file.bytes == MAP_FAILED)
       status = FG_FAIL(IO, "its file '%.200s' cannot be mapped: %s", location, strerror(errno));
   }
   close(fd);
   if (status != FGSM_OK)
     return status;
-  r->held += (int64_t)file.size;
+  r->held += file.seen.bytes;
   r->to->files[r->to->n_files++] = file;
   return fg_names_add(&r->names, location, r->to->n_files - 1);
 }
@@ -163,9 +183,10 @@ static fgsm_status find_bytes(struct reader *r, const Onnx__TensorProto *tensor,
   if (place.length >= 0 && place.length != need)
     return FG_FAIL(MODEL, "its dimensions ask for %lld bytes and it holds %lld", (long long)need,
                    (long long)place.length);
-  if ((uint64_t)need > file->size || (uint64_t)place.offset > file->size - (uint64_t)need)
-    return FG_FAIL(MODEL, "its %lld bytes at %lld lie beyond the %zu bytes of '%.200s'",
-                   (long long)need, (long long)place.offset, file->size, place.location);
+  if (need > file->seen.bytes || place.offset > file->seen.bytes - need)
+    return FG_FAIL(MODEL, "its %lld bytes at %lld lie beyond the %lld bytes of '%.200s'",
+                   (long long)need, (long long)place.offset, (long long)file->seen.bytes,
+                   place.location);
   /* Tensors may share bytes (tied weights), but not without end. */
   int64_t limit;
   if (!fg_add_ok(r->asked, need, &r->asked) || !fg_mul_ok(r->held, 4, &limit) ||
@@ -262,9 +283,12 @@ fgsm_status fg_onnx_external_map(struct fg_onnx *onnx, const char *path) {
   fgsm_status status = patch_graph(&r, model->graph, &onnx->arena);
   for (size_t i = 0; i < model->n_functions && status == FGSM_OK; i++)
     status = patch_nodes(&r, model->functions[i]->n_node, model->functions[i]->node, &onnx->arena);
+  for (int64_t i = 0; i < r.to->n_files && status == FGSM_OK; i++)
+    status = fg_sha256(r.to->files[i].bytes, (size_t)r.to->files[i].seen.bytes,
+                       r.to->files[i].seen.sha256);
   fg_names_free(&r.names);
   close(r.folder);
-  if (status == FGSM_OK || status == FGSM_MEMORY)
+  if (status == FGSM_OK || status == FGSM_MEMORY || status == FGSM_INTERRUPTED)
     return status;
   char why[800];
   fg_error_copy(why, sizeof why);
@@ -280,8 +304,16 @@ void fg_onnx_external_free(struct fg_onnx_external *external) {
   }
   for (int64_t i = 0; i < external->n_files; i++)
     if (external->files[i].bytes)
-      munmap(external->files[i].bytes, external->files[i].size);
+      munmap(external->files[i].bytes, (size_t)external->files[i].seen.bytes);
   free(external->patches);
   free(external->files);
   *external = (struct fg_onnx_external){0};
+}
+
+int fg_onnx_n_data_files(const struct fg_onnx *onnx) {
+  return (int)onnx->external.n_files;
+}
+
+const struct fg_onnx_data_file *fg_onnx_data_file(const struct fg_onnx *onnx, int i) {
+  return &onnx->external.files[i].seen;
 }

@@ -36,22 +36,6 @@ static fgsm_status read_varint(const struct walk *w, size_t *at, size_t end, siz
                  *at);
 }
 
-/* Bytes of the UTF-8 character at p (n > 0 bytes are left); 0 if it is none, or a control one. */
-static size_t character(const unsigned char *p, size_t n) {
-  if (*p < 0x80)
-    return *p >= 32 && *p != 127;
-  size_t length = *p >= 0xf0 ? 4 : *p >= 0xe0 ? 3 : 2;
-  if (*p < 0xc2 || *p > 0xf4 || length > n)
-    return 0;
-  for (size_t i = 1; i < length; i++)
-    if ((p[i] & 0xc0) != 0x80)
-      return 0;
-  unsigned low = p[1];
-  bool bad = (*p == 0xe0 && low < 0xa0) || (*p == 0xed && low > 0x9f) ||
-             (*p == 0xf0 && low < 0x90) || (*p == 0xf4 && low > 0x8f) || (*p == 0xc2 && low < 0xa0);
-  return bad ? 0 : length;
-}
-
 /* Strings are cut at a zero byte by C; names are shown to people and on terminals. */
 static fgsm_status check_string(const struct walk *w, const ProtobufCFieldDescriptor *field,
                                 size_t at, size_t n) {
@@ -64,7 +48,7 @@ static fgsm_status check_string(const struct walk *w, const ProtobufCFieldDescri
   for (size_t k = 0; k < sizeof identifiers / sizeof *identifiers; k++)
     if (strcmp(field->name, identifiers[k]) == 0)
       for (size_t i = 0, step; i < n; i += step)
-        if (!(step = character(p + i, n - i)))
+        if (!(step = fg_utf8_printable((const char *)p + i, n - i)))
           return FG_FAIL(MODEL, "%s: the %s at byte %zu is not printable UTF-8", w->name,
                          field->name, at);
   return FGSM_OK;
@@ -189,11 +173,13 @@ static void release(void *data, void *memory) {
 }
 
 fgsm_status fg_onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n,
-                           const char *name, struct fg_onnx_heap *heap, ProtobufCMessage **out) {
+                           const char *name, size_t most, struct fg_onnx_heap *heap,
+                           ProtobufCMessage **out) {
   FG_TRY(fg_onnx_guard(type, bytes, n, name));
   /* Weights unpack to their own size, packed small integers to 8 times theirs, nodes to about as
    * much; a model of nothing but nodes is small. */
-  *heap = (struct fg_onnx_heap){.limit_bytes = 8 * n + ((size_t)64 << 20)};
+  size_t limit = 8 * n + ((size_t)64 << 20);
+  *heap = (struct fg_onnx_heap){.limit_bytes = limit < most ? limit : most};
   heap->allocator = (ProtobufCAllocator){allocate, release, heap};
   *out = protobuf_c_message_unpack(type, &heap->allocator, n, bytes);
   if (!*out)

@@ -37,14 +37,15 @@ struct fg_onnx {
 fgsm_status fg_onnx_guard(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n,
                           const char *name) FGSM_MUST_USE;
 
-/* Guards, then unpacks within the heap's ceiling. Freed with fg_onnx_unpacked_free. */
+/* Guards, then unpacks within the heap's ceiling, which is `most` at most. Freed with
+ * fg_onnx_unpacked_free. */
 fgsm_status fg_onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n,
-                           const char *name, struct fg_onnx_heap *heap,
+                           const char *name, size_t most, struct fg_onnx_heap *heap,
                            ProtobufCMessage **out) FGSM_MUST_USE;
 void fg_onnx_unpacked_free(ProtobufCMessage *message, struct fg_onnx_heap *heap);
 
-/* The whole of a regular file below 2 GiB; freed with free(). */
-fgsm_status fg_onnx_read_file(const char *path, void **bytes, size_t *n) FGSM_MUST_USE;
+/* The whole of a regular file below 2 GiB and of at most `most` bytes; freed with free(). */
+fgsm_status fg_onnx_read_file(const char *path, size_t most, void **bytes, size_t *n) FGSM_MUST_USE;
 
 /* Maps the files that `path`'s tensors lie in and lets the tensors point there. Nothing outside the
  * model's folder is opened, nor a symbolic link. FGSM_MODEL or FGSM_IO with the tensor. */
@@ -72,6 +73,7 @@ struct fg_names {
   const char **keys;
   int64_t *values;
   int64_t n, slots; /* slots: 0 or a power of 2 */
+  uint64_t key;     /* of the hash */
 };
 /* The number that `name` was added with, or -1. */
 int64_t fg_names_find(const struct fg_names *names, const char *name);

@@ -9,6 +9,9 @@ struct fg_onnx; /* a parsed file; immutable */
 
 /* Tensors may lie in other files in the model's folder (external data); those are mapped. */
 fgsm_status fg_onnx_open(const char *path, struct fg_onnx **out) FGSM_MUST_USE;
+/* The same, for files that take at most `most` bytes when they are read; FGSM_UNSUPPORTED. */
+fgsm_status fg_onnx_open_within(const char *path, size_t most, struct fg_onnx **out) FGSM_MUST_USE;
+size_t fg_onnx_bytes(const struct fg_onnx *onnx); /* that it takes, mapped files apart */
 fgsm_status fg_onnx_parse(const void *bytes, size_t n, const char *name,
                           struct fg_onnx **out) FGSM_MUST_USE;
 void fg_onnx_close(struct fg_onnx *onnx);
@@ -24,7 +27,18 @@ int fg_onnx_n_inputs(const struct fg_onnx *onnx);
 const struct fg_onnx_port *fg_onnx_input(const struct fg_onnx *onnx, int i);
 int fg_onnx_n_outputs(const struct fg_onnx *onnx);
 const struct fg_onnx_port *fg_onnx_output(const struct fg_onnx *onnx, int i);
-const char *fg_onnx_sha256(const struct fg_onnx *onnx); /* of the file's bytes, hex */
+const char *fg_onnx_sha256(const struct fg_onnx *onnx); /* of the model file's bytes, hex */
+
+/* A file beside the model that holds tensors of it: what sha256 does not cover. In the order in
+ * which the model first names them. */
+struct fg_onnx_data_file {
+  const char *location; /* as the model says it, relative to its folder */
+  int64_t bytes;
+  char sha256[65]; /* of the whole file, when it was mapped */
+};
+int fg_onnx_n_data_files(const struct fg_onnx *onnx);
+const struct fg_onnx_data_file *fg_onnx_data_file(const struct fg_onnx *onnx, int i);
+
 int64_t fg_onnx_opset(const struct fg_onnx *onnx);
 const char *fg_onnx_producer(const struct fg_onnx *onnx); /* "pytorch 2.9.0", "" if unsaid */
 

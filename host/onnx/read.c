@@ -10,7 +10,7 @@
 
 #include "model.h"
 
-fgsm_status fg_onnx_read_file(const char *path, void **bytes, size_t *n) {
+fgsm_status fg_onnx_read_file(const char *path, size_t most, void **bytes, size_t *n) {
   fgsm_status status = FGSM_OK;
   unsigned char *data = NULL;
   size_t size = 0, done = 0;
@@ -29,6 +29,12 @@ fgsm_status fg_onnx_read_file(const char *path, void **bytes, size_t *n) {
     goto done;
   }
   size = (size_t)st.st_size;
+  if (size > most) {
+    char text[32], limit[32];
+    status = FG_FAIL(UNSUPPORTED, "%s holds %s, more than the %s of memory that are allowed", path,
+                     fg_memory_text(size, text), fg_memory_text(most, limit));
+    goto done;
+  }
   data = malloc(size + 1);
   if (!data) {
     status = FG_FAIL(MEMORY, "%s: no memory for its %zu bytes", path, size);
@@ -98,8 +104,25 @@ static fgsm_status read_ports(struct fg_onnx *onnx) {
   return status;
 }
 
+/* Lists that every node is looked up in: they must be short. */
+enum { MOST_FUNCTIONS = 4096, MOST_OPSETS = 256 };
+
+static fgsm_status check_lists(const Onnx__ModelProto *model) {
+  size_t most = model->n_opset_import;
+  for (size_t i = 0; i < model->n_functions; i++)
+    if (model->functions[i]->n_opset_import > most)
+      most = model->functions[i]->n_opset_import;
+  if (model->n_functions > MOST_FUNCTIONS || most > MOST_OPSETS)
+    return FG_FAIL(UNSUPPORTED,
+                   "the model defines %zu functions and imports %zu operator sets; at most %d and "
+                   "%d are supported",
+                   model->n_functions, most, MOST_FUNCTIONS, MOST_OPSETS);
+  return FGSM_OK;
+}
+
 static fgsm_status read_header(struct fg_onnx *onnx) {
   const Onnx__ModelProto *model = onnx->model;
+  FG_TRY(check_lists(model));
   for (size_t i = 0; i < model->n_opset_import; i++) {
     const char *domain = fg_onnx_text(model->opset_import[i]->domain);
     if (!*domain || strcmp(domain, "ai.onnx") == 0)
@@ -116,7 +139,8 @@ static fgsm_status read_header(struct fg_onnx *onnx) {
   return read_ports(onnx);
 }
 
-fgsm_status fg_onnx_parse(const void *bytes, size_t n, const char *name, struct fg_onnx **out) {
+static fgsm_status parse(const void *bytes, size_t n, const char *name, size_t most,
+                         struct fg_onnx **out) {
   fgsm_status status = FGSM_OK;
   ProtobufCMessage *message = NULL;
   struct fg_onnx *onnx = calloc(1, sizeof *onnx);
@@ -127,7 +151,8 @@ fgsm_status fg_onnx_parse(const void *bytes, size_t n, const char *name, struct 
     status = FG_FAIL(MODEL, "%s is empty", name);
     goto fail;
   }
-  status = fg_onnx_unpack(&onnx__model_proto__descriptor, bytes, n, name, &onnx->heap, &message);
+  status =
+      fg_onnx_unpack(&onnx__model_proto__descriptor, bytes, n, name, most, &onnx->heap, &message);
   if (status != FGSM_OK)
     goto fail;
   onnx->model = (Onnx__ModelProto *)message;
@@ -147,12 +172,20 @@ fail:
   return status;
 }
 
+fgsm_status fg_onnx_parse(const void *bytes, size_t n, const char *name, struct fg_onnx **out) {
+  return parse(bytes, n, name, SIZE_MAX, out);
+}
+
 fgsm_status fg_onnx_open(const char *path, struct fg_onnx **out) {
+  return fg_onnx_open_within(path, SIZE_MAX, out);
+}
+
+fgsm_status fg_onnx_open_within(const char *path, size_t most, struct fg_onnx **out) {
   void *bytes;
   size_t n;
   *out = NULL;
-  FG_TRY(fg_onnx_read_file(path, &bytes, &n));
-  fgsm_status status = fg_onnx_parse(bytes, n, path, out);
+  FG_TRY(fg_onnx_read_file(path, most, &bytes, &n));
+  fgsm_status status = parse(bytes, n, path, most - n, out);
   free(bytes);
   if (status != FGSM_OK)
     return status;
@@ -162,6 +195,10 @@ fgsm_status fg_onnx_open(const char *path, struct fg_onnx **out) {
     *out = NULL;
   }
   return status;
+}
+
+size_t fg_onnx_bytes(const struct fg_onnx *onnx) {
+  return onnx->heap.live_bytes + onnx->arena.total_bytes;
 }
 
 void fg_onnx_close(struct fg_onnx *onnx) {
@@ -181,9 +218,9 @@ fgsm_status fg_onnx_read_tensor(const char *path, enum fg_type *type, int *rank,
   struct fg_arena arena = {0};
   struct fg_onnx_tensor tensor;
   ProtobufCMessage *message = NULL;
-  FG_TRY(fg_onnx_read_file(path, &bytes, &n));
+  FG_TRY(fg_onnx_read_file(path, SIZE_MAX, &bytes, &n));
   fgsm_status status =
-      fg_onnx_unpack(&onnx__tensor_proto__descriptor, bytes, n, path, &heap, &message);
+      fg_onnx_unpack(&onnx__tensor_proto__descriptor, bytes, n, path, SIZE_MAX, &heap, &message);
   if (status == FGSM_OK)
     status = fg_onnx_tensor_read((Onnx__TensorProto *)message, &arena, &tensor);
   if (status != FGSM_OK)

@@ -7,6 +7,18 @@
 
 #include "build.h"
 
+enum { MOST_LOOKED_AT = 1 << 21 };
+
+fgsm_status fg_build_look_at(struct fg_build *b, size_t n) {
+  *b->looked_at += n < MOST_LOOKED_AT ? (int64_t)n : MOST_LOOKED_AT + 1;
+  return *b->looked_at <= MOST_LOOKED_AT
+             ? FGSM_OK
+             : FG_FAIL(UNSUPPORTED,
+                       "the model names more than %d values, those of functions and branches "
+                       "counted as often as they are used",
+                       MOST_LOOKED_AT);
+}
+
 const char *fg_build_label(const Onnx__NodeProto *node, int64_t opset, char text[256]) {
   const char *name = fg_onnx_text(node->name);
   if (!*name && node->n_output)
@@ -110,17 +122,22 @@ static void mark(struct fg_build *b, const char *name) {
 }
 
 /* What a node's branches use of this graph's names. The guard has bounded how deep they nest. */
-static void mark_branches(struct fg_build *b, const Onnx__NodeProto *node) {
+static fgsm_status mark_branches(struct fg_build *b, const Onnx__NodeProto *node) {
   for (size_t i = 0; i < node->n_attribute; i++) {
     const Onnx__GraphProto *branch = node->attribute[i]->g;
-    for (size_t k = 0; branch && k < branch->n_node; k++) {
+    if (!branch)
+      continue;
+    FG_TRY(fg_build_look_at(b, branch->n_node + branch->n_output));
+    for (size_t k = 0; k < branch->n_node; k++) {
+      FG_TRY(fg_build_look_at(b, branch->node[k]->n_input));
       for (size_t j = 0; j < branch->node[k]->n_input; j++)
         mark(b, branch->node[k]->input[j]);
-      mark_branches(b, branch->node[k]);
+      FG_TRY(mark_branches(b, branch->node[k]));
     }
-    for (size_t k = 0; branch && k < branch->n_output; k++)
+    for (size_t k = 0; k < branch->n_output; k++)
       mark(b, fg_onnx_text(branch->output[k]->name));
   }
+  return FGSM_OK;
 }
 
 static fgsm_status mark_needed(struct fg_build *b) {
@@ -129,7 +146,9 @@ static fgsm_status mark_needed(struct fg_build *b) {
   if (!b->needed)
     return FG_FAIL(MEMORY, "no memory for %zu nodes", graph->n_node);
   for (int i = 0; i < b->n_out; i++) {
-    if (*b->out_names[i] && !fg_build_find(b, b->out_names[i]) && !in_ancestor(b, b->out_names[i]))
+    if (!*b->out_names[i] && b->depth)
+      continue; /* a result of the body that its call does not want */
+    if (!fg_build_find(b, b->out_names[i]) && !in_ancestor(b, b->out_names[i]))
       return FG_FAIL(MODEL, "nothing computes the %s's output '%.120s'",
                      b->depth ? "body" : "model", b->out_names[i]);
     mark(b, b->out_names[i]);
@@ -138,12 +157,22 @@ static fgsm_status mark_needed(struct fg_build *b) {
     if (b->needed[i]) {
       for (size_t k = 0; k < graph->node[i]->n_input; k++)
         mark(b, graph->node[i]->input[k]);
-      mark_branches(b, graph->node[i]);
+      FG_TRY(mark_branches(b, graph->node[i]));
     }
   return FGSM_OK;
 }
 
+static fgsm_status count_names(struct fg_build *b) {
+  const Onnx__GraphProto *graph = b->graph;
+  FG_TRY(fg_build_look_at(b, (size_t)b->n_in + (size_t)b->n_out + graph->n_initializer +
+                                 graph->n_sparse_initializer));
+  for (size_t i = 0; i < graph->n_node; i++)
+    FG_TRY(fg_build_look_at(b, graph->node[i]->n_input + graph->node[i]->n_output));
+  return FGSM_OK;
+}
+
 fgsm_status fg_build_scope(struct fg_build *b) {
+  FG_TRY(count_names(b));
   FG_TRY(declare_data(b));
   FG_TRY(declare_nodes(b));
   FG_TRY(check_order(b));

@@ -28,11 +28,6 @@ static fgsm_status infer(const struct fg_graph *g, struct fg_node *node, struct 
   return fg_rule_output(out, fg_binary_compares(kind) ? FG_BOOL : a->type, out->rank, out->dim);
 }
 
-/* c ? a : b */
-static fgsm_status choose(struct fg_graph *g, fg_id c, fg_id a, fg_id b, fg_id *out) {
-  return fg_rule_append(g, FG_OP_where, NULL, 3, (fg_id[]){c, a, b}, out);
-}
-
 /* db = -dy y / b */
 static fgsm_status grad_divisor(struct fg_graph *g, fg_id dy, fg_id y, fg_id b, fg_id *out) {
   FG_TRY(fg_binary(g, FG_BINARY_mul, dy, y, out));
@@ -50,7 +45,7 @@ static fgsm_status grad_base(struct fg_graph *g, fg_id dy, fg_id a, fg_id b, fg_
   FG_TRY(fg_binary(g, FG_BINARY_pow, a, less_one, out));
   FG_TRY(fg_binary(g, FG_BINARY_mul, b, *out, out));
   FG_TRY(fg_binary(g, FG_BINARY_mul, dy, *out, out));
-  return choose(g, is_zero, zero, *out, out);
+  return fg_rule_choose(g, is_zero, zero, *out, out);
 }
 
 /* db = a == 0 and b >= 0 ? 0 : dy y log(a) */
@@ -62,8 +57,8 @@ static fgsm_status grad_exponent(struct fg_graph *g, fg_id dy, fg_id a, fg_id b,
   FG_TRY(fg_binary(g, FG_BINARY_less, b, zero, &b_negative));
   FG_TRY(fg_unary(g, FG_UNARY_log, 0, 0, a, &slope));
   FG_TRY(fg_binary(g, FG_BINARY_mul, y, slope, &slope));
-  FG_TRY(choose(g, b_negative, slope, zero, &at_zero));
-  FG_TRY(choose(g, a_zero, at_zero, slope, &slope));
+  FG_TRY(fg_rule_choose(g, b_negative, slope, zero, &at_zero));
+  FG_TRY(fg_rule_choose(g, a_zero, at_zero, slope, &slope));
   return fg_binary(g, FG_BINARY_mul, dy, slope, out);
 }
 
@@ -76,8 +71,8 @@ static fgsm_status grad_extreme(struct fg_graph *g, enum fg_binary_kind loses, f
   FG_TRY(fg_binary(g, FG_BINARY_equal, a, b, &tie));
   FG_TRY(fg_binary(g, loses, a, b, &lost));
   FG_TRY(fg_binary(g, FG_BINARY_mul, dy, half, &half));
-  FG_TRY(choose(g, tie, half, dy, out));
-  return choose(g, lost, zero, *out, out);
+  FG_TRY(fg_rule_choose(g, tie, half, dy, out));
+  return fg_rule_choose(g, lost, zero, *out, out);
 }
 
 /* db = -dy trunc(a / b), where trunc(a / b) = (a - y) / b */
@@ -153,7 +148,7 @@ static fgsm_status grad_where(struct fg_grad_ctx *ctx) {
   for (int side = 1; side <= 2; side++)
     if (ctx->wanted[side]) {
       fg_id *d = &ctx->in_grad[side];
-      FG_TRY(choose(ctx->g, c, side == 1 ? dy : zero, side == 1 ? zero : dy, d));
+      FG_TRY(fg_rule_choose(ctx->g, c, side == 1 ? dy : zero, side == 1 ? zero : dy, d));
       FG_TRY(fg_sum_to(ctx->g, *d, ctx->node->in[side], d));
     }
   return FGSM_OK;

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "rules.h"
+#include "quantization.h"
 
 static fgsm_status infer_cast(const struct fg_graph *g, struct fg_node *node,
                               struct fg_value *out) {
@@ -71,6 +71,8 @@ static fgsm_status cast_to(struct fg_import *im, enum fg_type type) {
   im->out[0] = x;
   if (fg_value(im->g, x)->type == type)
     return FGSM_OK;
+  if (fg_type_is_real(type) && fg_value(im->g, x)->type == FG_I32)
+    return fg_quantized_floats(im->g, x, &im->out[0]);
   return fg_import_append(im, FG_OP_cast, &a, 1, &x, &im->out[0]);
 }
 
@@ -147,6 +149,35 @@ fgsm_status fg_import_ConstantOfShape(struct fg_import *im) {
     FG_TRY(fg_graph_scalar(im->g, 0, &x));
   }
   a.shape.rank = n;
+  return fg_import_append(im, FG_OP_expand, &a, 1, &x, &im->out[0]);
+}
+
+/* An experiment that ONNX dropped and PyTorch writes for the initial state of a recurrent net before
+ * opset 9: the shape is the input's numbers, the input's shape, or an attribute. */
+fgsm_status fg_import_ConstantFill(struct fg_import *im) {
+  union fg_attrs a = {0};
+  int64_t dtype, as_shape, *dim = a.shape.dim;
+  enum fg_type type;
+  double value;
+  int n, more;
+  fg_id x = fg_import_optional(im, 0);
+  FG_TRY(fg_attr_int(im, "dtype", 1, &dtype));
+  FG_TRY(fg_attr_int(im, "input_as_shape", 0, &as_shape));
+  FG_TRY(fg_attr_float(im, "value", 0, &value));
+  FG_TRY(fg_import_type(im->g, dtype, &type));
+  if (x == FG_ABSENT) {
+    FG_TRY(fg_attr_ints(im, "shape", FG_MAX_RANK, dim, &n));
+  } else if (as_shape) {
+    FG_TRY(fg_input_ints(im, 0, FG_MAX_RANK, dim, &n));
+  } else {
+    n = fg_value(im->g, x)->rank;
+    memcpy(dim, fg_value(im->g, x)->dim, (size_t)n * sizeof *dim);
+  }
+  if (n < 0)
+    return FG_FAIL(MODEL, "its shape is missing");
+  FG_TRY(fg_attr_ints(im, "extra_shape", FG_MAX_RANK - n, dim + n, &more));
+  a.shape.rank = more > 0 ? n + more : n;
+  FG_TRY(fg_import_scalar(im->g, type, value, &x));
   return fg_import_append(im, FG_OP_expand, &a, 1, &x, &im->out[0]);
 }
 

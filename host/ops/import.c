@@ -5,27 +5,35 @@
 #include "rules.h"
 
 static const struct {
-  const char *name;
+  const char *domain, *name;
   fg_import_fn import;
 } importers[] = {
-#define ONNX(name) {#name, fg_import_##name},
+#define ONNX(name) {"", #name, fg_import_##name},
+#define ONNX_ML(name) {"ai.onnx.ml", #name, fg_import_##name},
+#define CONTRIB(name) {"com.microsoft", #name, fg_import_contrib_##name},
 #include "onnx_ops.def"
+#include "contrib_ops.def"
+#undef CONTRIB
+#undef ONNX_ML
 #undef ONNX
 };
 
 enum { N_IMPORTERS = sizeof importers / sizeof *importers };
 
 fg_import_fn fg_find_importer(const char *domain, const char *op_type) {
-  if (*domain && strcmp(domain, "ai.onnx"))
-    return NULL;
+  if (!strcmp(domain, "ai.onnx"))
+    domain = "";
   for (int i = 0; i < N_IMPORTERS; i++)
-    if (!strcmp(importers[i].name, op_type))
+    if (!strcmp(importers[i].name, op_type) && !strcmp(importers[i].domain, domain))
       return importers[i].import;
   return NULL;
 }
 
-const char *fg_importer_name(int i) {
-  return i >= 0 && i < N_IMPORTERS ? importers[i].name : NULL;
+const char *fg_importer_name(int i, const char **domain) {
+  if (i < 0 || i >= N_IMPORTERS)
+    return NULL;
+  *domain = importers[i].domain;
+  return importers[i].name;
 }
 
 const struct fg_onnx_attr *fg_attr_find(const struct fg_import *im, const char *name) {

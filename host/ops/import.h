@@ -54,11 +54,11 @@ struct fg_import {
 
 typedef fgsm_status (*fg_import_fn)(struct fg_import *im);
 
-/* NULL if no importer has that name. */
+/* NULL if no importer has that name; "ai.onnx" is "". */
 fg_import_fn fg_find_importer(const char *domain, const char *op_type);
 
-/* The i-th name of the table, NULL past its end. */
-const char *fg_importer_name(int i);
+/* The i-th name of the table and its domain, "" for ONNX's own; NULL past the end. */
+const char *fg_importer_name(int i, const char **domain);
 
 /* Attributes by name; the default where absent. A wrong kind is FGSM_MODEL. */
 fgsm_status fg_attr_int(const struct fg_import *im, const char *name, int64_t initial,

@@ -197,15 +197,35 @@ static fgsm_status append(struct fg_import *im, enum fg_op op, const union fg_at
   return spatial == 1 ? fg_import_to_1d(im->g, im->out[0], &im->out[0]) : FGSM_OK;
 }
 
+/* The positions of the maxima, over one or two axes. */
+static fgsm_status with_positions(struct fg_import *im, const union fg_attrs *a, fg_id x) {
+  int64_t columns_first;
+  fg_id both[FG_MAX_OUT], at;
+  struct fg_value v = *fg_value(im->g, x);
+  FG_TRY(fg_attr_int(im, "storage_order", 0, &columns_first));
+  if (v.rank == 3)
+    FG_TRY(fg_import_to_2d(im->g, x, &x));
+  FG_TRY(fg_graph_add(im->g, FG_OP_max_pool, im->name, a, 1, &x, both));
+  FG_TRY(fg_import_pool_positions(im->g, &a->pool, fg_value(im->g, x)->dim, columns_first != 0,
+                                  both[1], &at));
+  im->out[0] = both[0];
+  im->out[1] = at;
+  for (int i = 0; i < 2 && v.rank == 3; i++)
+    FG_TRY(fg_import_to_1d(im->g, im->out[i], &im->out[i]));
+  return FGSM_OK;
+}
+
 fgsm_status fg_import_MaxPool(struct fg_import *im) {
   union fg_attrs a = {0};
   struct fg_window win;
   int spatial;
   fg_id x;
-  fg_import_omit(im, 1); /* the positions of the maxima */
+  fg_import_omit(im, 1);
   FG_TRY(pooled(im, &spatial, &x));
   FG_TRY(fg_import_window(im, spatial, NULL, fg_value(im->g, x)->dim + 2, &win));
   set_window(&a.pool, spatial, &win);
+  if (im->n_out > 1 && im->out_used[1] && spatial < 3)
+    return with_positions(im, &a, x);
   return append(im, FG_OP_max_pool, &a, &win, x);
 }
 

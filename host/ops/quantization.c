@@ -3,12 +3,12 @@
  * PyTorch's fake quantisation. For that a pair of the two stays in floats: DequantizeLinear takes
  * the rounded value from in front of the cast to integers, which changes no bit of the result.
  * Where other operators work on the integers in between, no gradient passes. */
+#include "quantization.h"
+
+#include <math.h>
 #include <string.h>
 
-#include "rules.h"
-
-/* The range of a type that values are quantised to. */
-static fgsm_status range_of(enum fg_type type, double *low, double *high) {
+fgsm_status fg_quantized_range(enum fg_type type, double *low, double *high) {
   switch (type) {
   case FG_U8:
     *low = 0;
@@ -35,7 +35,7 @@ static fgsm_status spread(struct fg_graph *g, const struct fg_value *x, int64_t 
   struct fg_value v = *fg_value(g, p);
   int64_t dim[FG_MAX_RANK], n = fg_value_count(g, p);
   int at;
-  FG_TRY(fg_cast(g, p, g->real, 0, out));
+  FG_TRY(fg_quantized_floats(g, p, out));
   if (v.rank == 0 || (v.rank == 1 && n == 1))
     return fg_reshape(g, *out, 0, NULL, out);
   FG_TRY(fg_check_axis(x->rank, axis, &at));
@@ -97,7 +97,7 @@ fgsm_status fg_import_QuantizeLinear(struct fg_import *im) {
     FG_TRY(fg_import_type(g, number, &type));
   if (fg_import_optional(im, 2) != FG_ABSENT)
     type = fg_value(g, im->in[2])->type;
-  FG_TRY(range_of(type, &low, &high));
+  FG_TRY(fg_quantized_range(type, &low, &high));
   FG_TRY(parameters(im, x, &scale, &zero));
   FG_TRY(fg_cast(g, x, g->real, 0, &x));
   FG_TRY(fg_binary(g, FG_BINARY_div, x, scale, &q));
@@ -118,11 +118,55 @@ static bool is_unary(const struct fg_node *node, enum fg_unary_kind kind) {
   return node && node->op == FG_OP_unary && node->attrs.unary.kind == kind;
 }
 
+/* Whether floats are whole numbers by how they were made: cast from integers, rounded, or sums and
+ * products of such. */
+static bool is_whole(const struct fg_graph *g, fg_id x, int depth) {
+  const struct fg_node *node = producer(g, x);
+  if (x == FG_ABSENT)
+    return true;
+  if (fg_value_is_constant(g, x)) {
+    bool whole = true;
+    for (int64_t i = 0; whole && i < fg_value_count(g, x); i++)
+      whole = trunc(fg_constant_real(g, x, i)) == fg_constant_real(g, x, i);
+    return whole;
+  }
+  if (!node || depth == 0)
+    return false;
+  switch (node->op) {
+  case FG_OP_cast:
+    return !fg_type_is_real(fg_value(g, node->in[0])->type);
+  case FG_OP_unary:
+    return is_unary(node, FG_UNARY_round) ||
+           (is_unary(node, FG_UNARY_clip) && is_whole(g, node->in[0], depth - 1));
+  case FG_OP_binary:
+    return node->attrs.binary.kind <= FG_BINARY_mul && is_whole(g, node->in[0], depth - 1) &&
+           is_whole(g, node->in[1], depth - 1);
+  case FG_OP_reshape:
+    return is_whole(g, node->in[0], depth - 1);
+  case FG_OP_matmul:
+  case FG_OP_conv:
+    return is_whole(g, node->in[0], depth - 1) && is_whole(g, node->in[1], depth - 1) &&
+           is_whole(g, node->in[2], depth - 1);
+  default:
+    return false;
+  }
+}
+
+/* What an integer product cast to x, if it was one. */
+static fg_id before_product_cast(const struct fg_graph *g, fg_id x) {
+  const struct fg_node *cast = producer(g, x);
+  if (!cast || cast->op != FG_OP_cast || fg_value(g, x)->type != FG_I32 ||
+      !fg_type_is_real(fg_value(g, cast->in[0])->type))
+    return FG_ABSENT;
+  return is_whole(g, cast->in[0], 8) ? cast->in[0] : FG_ABSENT;
+}
+
 /* What QuantizeLinear cast to x, if it was QuantizeLinear: whole numbers in x's range. */
 static fg_id before_cast(const struct fg_graph *g, fg_id x) {
   const struct fg_node *cast = producer(g, x);
   double low, high;
-  if (!cast || cast->op != FG_OP_cast || range_of(fg_value(g, x)->type, &low, &high) != FGSM_OK)
+  if (!cast || cast->op != FG_OP_cast ||
+      fg_quantized_range(fg_value(g, x)->type, &low, &high) != FGSM_OK)
     return FG_ABSENT;
   const struct fg_node *clip = producer(g, cast->in[0]);
   if (!is_unary(clip, FG_UNARY_clip) || clip->attrs.unary.alpha != low ||
@@ -134,6 +178,14 @@ static fg_id before_cast(const struct fg_graph *g, fg_id x) {
   return is_unary(round, FG_UNARY_round) && round->attrs.unary.alpha == 1 ? cast->in[0] : FG_ABSENT;
 }
 
+fgsm_status fg_quantized_floats(struct fg_graph *g, fg_id x, fg_id *out) {
+  fg_id whole = before_cast(g, x);
+  if (whole == FG_ABSENT)
+    whole = before_product_cast(g, x);
+  *out = whole;
+  return whole == FG_ABSENT ? fg_cast(g, x, g->real, 0, out) : FGSM_OK;
+}
+
 fgsm_status fg_import_DequantizeLinear(struct fg_import *im) {
   struct fg_graph *g = im->g;
   union fg_attrs mul = {.binary = {FG_BINARY_mul}};
@@ -142,9 +194,7 @@ fgsm_status fg_import_DequantizeLinear(struct fg_import *im) {
   if (fg_type_is_real(fg_value(g, x)->type))
     return FG_FAIL(UNSUPPORTED, "x is a float: 8-bit floats are not supported");
   FG_TRY(parameters(im, x, &scale, &zero));
-  whole = before_cast(g, x);
-  if (whole == FG_ABSENT)
-    FG_TRY(fg_cast(g, x, g->real, 0, &whole));
+  FG_TRY(fg_quantized_floats(g, x, &whole));
   if (zero != FG_ABSENT)
     FG_TRY(fg_binary(g, FG_BINARY_sub, whole, zero, &whole));
   return fg_import_append(im, FG_OP_binary, &mul, 2, (fg_id[]){whole, scale}, &im->out[0]);

@@ -6,7 +6,7 @@
 
 #include "rules.h"
 
-enum { MOST_STEPS = 1024, MOST_ACTS = 3, JOIN = 16 /* most inputs of a concat */ };
+enum { MOST_STEPS = 1024, MOST_ACTS = 3 };
 
 enum kind { RNN, GRU, LSTM };
 
@@ -31,40 +31,11 @@ struct cell {
   fg_id h, c;
 };
 
-/* x from `from` on along the axis, n places. */
-static fgsm_status cut(struct fg_graph *g, fg_id x, int axis, int64_t from, int64_t n, fg_id *out) {
-  union fg_attrs a = {0};
-  const struct fg_value *v = fg_value(g, x);
-  for (int i = 0; i < v->rank; i++) {
-    a.slice.step[i] = 1;
-    a.slice.dim[i] = v->dim[i];
-  }
-  a.slice.start[axis] = from;
-  a.slice.dim[axis] = n;
-  return fg_rule_append(g, FG_OP_slice, &a, 1, &x, out);
-}
-
 /* x[at] along axis 0, that axis gone. */
 static fgsm_status pick(struct fg_graph *g, fg_id x, int64_t at, fg_id *out) {
   struct fg_value v = *fg_value(g, x);
-  FG_TRY(cut(g, x, 0, at, 1, out));
+  FG_TRY(fg_rule_cut(g, x, 0, at, 1, out));
   return fg_reshape(g, *out, v.rank - 1, v.dim + 1, out);
-}
-
-/* Joins n values along the axis; `ids` is used up. */
-static fgsm_status join(struct fg_graph *g, int axis, int64_t n, fg_id *ids, fg_id *out) {
-  union fg_attrs a = {.axis = {.axis = axis}};
-  while (n > 1) {
-    int64_t made = 0;
-    for (int64_t i = 0; i < n; i += JOIN) {
-      int part = (int)(n - i < JOIN ? n - i : JOIN);
-      FG_TRY(fg_rule_append(g, FG_OP_concat, &a, part, ids + i, &ids[made]));
-      made++;
-    }
-    n = made;
-  }
-  *out = ids[0];
-  return FGSM_OK;
 }
 
 static fgsm_status add(struct fg_graph *g, fg_id a, fg_id b, fg_id *out) {
@@ -79,7 +50,7 @@ static fgsm_status mul(struct fg_graph *g, fg_id a, fg_id b, fg_id *out) {
 static fgsm_status gate(const struct cell *c, fg_id all, int k, fg_id peep, fg_id state,
                         enum fg_unary_kind f, fg_id *out) {
   struct fg_graph *g = c->l->g;
-  FG_TRY(cut(g, all, 1, k * c->l->hidden, c->l->hidden, out));
+  FG_TRY(fg_rule_cut(g, all, 1, k * c->l->hidden, c->l->hidden, out));
   if (peep != FG_ABSENT) {
     fg_id seen;
     FG_TRY(mul(g, state, peep, &seen));
@@ -132,7 +103,7 @@ static fgsm_status step_gru(struct cell *c, fg_id x, fg_id all) {
     FG_TRY(mul(g, reset, c->h, &past));
     FG_TRY(fg_matmul(g, past, c->r_hidden, false, true, 1, &past));
   }
-  FG_TRY(cut(g, x, 1, 2 * l->hidden, l->hidden, &fresh));
+  FG_TRY(fg_rule_cut(g, x, 1, 2 * l->hidden, l->hidden, &fresh));
   FG_TRY(add(g, fresh, past, &fresh));
   if (l->clip > 0)
     FG_TRY(fg_unary(g, FG_UNARY_clip, -l->clip, l->clip, fresh, &fresh));
@@ -148,7 +119,7 @@ static fgsm_status step(struct cell *c, int64_t t) {
   FG_TRY(fg_matmul(l->g, c->h, c->r, false, true, 1, &all));
   if (l->kind == GRU) {
     fg_id two;
-    FG_TRY(cut(l->g, x, 1, 0, 2 * l->hidden, &two));
+    FG_TRY(fg_rule_cut(l->g, x, 1, 0, 2 * l->hidden, &two));
     FG_TRY(add(l->g, all, two, &all));
     return step_gru(c, x, all);
   }
@@ -187,14 +158,14 @@ static fgsm_status project(struct cell *c, int64_t d) {
   FG_TRY(fg_reshape(g, l->x, 2, (int64_t[]){l->steps * l->batch, l->features}, &in[0]));
   if (l->b != FG_ABSENT) {
     FG_TRY(pick(g, l->b, d, &b));
-    FG_TRY(cut(g, b, 0, 0, wide, &bx));
-    FG_TRY(cut(g, b, 0, wide, wide, &bh));
+    FG_TRY(fg_rule_cut(g, b, 0, 0, wide, &bx));
+    FG_TRY(fg_rule_cut(g, b, 0, wide, wide, &bh));
     if (l->reset_after) { /* the hidden gate's own bias is under the reset */
       fg_id part[2];
-      FG_TRY(cut(g, bh, 0, 2 * l->hidden, l->hidden, &c->bh));
-      FG_TRY(cut(g, bh, 0, 0, 2 * l->hidden, &part[0]));
+      FG_TRY(fg_rule_cut(g, bh, 0, 2 * l->hidden, l->hidden, &c->bh));
+      FG_TRY(fg_rule_cut(g, bh, 0, 0, 2 * l->hidden, &part[0]));
       FG_TRY(fg_binary(g, FG_BINARY_sub, c->bh, c->bh, &part[1]));
-      FG_TRY(join(g, 0, 2, part, &bh));
+      FG_TRY(fg_rule_join(g, "", 0, 2, part, &bh));
     }
     FG_TRY(add(g, bx, bh, &in[2]));
   }
@@ -208,8 +179,8 @@ static fgsm_status open_cell(struct cell *c, int64_t d) {
   FG_TRY(project(c, d));
   FG_TRY(pick(l->g, l->r, d, &c->r));
   if (l->kind == GRU) {
-    FG_TRY(cut(l->g, c->r, 0, 2 * l->hidden, l->hidden, &c->r_hidden));
-    FG_TRY(cut(l->g, c->r, 0, 0, 2 * l->hidden, &c->r));
+    FG_TRY(fg_rule_cut(l->g, c->r, 0, 2 * l->hidden, l->hidden, &c->r_hidden));
+    FG_TRY(fg_rule_cut(l->g, c->r, 0, 0, 2 * l->hidden, &c->r));
   }
   FG_TRY(start(l, l->h0, d, &c->h));
   if (l->kind == LSTM)
@@ -218,7 +189,7 @@ static fgsm_status open_cell(struct cell *c, int64_t d) {
     return FGSM_OK;
   FG_TRY(pick(l->g, l->p, d, &p));
   for (int k = 0; k < 3; k++)
-    FG_TRY(cut(l->g, p, 0, k * l->hidden, l->hidden, &c->peep[k]));
+    FG_TRY(fg_rule_cut(l->g, p, 0, k * l->hidden, l->hidden, &c->peep[k]));
   return FGSM_OK;
 }
 
@@ -354,7 +325,7 @@ static fgsm_status run_direction(struct layer *l, int64_t d, fg_id *y, fg_id *h,
   FG_TRY(fg_reshape(l->g, cell.h, 3, (int64_t[]){1, l->batch, l->hidden}, h));
   if (l->kind == LSTM)
     FG_TRY(fg_reshape(l->g, cell.c, 3, (int64_t[]){1, l->batch, l->hidden}, c));
-  return join(l->g, 0, l->steps, state, y);
+  return fg_rule_join(l->g, "", 0, l->steps, state, y);
 }
 
 static fgsm_status recur(struct fg_import *im, enum kind kind) {
@@ -367,7 +338,7 @@ static fgsm_status recur(struct fg_import *im, enum kind kind) {
     FG_TRY(run_direction(&l, d, &part[0][d], &part[1][d], &part[2][d]));
   int n = kind == LSTM ? 3 : 2;
   for (int k = 0; k < n; k++)
-    FG_TRY(join(im->g, k == 0, l.directions, part[k], &out[k]));
+    FG_TRY(fg_rule_join(im->g, "", k == 0, l.directions, part[k], &out[k]));
   if (l.batch_first) /* [steps, directions, batch, hidden] -> [batch, steps, directions, hidden] */
     FG_TRY(fg_transpose(im->g, out[0], batch_first, &out[0]));
   for (int k = 1; k < n; k++)

@@ -153,6 +153,46 @@ fgsm_status fg_rule_append(struct fg_graph *g, enum fg_op op, const union fg_att
   return FGSM_OK;
 }
 
+fgsm_status fg_rule_cut(struct fg_graph *g, fg_id x, int axis, int64_t from, int64_t n,
+                        fg_id *out) {
+  union fg_attrs a = {0};
+  const struct fg_value *v = fg_value(g, x);
+  if (from == 0 && n == v->dim[axis]) {
+    *out = x;
+    return FGSM_OK;
+  }
+  for (int i = 0; i < v->rank; i++) {
+    a.slice.step[i] = 1;
+    a.slice.dim[i] = v->dim[i];
+  }
+  a.slice.start[axis] = from;
+  a.slice.dim[axis] = n;
+  return fg_rule_append(g, FG_OP_slice, &a, 1, &x, out);
+}
+
+fgsm_status fg_rule_join(struct fg_graph *g, const char *name, int axis, int64_t n, fg_id *ids,
+                         fg_id *out) {
+  union fg_attrs a = {.axis = {.axis = axis}};
+  fg_id made_ids[FG_MAX_OUT];
+  while (n > 1) {
+    int64_t made = 0;
+    for (int64_t i = 0; i < n; i += FG_MAX_IN) {
+      int part = (int)(n - i < FG_MAX_IN ? n - i : FG_MAX_IN);
+      made_ids[0] = ids[i];
+      if (part > 1)
+        FG_TRY(fg_graph_add(g, FG_OP_concat, name, &a, part, ids + i, made_ids));
+      ids[made++] = made_ids[0];
+    }
+    n = made;
+  }
+  *out = ids[0];
+  return FGSM_OK;
+}
+
+fgsm_status fg_rule_choose(struct fg_graph *g, fg_id c, fg_id a, fg_id b, fg_id *out) {
+  return fg_rule_append(g, FG_OP_where, NULL, 3, (fg_id[]){c, a, b}, out);
+}
+
 fgsm_status fg_rule_plain(const struct fg_unary_attrs *act) {
   if (act->kind != FG_UNARY_identity)
     return FG_FAIL(UNSUPPORTED, "a fused %s has no gradient: take gradients before fusing",

@@ -12,7 +12,12 @@
 #undef OP
 
 #define ONNX(name) fgsm_status fg_import_##name(struct fg_import *im) FGSM_MUST_USE;
+#define ONNX_ML ONNX
+#define CONTRIB(name) fgsm_status fg_import_contrib_##name(struct fg_import *im) FGSM_MUST_USE;
+#include "contrib_ops.def"
 #include "onnx_ops.def"
+#undef CONTRIB
+#undef ONNX_ML
 #undef ONNX
 
 /* ---- infer rules */
@@ -70,6 +75,18 @@ fgsm_status fg_rule_grad_step_reals(const struct fg_graph *g,
 fgsm_status fg_rule_append(struct fg_graph *g, enum fg_op op, const union fg_attrs *attrs, int n_in,
                            const fg_id *in, fg_id *out) FGSM_MUST_USE;
 
+/* x from `from` on along the axis, n places. */
+fgsm_status fg_rule_cut(struct fg_graph *g, fg_id x, int axis, int64_t from, int64_t n,
+                        fg_id *out) FGSM_MUST_USE;
+
+/* Joins n values along the axis, with as many concats (under that name) as that takes; `ids` is
+ * used up. */
+fgsm_status fg_rule_join(struct fg_graph *g, const char *name, int axis, int64_t n, fg_id *ids,
+                         fg_id *out) FGSM_MUST_USE;
+
+/* c ? a : b */
+fgsm_status fg_rule_choose(struct fg_graph *g, fg_id c, fg_id a, fg_id b, fg_id *out) FGSM_MUST_USE;
+
 /* FGSM_UNSUPPORTED where a fused activation or a residual would have to be differentiated:
  * gradients are taken before fusion. */
 fgsm_status fg_rule_plain(const struct fg_unary_attrs *act) FGSM_MUST_USE;
@@ -118,6 +135,9 @@ fgsm_status fg_import_take(struct fg_import *im, fg_id x, fg_id index, int axis,
 fgsm_status fg_import_pick(struct fg_import *im, fg_id x, int axis, int64_t n, const int64_t *from,
                            fg_id *out) FGSM_MUST_USE;
 
+/* x sigmoid(alpha x) */
+fgsm_status fg_import_swish(struct fg_graph *g, double alpha, fg_id x, fg_id *out) FGSM_MUST_USE;
+
 /* A scalar of the given type. */
 fgsm_status fg_import_scalar(struct fg_graph *g, enum fg_type type, double value,
                              fg_id *out) FGSM_MUST_USE;
@@ -139,6 +159,12 @@ fgsm_status fg_import_window(const struct fg_import *im, int spatial, const int6
  * nothing said of whether the window fits. */
 fgsm_status fg_import_strides(const struct fg_import *im, int spatial, const int64_t *window,
                               const int64_t *in, struct fg_window *out) FGSM_MUST_USE;
+
+/* max_pool's index of a pool over two axes of x (four dims) as ONNX's positions in the whole of x,
+ * its rows first in memory or its columns. */
+fgsm_status fg_import_pool_positions(struct fg_graph *g, const struct fg_pool_attrs *a,
+                                     const int64_t *x, bool columns_first, fg_id index,
+                                     fg_id *out) FGSM_MUST_USE;
 
 /* [N, C, L] -> [N, C, 1, L] and back, for operators that are 2-D here. */
 fgsm_status fg_import_to_2d(struct fg_graph *g, fg_id x, fg_id *out) FGSM_MUST_USE;

@@ -31,10 +31,6 @@ static fgsm_status infer(const struct fg_graph *g, struct fg_node *node, struct 
   return fg_rule_output(out, x->type, x->rank, x->dim);
 }
 
-static fgsm_status choose(struct fg_graph *g, fg_id c, fg_id a, fg_id b, fg_id *out) {
-  return fg_rule_append(g, FG_OP_where, NULL, 3, (fg_id[]){c, a, b}, out);
-}
-
 static fgsm_status put(struct fg_graph *g, enum fg_scatter_kind kind, fg_id x, fg_id index, fg_id u,
                        fg_id *out) {
   union fg_attrs a = {.scatter = {kind}};
@@ -70,7 +66,7 @@ static fgsm_status grad_mul(struct fg_grad_ctx *ctx, fg_id dy) {
     fg_id v = ctx->node->in[2 * i];
     FG_TRY(fg_binary(g, FG_BINARY_equal, v, zero, &is_zero[i]));
     FG_TRY(fg_cast(g, is_zero[i], fg_value(g, v)->type, 0, &zeros[i]));
-    FG_TRY(choose(g, is_zero[i], one, v, &factor[i]));
+    FG_TRY(fg_rule_choose(g, is_zero[i], one, v, &factor[i]));
   }
   FG_TRY(put(g, FG_SCATTER_mul, factor[0], index, factor[1], &product));
   FG_TRY(put(g, FG_SCATTER_add, zeros[0], index, zeros[1], &all));
@@ -86,7 +82,7 @@ static fgsm_status grad_mul(struct fg_grad_ctx *ctx, fg_id dy) {
     FG_TRY(fg_binary(g, FG_BINARY_sub, others, zeros[i], &others));
     FG_TRY(fg_binary(g, FG_BINARY_equal, others, zero, &others));
     FG_TRY(fg_binary(g, FG_BINARY_div, whole, factor[i], d));
-    FG_TRY(choose(g, others, *d, zero, d));
+    FG_TRY(fg_rule_choose(g, others, *d, zero, d));
   }
   return FGSM_OK;
 }
@@ -176,7 +172,7 @@ static fgsm_status in_range(struct fg_graph *g, fg_id index, fg_id size, fg_id *
   FG_TRY(i64(g, 0, &zero));
   FG_TRY(fg_binary(g, FG_BINARY_less, index, zero, &below));
   FG_TRY(fg_binary(g, FG_BINARY_add, index, size, &wrapped));
-  FG_TRY(choose(g, below, wrapped, index, out));
+  FG_TRY(fg_rule_choose(g, below, wrapped, index, out));
   if (fg_value_is_constant(g, index))
     return FGSM_OK;
   FG_TRY(i64(g, 1, &above));
@@ -212,7 +208,7 @@ static fgsm_status element_positions(struct fg_graph *g, const struct fg_value *
   if (bad == FG_ABSENT)
     return FGSM_OK;
   FG_TRY(i64(g, next, &size));
-  return choose(g, bad, size, *out, out);
+  return fg_rule_choose(g, bad, size, *out, out);
 }
 
 static fgsm_status flat(struct fg_graph *g, fg_id x, fg_id *out) {
@@ -276,7 +272,7 @@ static fgsm_status row_positions(struct fg_graph *g, const struct fg_value *x, f
     return FGSM_OK;
   FG_TRY(fg_reduce(g, FG_REDUCE_max, bad, last, false, &bad));
   FG_TRY(i64(g, n_rows, &more));
-  return choose(g, bad, more, *out, out);
+  return fg_rule_choose(g, bad, more, *out, out);
 }
 
 /* x as a matrix whose rows are what lies behind its first `covered` axes. */

@@ -263,6 +263,14 @@ fgsm_status fg_import_Dropout(struct fg_import *im) {
        fg_constant_int(im->g, training, 0)))
     return FG_FAIL(UNSUPPORTED, "training_mode is on, or computed: export the model in inference "
                                 "mode");
-  fg_import_omit(im, 1); /* the mask */
-  return fg_input(im, 0, &im->out[0]);
+  FG_TRY(fg_input(im, 0, &im->out[0]));
+  fg_import_omit(im, 1);
+  if (im->n_out < 2 || !im->out_used[1])
+    return FGSM_OK;
+  struct fg_value v = *fg_value(im->g, im->out[0]);
+  bool kept = true;
+  fg_id mask;
+  FG_TRY(fg_graph_constant(im->g, "", FG_BOOL, 0, NULL, &kept, &mask));
+  FG_TRY(fg_cast(im->g, mask, im->opset < 10 ? im->g->real : FG_BOOL, 0, &mask));
+  return fg_expand(im->g, mask, v.rank, v.dim, &im->out[1]);
 }

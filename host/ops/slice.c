@@ -34,30 +34,13 @@ static fgsm_status infer_concat(const struct fg_graph *g, struct fg_node *node,
   return fg_rule_output(out, y.type, y.rank, y.dim);
 }
 
-/* x[start ...] of size `size` along one axis. */
-static fgsm_status part(struct fg_graph *g, fg_id x, int axis, int64_t start, int64_t size,
-                        fg_id *out) {
-  union fg_attrs a = {0};
-  const struct fg_value *v = fg_value(g, x);
-  if (start == 0 && size == v->dim[axis]) {
-    *out = x;
-    return FGSM_OK;
-  }
-  for (int i = 0; i < v->rank; i++) {
-    a.slice.start[i] = i == axis ? start : 0;
-    a.slice.step[i] = 1;
-    a.slice.dim[i] = i == axis ? size : v->dim[i];
-  }
-  return fg_rule_append(g, FG_OP_slice, &a, 1, &x, out);
-}
-
 static fgsm_status grad_concat(struct fg_grad_ctx *ctx) {
   int axis = ctx->node->attrs.axis.axis;
   int64_t at = 0;
   for (int i = 0; i < ctx->node->n_in; i++) {
     int64_t size = fg_value(ctx->g, ctx->node->in[i])->dim[axis];
     if (ctx->wanted[i])
-      FG_TRY(part(ctx->g, ctx->out_grad[0], axis, at, size, &ctx->in_grad[i]));
+      FG_TRY(fg_rule_cut(ctx->g, ctx->out_grad[0], axis, at, size, &ctx->in_grad[i]));
     at += size;
   }
   return FGSM_OK;
@@ -172,24 +155,6 @@ const struct fg_op_def fg_def_gather_grad = {infer_gather_grad, NULL, NULL};
 
 /* ---- ONNX */
 
-/* Joins n values, 16 at a time: one node while they fit, else a tree. `list` is overwritten. */
-static fgsm_status join(struct fg_import *im, int axis, int n, fg_id *list) {
-  union fg_attrs a = {.axis = {.axis = axis}};
-  while (n > 1) {
-    int made = 0;
-    for (int i = 0; i < n; i += FG_MAX_IN) {
-      int take = n - i < FG_MAX_IN ? n - i : FG_MAX_IN;
-      fg_id y = list[i];
-      if (take > 1)
-        FG_TRY(fg_import_append(im, FG_OP_concat, &a, take, list + i, &y));
-      list[made++] = y;
-    }
-    n = made;
-  }
-  im->out[0] = list[0];
-  return FGSM_OK;
-}
-
 fgsm_status fg_import_Concat(struct fg_import *im) {
   int64_t axis;
   int at, n = 0;
@@ -204,7 +169,7 @@ fgsm_status fg_import_Concat(struct fg_import *im) {
     return FGSM_MEMORY;
   for (int i = 0; i < im->n_in; i++)
     FG_TRY(fg_input(im, i, &list[n++]));
-  return join(im, at, n, list);
+  return fg_rule_join(im->g, im->name, at, n, list, &im->out[0]);
 }
 
 /* The sizes of Split's parts. */
@@ -252,7 +217,7 @@ fgsm_status fg_import_Split(struct fg_import *im) {
   FG_TRY(split_sizes(im, fg_value(im->g, x)->dim[along], size));
   for (int i = 0; i < im->n_out; i++) {
     if (im->out_used[i])
-      FG_TRY(part(im->g, x, along, at, size[i], &im->out[i]));
+      FG_TRY(fg_rule_cut(im->g, x, along, at, size[i], &im->out[i]));
     at += size[i];
   }
   return FGSM_OK;
@@ -326,7 +291,7 @@ static fgsm_status pick(struct fg_import *im, fg_id x, fg_id index, int axis) {
   int64_t i = fg_constant_int(im->g, index, 0), dim[2 * FG_MAX_RANK];
   int rank = 0;
   i += i < 0 ? v.dim[axis] : 0;
-  FG_TRY(part(im->g, x, axis, i, 1, &x));
+  FG_TRY(fg_rule_cut(im->g, x, axis, i, 1, &x));
   for (int k = 0; k < axis; k++)
     dim[rank++] = v.dim[k];
   for (int k = 0; k < at.rank; k++)
@@ -344,11 +309,8 @@ fgsm_status fg_import_Gather(struct fg_import *im) {
   FG_TRY(fg_input(im, 1, &in[1]));
   FG_TRY(fg_attr_int(im, "axis", 0, &axis));
   FG_TRY(fg_check_axis(fg_value(im->g, in[0])->rank, axis, &a.axis.axis));
-  if (!fg_value_is_constant(im->g, in[1]))
-    return FG_FAIL(UNSUPPORTED, "the index is computed from the data: only constant indices are "
-                                "supported");
   FG_TRY(fg_rule_index(im->g, in[1], fg_value(im->g, in[0])->dim[a.axis.axis]));
-  if (fg_value_count(im->g, in[1]) == 1)
+  if (fg_value_is_constant(im->g, in[1]) && fg_value_count(im->g, in[1]) == 1)
     return pick(im, in[0], in[1], a.axis.axis);
   return fg_import_append(im, FG_OP_gather, &a, 2, in, &im->out[0]);
 }

@@ -143,6 +143,11 @@ fgsm_status fg_import_LRN(struct fg_import *im) {
   return fg_binary(im->g, FG_BINARY_mul, x, y, &im->out[0]);
 }
 
+/* ONNX Runtime's name for the same, before ONNX had one. */
+fgsm_status fg_import_SimplifiedLayerNormalization(struct fg_import *im) {
+  return fg_import_RMSNormalization(im);
+}
+
 /* x / sqrt(mean of its squares over the axes from `axis` on + epsilon) * scale */
 fgsm_status fg_import_RMSNormalization(struct fg_import *im) {
   int64_t axis;

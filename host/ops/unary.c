@@ -250,30 +250,15 @@ static fgsm_status line(struct fg_graph *g, double a, double b, fg_id x, fg_id *
   return FGSM_OK;
 }
 
-/* HardSigmoid: max(0, min(1, alpha x + beta)). PyTorch's gradient is 0 on the bounds and clip's is
- * 1; the two differ only where alpha x + beta is exactly 0 or 1, so relu6 scaled by 6 serves: its
- * gradient is 0 there. */
-static fgsm_status hard_sigmoid(struct fg_graph *g, double alpha, double beta, fg_id x,
-                                fg_id *out) {
-  FG_TRY(line(g, 6 * alpha, 6 * beta, x, out));
-  FG_TRY(fg_unary(g, FG_UNARY_relu6, 0, 0, *out, out));
-  return line(g, 1.0 / 6, 0, *out, out);
-}
-
 fgsm_status fg_import_HardSigmoid(struct fg_import *im) {
   double alpha, beta;
-  fg_id x;
   FG_TRY(fg_attr_float(im, "alpha", 0.2f, &alpha));
   FG_TRY(fg_attr_float(im, "beta", 0.5, &beta));
-  FG_TRY(fg_input(im, 0, &x));
-  return hard_sigmoid(im->g, alpha, beta, x, &im->out[0]);
+  return one(im, FG_UNARY_hard_sigmoid, alpha, beta);
 }
 
 fgsm_status fg_import_HardSwish(struct fg_import *im) {
-  fg_id x, gate;
-  FG_TRY(fg_input(im, 0, &x));
-  FG_TRY(hard_sigmoid(im->g, 1.0 / 6, 0.5, x, &gate));
-  return fg_binary(im->g, FG_BINARY_mul, x, gate, &im->out[0]);
+  return one(im, FG_UNARY_hard_swish, 0, 0);
 }
 
 /* x > 0 ? x : other, whose gradient at 0 is other's, as PyTorch's. */
@@ -339,24 +324,14 @@ fgsm_status fg_import_Softsign(struct fg_import *im) {
   return fg_binary(im->g, FG_BINARY_div, x, size, &im->out[0]);
 }
 
-/* x tanh(log(1 + exp(x))) */
 fgsm_status fg_import_Mish(struct fg_import *im) {
-  fg_id x, gate;
-  FG_TRY(fg_input(im, 0, &x));
-  FG_TRY(fg_unary(im->g, FG_UNARY_softplus, 0, 0, x, &gate));
-  FG_TRY(fg_unary(im->g, FG_UNARY_tanh, 0, 0, gate, &gate));
-  return fg_binary(im->g, FG_BINARY_mul, x, gate, &im->out[0]);
+  return one(im, FG_UNARY_mish, 0, 0);
 }
 
-/* x sigmoid(alpha x) */
 fgsm_status fg_import_Swish(struct fg_import *im) {
   double alpha;
-  fg_id x, gate;
   FG_TRY(fg_attr_float(im, "alpha", 1, &alpha));
-  FG_TRY(fg_input(im, 0, &x));
-  FG_TRY(line(im->g, alpha, 0, x, &gate));
-  FG_TRY(fg_unary(im->g, FG_UNARY_sigmoid, 0, 0, gate, &gate));
-  return fg_binary(im->g, FG_BINARY_mul, x, gate, &im->out[0]);
+  return one(im, FG_UNARY_silu, alpha, 0);
 }
 
 /* x < -lambd ? x + bias : x > lambd ? x - bias : 0, whose gradient on both bounds is 0. */

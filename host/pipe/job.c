@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "job.h"
 #include "pipe.h"
 
-enum { N_SLOTS = 3, MAX_PATH = 4096 };
+enum { MOST_SLOTS = FG_MOST_WORKERS + 2, MAX_PATH = 4096 };
 
 struct batch {
   void *x;
@@ -39,12 +40,15 @@ struct job {
   struct fg_dataset *dataset, *target_dataset; /* the latter: the data with targets as labels */
   struct fg_dataset_info info;
   void *target_x; /* read and left aside */
-  struct fg_attacker *attacker;
+  /* One a worker, each with a device of its own, so that none waits for another. */
+  struct fg_attacker *attackers[FG_MOST_WORKERS];
+  int n_attackers, n_slots;
+  struct fg_device *host; /* whose pinned memory the slots are */
   int n_eps;
-  int64_t n, capacity;       /* samples in all, in a slot */
-  size_t x_bytes, adv_bytes; /* of one sample          */
-  struct fg_slot slots[N_SLOTS];
-  struct batch batches[N_SLOTS];
+  int64_t n, batch, capacity; /* samples in all, in a pass, in a slot */
+  size_t x_bytes, adv_bytes;  /* of one sample          */
+  struct fg_slot slots[MOST_SLOTS];
+  struct batch batches[MOST_SLOTS];
   int64_t read, written;  /* samples */
   struct output *outputs; /* n_eps; NULL: measured only */
   struct fg_text rows;
@@ -92,7 +96,7 @@ static fgsm_status read_stage(void *user, struct fg_slot *slot) {
 static fgsm_status compute_stage(void *user, struct fg_slot *slot) {
   struct job *job = user;
   struct batch *b = slot->user;
-  return fg_attacker_run(job->attacker, slot->n, b->x, b->attacked,
+  return fg_attacker_run(job->attackers[slot->worker], slot->n, b->x, b->attacked,
                          job->target_dataset ? b->targets : NULL, b->index, b->x_adv, b->results);
 }
 
@@ -149,39 +153,114 @@ static fgsm_status open_data(struct job *job) {
   return FGSM_OK;
 }
 
-static fgsm_status open_attacker(struct job *job) {
+/* What the slots take for each sample, and what readers and arrays hold. */
+static struct fg_attack_besides besides(const struct job *job, const struct fg_extras *extras,
+                                        int attackers) {
+  const struct fgsm_options *o = job->options;
+  size_t values = 1, eps = o->n_eps > 0 ? (size_t)o->n_eps : 1;
+  for (int i = 0; i < job->info.rank; i++)
+    values *= (size_t)job->info.dim[i];
+  size_t x = values * fg_type_size(job->info.type);
+  size_t adv =
+      o->out ? values * (strcmp(o->out_type, "f32") == 0 ? 4 : fg_type_size(job->info.type)) : 0;
+  size_t slot =
+      x + 4 * sizeof(int64_t) + (size_t)job->info.extra_bytes + eps * (adv + sizeof(fgsm_result));
+  struct fg_attack_besides all = {.attackers = attackers};
+  all.sample_bytes = (size_t)(attackers + 2) * slot + (job->target_dataset ? x : 0);
+  all.bytes =
+      (size_t)job->info.held_bytes * (job->target_dataset ? 2 : 1) + fg_extras_bytes(extras);
+  return all;
+}
+
+/* Opens the devices of a choice one after the other, from `which` on. */
+struct opening {
+  const struct job *job;
+  const struct fg_device_choice *choice;
+  int which;
+};
+
+static fgsm_status open_device(void *user, struct fg_device **out) {
+  const struct opening *o = user;
+  return fg_device_open(o->choice, o->which, o->job->options, out);
+}
+
+/* One more attacker: the first decides the batch for all. */
+static fgsm_status open_attacker(struct job *job, const struct fg_device_choice *choice, int which,
+                                 const struct fg_attack_arrays *arrays,
+                                 const struct fg_attack_besides *others) {
   struct fg_sample_shape shape = {.type = job->info.type, .rank = job->info.rank};
-  struct fg_extras extras = {0};
+  struct opening opening = {job, choice, which};
+  struct fg_device_opener opener = {open_device, &opening};
+  struct fg_attacker **out = &job->attackers[job->n_attackers];
+  struct fg_device *device;
   memcpy(shape.dim, job->info.dim, sizeof shape.dim);
+  if (job->n_attackers == FG_MOST_WORKERS)
+    return FG_FAIL(USAGE, "--device %s: too many devices", job->options->device);
+  if (job->n_attackers == 0) {
+    FG_TRY(fg_attacker_fit(job->onnx, job->options, &opener, &shape, arrays, others, &job->batch,
+                           out));
+  } else {
+    FG_TRY(open_device(&opening, &device));
+    FG_TRY(fg_attacker_create(job->onnx, job->options, device, &shape, arrays, job->batch, out));
+  }
+  job->n_attackers++;
+  return FGSM_OK;
+}
+
+/* An attacker for each lane of each device that was asked for, but for no batch that never comes.
+ * Device by device, lane by lane, so that few batches are spread over all devices. */
+static fgsm_status open_attackers(struct job *job) {
+  int64_t batches = (job->n + job->options->batch - 1) / job->options->batch;
+  struct fg_device_choice choice;
+  struct fg_extras extras = {0};
+  FG_TRY(fg_device_choose(job->options->device, &choice));
+  FG_TRY(fg_device_open(&choice, 0, job->options, &job->host));
   FG_TRY(fg_extras_load(job->options, &extras));
-  fgsm_status status = fg_attacker_create(job->onnx, job->options, &shape, &extras.arrays,
-                                          job->options->batch, &job->attacker);
+  int64_t most = (int64_t)job->host->lanes * choice.n;
+  const struct fg_attack_besides others =
+      besides(job, &extras, (int)(most < batches ? most : batches));
+  fgsm_status status = FGSM_OK;
+  for (int lane = 0; lane < job->host->lanes; lane++)
+    for (int i = 0; i < choice.n && status == FGSM_OK; i++)
+      if (job->n_attackers == 0 || job->n_attackers < batches)
+        status = open_attacker(job, &choice, i, &extras.arrays, &others);
   fg_extras_free(&extras);
+  job->n_slots = job->n_attackers + 2;
   return status;
 }
 
-/* items of `size` bytes for every sample of a slot; NULL if memory ran out. */
+/* Items of `size` bytes for every sample of a slot, zero; NULL if memory ran out. */
 static void *slot_array(const struct job *job, size_t size) {
   return calloc((size_t)job->capacity, size ? size : 1);
 }
 
+/* The same in memory that devices transfer from. */
+static void *slot_samples(const struct job *job, size_t size) {
+  void *memory = NULL;
+  size_t bytes = (size_t)job->capacity * (size ? size : 1);
+  if (job->host->backend->host_alloc(job->host, bytes, &memory) != FGSM_OK)
+    return NULL;
+  memset(memory, 0, bytes);
+  return memory;
+}
+
 static fgsm_status make_slots(struct job *job) {
-  const struct fg_attacker_info *info = fg_attacker_info(job->attacker);
+  const struct fg_attacker_info *info = fg_attacker_info(job->attackers[0]);
   int64_t values = 1, most;
   for (int i = 0; i < job->info.rank; i++)
     if (!fg_mul_ok(values, job->info.dim[i], &values))
       return FG_FAIL(DATA, "%s: a sample has too many values", job->data_path);
   job->n_eps = info->n_eps;
-  job->capacity = job->options->batch < job->n ? job->options->batch : job->n;
+  job->capacity = job->batch < job->n ? job->batch : job->n;
   if (!fg_mul_ok(values, 4 * job->capacity, &most))
     return FG_FAIL(DATA, "%s: a batch has too many values; choose a smaller batch", job->data_path);
   job->x_bytes = (size_t)values * fg_type_size(job->info.type);
   job->adv_bytes = (size_t)values * fg_type_size(info->out_type);
   bool whole = true;
-  for (int i = 0; i < N_SLOTS; i++) {
+  for (int i = 0; i < job->n_slots; i++) {
     struct batch *b = &job->batches[i];
     job->slots[i].user = b;
-    whole = (b->x = slot_array(job, job->x_bytes)) && whole;
+    whole = (b->x = slot_samples(job, job->x_bytes)) && whole;
     whole = (b->labels = slot_array(job, sizeof *b->labels)) && whole;
     whole = (b->attacked = slot_array(job, sizeof *b->attacked)) && whole;
     whole = (b->targets = slot_array(job, sizeof *b->targets)) && whole;
@@ -197,11 +276,11 @@ static fgsm_status make_slots(struct job *job) {
     whole = (job->target_x = slot_array(job, job->x_bytes)) && whole;
   return whole ? FGSM_OK
                : FG_FAIL(MEMORY, "no memory for %d batches of %lld samples; choose a smaller batch",
-                         N_SLOTS, (long long)job->capacity);
+                         job->n_slots, (long long)job->capacity);
 }
 
 static void free_slots(struct job *job) {
-  for (int i = 0; i < N_SLOTS; i++) {
+  for (int i = 0; i < job->n_slots; i++) {
     struct batch *b = &job->batches[i];
     for (int e = 0; e < FG_MAX_EPS; e++) {
       free(b->x_adv[e]);
@@ -212,7 +291,7 @@ static void free_slots(struct job *job) {
     free(b->targets);
     free(b->attacked);
     free(b->labels);
-    free(b->x);
+    job->host->backend->host_free(job->host, b->x);
   }
   free(job->target_x);
 }
@@ -261,7 +340,7 @@ static fgsm_status keep_apart(const struct job *job, const char *path) {
 static fgsm_status open_output(const struct job *job, int e, struct output *out) {
   struct fg_dataset_info info = job->info;
   char path[MAX_PATH];
-  info.type = info.stored = fg_attacker_info(job->attacker)->out_type;
+  info.type = info.stored = fg_attacker_info(job->attackers[0])->out_type;
   info.n = job->n;
   FG_TRY(name_output(job, e, out));
   FG_TRY(keep_apart(job, out->path));
@@ -335,7 +414,7 @@ static fgsm_status finish(struct job *job, const struct fg_stage_times *times, c
                              job->options,
                              &job->info,
                              sha256,
-                             fg_attacker_info(job->attacker),
+                             fg_attacker_info(job->attackers[0]),
                              job->written,
                              job->n_eps,
                              job->tally,
@@ -376,14 +455,18 @@ static fgsm_status check(const struct job *job) {
 }
 
 static fgsm_status run(struct job *job, char **json) {
-  struct fg_pipe pipe = {N_SLOTS, job->slots, job, {read_stage, compute_stage, write_stage}};
   struct fg_stage_times times[FG_STAGE_COUNT];
   FG_TRY(open_data(job));
-  FG_TRY(open_attacker(job));
+  FG_TRY(open_attackers(job));
   FG_TRY(make_slots(job));
   FG_TRY(open_outputs(job));
   job->strongest =
       fg_report_strongest(&(struct fg_report){.n_eps = job->n_eps, .options = job->options});
+  struct fg_pipe pipe = {.n_slots = job->n_slots,
+                         .slots = job->slots,
+                         .user = job,
+                         .stage = {read_stage, compute_stage, write_stage},
+                         .n_workers = job->n_attackers};
   job->began = fg_now();
   FG_TRY(fg_pipe_run(&pipe, times));
   FG_TRY(finish(job, times, json));
@@ -412,8 +495,12 @@ fgsm_status fg_job_attack(const struct fg_onnx *onnx, const char *model_path, co
   status = run(job, json);
   close_outputs(job);
   fg_text_free(&job->rows);
-  free_slots(job);
-  fg_attacker_destroy(job->attacker);
+  for (int i = job->n_attackers; i-- > 0;)
+    fg_attacker_destroy(job->attackers[i]); /* these may still read slots */
+  if (job->host) {
+    free_slots(job);
+    job->host->backend->close(job->host);
+  }
   fg_dataset_close(job->target_dataset);
   fg_dataset_close(job->dataset);
 done:

@@ -37,6 +37,7 @@ struct fg_extras {
   struct fg_attack_feed *feeds; /* whose names and data are freed with it */
 };
 fgsm_status fg_extras_load(const struct fgsm_options *options, struct fg_extras *out) FGSM_MUST_USE;
+size_t fg_extras_bytes(const struct fg_extras *extras); /* that they hold */
 void fg_extras_free(struct fg_extras *extras);
 
 /* Whether option "target" names a file with a class per sample; a class, or the least likely one,

@@ -158,6 +158,20 @@ static json_t *spec_json(const struct fg_report *report) {
       s->restarts, "decay", s->decay >= 0 ? json_real(s->decay) : json_null());
 }
 
+static json_t *data_files_json(const struct fg_onnx *onnx) {
+  json_t *list = json_array();
+  for (int i = 0; i < fg_onnx_n_data_files(onnx); i++) {
+    const struct fg_onnx_data_file *file = fg_onnx_data_file(onnx, i);
+    json_t *row = json_pack("{s:o, s:I, s:s}", "path", text_json(file->location), "bytes",
+                            (json_int_t)file->bytes, "sha256", file->sha256);
+    if (json_array_append_new(list, row) != 0) {
+      json_decref(list);
+      return NULL;
+    }
+  }
+  return list;
+}
+
 /* Seconds since 1970 as UTC, in ISO 8601. */
 static json_t *now_json(void) {
   char text[32];
@@ -178,9 +192,10 @@ fgsm_status fg_report_manifest(const struct fg_report *report, int e, char **jso
       set(object, "tool", json_pack("{s:s, s:s}", "name", "fgsm", "version", FGSM_VERSION)) &&
       set(object, "created", now_json()) &&
       set(object, "model",
-          json_pack("{s:o, s:s, s:I, s:o}", "path", text_json(report->model_path), "sha256",
-                    fg_onnx_sha256(report->onnx), "opset", (json_int_t)fg_onnx_opset(report->onnx),
-                    "producer", text_json(fg_onnx_producer(report->onnx)))) &&
+          json_pack("{s:o, s:s, s:o, s:I, s:o}", "path", text_json(report->model_path), "sha256",
+                    fg_onnx_sha256(report->onnx), "external_data", data_files_json(report->onnx),
+                    "opset", (json_int_t)fg_onnx_opset(report->onnx), "producer",
+                    text_json(fg_onnx_producer(report->onnx)))) &&
       set(object, "data",
           json_pack("{s:o, s:s, s:s, s:I, s:I, s:s, s:o}", "path", text_json(report->data_path),
                     "sha256", report->data_sha256, "format", data->format, "samples",

@@ -11,6 +11,7 @@
 #endif
 
 #include "conv.h"
+#include "synchronous.h"
 
 /* Fusions that spare a pass over memory on a card, and nothing where oneDNN has the product. */
 FG_NO_KERNEL(cpu, conv_grad_input_step);
@@ -38,6 +39,7 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
     return FG_FAIL(MEMORY, "no memory for a device");
   device->base.backend = &fg_cpu;
   device->base.channel_block = fg_cpu_block();
+  device->base.lanes = 1;
 #ifdef _OPENMP
   device->base.threads = threads > 0 ? threads : omp_get_max_threads();
 #else
@@ -74,34 +76,6 @@ static fgsm_status describe(const struct fg_device *device, char *text, size_t s
                                                  : "baseline";
   snprintf(text, size, "oneDNN %d.%d.%d, %s, %d thread%s", v->major, v->minor, v->patch, isa,
            device->threads, device->threads == 1 ? "" : "s");
-  return FGSM_OK;
-}
-
-static fgsm_status allocate(struct fg_device *device, size_t bytes, void **out) {
-  (void)device;
-  if (bytes > SIZE_MAX - 128)
-    return FG_FAIL(MEMORY, "no memory for %zu bytes", bytes);
-  *out = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-  return *out ? FGSM_OK : FG_FAIL(MEMORY, "no memory for %zu bytes", bytes);
-}
-
-static void release(struct fg_device *device, void *memory) {
-  (void)device;
-  free(memory);
-}
-
-static fgsm_status copy(struct fg_device *device, void *to, const void *from, size_t bytes,
-                        void *stream) {
-  (void)device;
-  (void)stream;
-  if (bytes)
-    memcpy(to, from, bytes);
-  return FGSM_OK;
-}
-
-static fgsm_status sync(struct fg_device *device, void *stream) {
-  (void)device;
-  (void)stream;
   return FGSM_OK;
 }
 
@@ -183,19 +157,29 @@ static bool takes_blocked(const struct fg_device *device, const struct fg_call *
   }
 }
 
+/* Fused, attention takes a few percent off the forward pass and puts a third onto the gradient's,
+ * which computes the scores again (bench-ops, shapes.c). What it saves is memory: a gradient keeps
+ * the scores of every layer. So it is fused where those are large. */
+#define ATTENTION_BYTES (16.0 * (1 << 20))
+
+static bool prefers(const struct fg_device *device, const struct fg_call *call) {
+  (void)device;
+  if (call->op != FG_OP_attention)
+    return true;
+  const struct fg_tensor *q = &call->in[0], *k = &call->in[1];
+  return (double)fg_cpu_span(q, 0, 3) * (double)k->dim[2] * sizeof(float) >= ATTENTION_BYTES;
+}
+
 const struct fg_backend fg_cpu = {.name = "cpu",
+                                  FG_SYNCHRONOUS,
                                   .real = FG_F32,
-                                  .host_memory = true,
+                                  .precisions = 1u << FG_PRECISION_fp32,
                                   .open = open_device,
                                   .close = close_device,
                                   .enter = enter,
                                   .describe = describe,
-                                  .alloc = allocate,
-                                  .free = release,
-                                  .upload = copy,
-                                  .download = copy,
-                                  .sync = sync,
                                   .takes_blocked = takes_blocked,
+                                  .prefers = prefers,
                                   .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_cpu_##name,
 #include "ops.def"

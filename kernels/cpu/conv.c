@@ -423,6 +423,7 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
     return status;
   }
   call->scratch_bytes = state->primitive.scratch_bytes;
+  call->state_bytes = state->primitive.kept_bytes;
   call->state = state;
   return FGSM_OK;
 }

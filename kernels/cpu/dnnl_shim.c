@@ -99,6 +99,14 @@ static bool eltwise(const struct fg_unary_attrs *act, dnnl_alg_kind_t *kind, flo
   case FG_UNARY_gelu_tanh:
     *kind = dnnl_eltwise_gelu_tanh;
     return true;
+  case FG_UNARY_silu:
+    *kind = dnnl_eltwise_swish;
+    return true;
+  case FG_UNARY_hard_swish: /* before oneDNN 3 it has no parameters */
+    *kind = dnnl_eltwise_hardswish;
+    *alpha = 1.0f / 6;
+    *beta = 0.5f;
+    return true;
   default:
     return false;
   }
@@ -280,6 +288,7 @@ fgsm_status fg_dnnl_operand_add(struct fg_dnnl_primitive *p, int arg, bool is_ou
   o->kept = aligned_alloc(64, bytes);
   if (!o->kept)
     return FG_FAIL(MEMORY, "no memory for %zu bytes of reordered weights", bytes);
+  p->kept_bytes += bytes;
   FG_DNNL_TRY(dnnl_memory_set_data_handle(o->inner, o->kept));
   FG_DNNL_TRY(dnnl_memory_set_data_handle(o->user, constant));
   return run_reorder(p->stream, o->reorder, o->user, o->inner);

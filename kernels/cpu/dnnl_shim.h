@@ -73,6 +73,7 @@ struct fg_dnnl_primitive {
   dnnl_primitive_t primitive;
   dnnl_memory_t scratchpad;
   size_t scratchpad_offset, scratch_bytes;
+  size_t kept_bytes; /* of constants that were reordered */
   int n;
   struct fg_dnnl_operand operand[FG_DNNL_MAX_OPERANDS];
 };

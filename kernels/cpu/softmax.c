@@ -17,34 +17,6 @@ struct softmax {
 
 /* ---- adjacent elements */
 
-#define LANES 16
-
-/* y[i] = exp(x[i] - top) and their sum. The rest of a row is filled up to full lanes, so that no
- * element is worked on alone; rows of attention are short. */
-FG_INLINE float exp_row(const float *x, float *y, int64_t n, float top) {
-  float sums[LANES] = {0}, sum = 0, rest[LANES];
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-#pragma omp simd
-    for (int l = 0; l < LANES; l++) {
-      float e = fg_vexpf(x[i + l] - top);
-      y[i + l] = e;
-      sums[l] += e;
-    }
-  for (int l = 0; l < LANES; l++)
-    rest[l] = i + l < n ? x[i + l] : -INFINITY;
-#pragma omp simd
-  for (int l = 0; l < LANES; l++)
-    rest[l] = fg_vexpf(rest[l] - top);
-  for (int l = 0; i + l < n; l++) {
-    y[i + l] = rest[l];
-    sums[l] += rest[l];
-  }
-  for (int l = 0; l < LANES; l++)
-    sum += sums[l];
-  return sum;
-}
-
 /* y may be x; the logarithm needs x again, so it only sums. */
 FG_CLONES static void row(const float *x, float *y, int64_t n, bool logarithm) {
   float top = fg_vtopf(x, n, 1);
@@ -58,7 +30,7 @@ FG_CLONES static void row(const float *x, float *y, int64_t n, bool logarithm) {
     for (int64_t i = 0; i < n; i++)
       y[i] = x[i] - top - shift;
   } else {
-    float share = 1.0f / exp_row(x, y, n, top);
+    float share = 1.0f / fg_vexp_row(x, y, n, top);
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
       y[i] *= share;

@@ -96,6 +96,27 @@ VALUE(softplus) {
   float e = fg_vexpf(-fabsf(x)), w = 1.0f + e; /* log(1 + e) = e log(w) / (w - 1) */
   return (x <= 0 ? 0 : x) + (w == 1.0f ? e : e * (logf(w) / (w - 1.0f)));
 }
+VALUE(silu) {
+  (void)b;
+  return x / (1.0f + fg_vexpf(-a * x));
+}
+/* With e = exp(x) and n = e (e + 2), tanh(log(1 + e)) is n / (n + 2); beyond 20 it is 1. */
+VALUE(mish) {
+  UNUSED_AB;
+  float e = fg_vexpf(x > 20.0f ? 20.0f : x), n = e * (e + 2.0f);
+  return x * (n / (n + 2.0f));
+}
+VALUE(hard_sigmoid) {
+  float v = a * x + b;
+  v = v <= 0 ? 0.0f : v;
+  return v > 1.0f ? 1.0f : v;
+}
+VALUE(hard_swish) {
+  UNUSED_AB;
+  float gate = x * (1.0f / 6.0f) + 0.5f;
+  gate = gate > 1.0f ? 1.0f : gate;
+  return x <= -3.0f ? 0.0f : x * gate;
+}
 VALUE(sign) {
   UNUSED_AB;
   return x > 0 ? 1.0f : x < 0 ? -1.0f : x;
@@ -207,6 +228,26 @@ SLOPE(elu) {
 SLOPE(softplus) {
   UNUSED_AB;
   return 1.0f / (1.0f + fg_vexpf(-v));
+}
+SLOPE(silu) {
+  (void)b;
+  float s = 1.0f / (1.0f + fg_vexpf(-a * v));
+  return s + a * v * s * (1.0f - s);
+}
+SLOPE(mish) {
+  UNUSED_AB;
+  float e = fg_vexpf(v > 20.0f ? 20.0f : v), n = e * (e + 2.0f), w = 1.0f / (n + 2.0f);
+  return n * w + v * (4.0f * e * w) * ((e + 1.0f) * w);
+}
+SLOPE(hard_sigmoid) {
+  (void)b;
+  return ((v <= 0) | (v >= 1.0f)) ? 0.0f : a;
+}
+SLOPE(hard_swish) {
+  UNUSED_AB;
+  float inside = v * (1.0f / 3.0f) + 0.5f;
+  inside = v >= 3.0f ? 1.0f : inside;
+  return v <= -3.0f ? 0.0f : inside;
 }
 #define FLAT(kind)                                                                                 \
   SLOPE(kind) {                                                                                    \
@@ -331,6 +372,8 @@ static double cost(const struct fg_unary_attrs *a) {
   case FG_UNARY_gelu_tanh:
   case FG_UNARY_erf:
   case FG_UNARY_elu:
+  case FG_UNARY_silu:
+  case FG_UNARY_mish:
     return 0.8;
   case FG_UNARY_softplus:
     return 8;

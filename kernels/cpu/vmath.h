@@ -100,4 +100,30 @@ FG_INLINE float fg_vtopf(const float *x, int64_t n, float sign) {
   return top;
 }
 
+/* y[i] = exp(x[i] - top) and their sum. The rest of a row is filled up to full lanes, so that no
+ * element is worked on alone; rows of attention are short. */
+FG_INLINE float fg_vexp_row(const float *x, float *y, int64_t n, float top) {
+  float sums[16] = {0}, sum = 0, rest[16];
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+#pragma omp simd
+    for (int l = 0; l < 16; l++) {
+      float e = fg_vexpf(x[i + l] - top);
+      y[i + l] = e;
+      sums[l] += e;
+    }
+  for (int l = 0; l < 16; l++)
+    rest[l] = i + l < n ? x[i + l] : -INFINITY;
+#pragma omp simd
+  for (int l = 0; l < 16; l++)
+    rest[l] = fg_vexpf(rest[l] - top);
+  for (int l = 0; i + l < n; l++) {
+    y[i + l] = rest[l];
+    sums[l] += rest[l];
+  }
+  for (int l = 0; l < 16; l++)
+    sum += sums[l];
+  return sum;
+}
+
 #endif

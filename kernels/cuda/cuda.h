@@ -12,31 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "call.h"
 #include "fgsm_cuda.h"
-#include "kernel.h"
-
-extern "C" {
-#define OP(name, max_in, n_out, trait) extern const struct fg_kernel fg_cuda_##name;
-#include "ops.def"
-#undef OP
-}
 
 /* ---- prepare */
 
-#define FG_CUDA_NEED(call, condition, ...)                                                         \
-  do {                                                                                             \
-    if (!(condition))                                                                              \
-      return fg_cuda_decline(call, __FILE__, __LINE__, __VA_ARGS__);                               \
-  } while (0)
-fgsm_status fg_cuda_decline(const struct fg_call *call, const char *file, int line,
-                            const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-static inline const struct fg_tensor *fg_cuda_in(const struct fg_call *call, int i) {
-  return i < call->n_in && call->in[i].type != FG_NONE ? &call->in[i] : NULL;
-}
-static inline const struct fg_tensor *fg_cuda_out(const struct fg_call *call, int i) {
-  return i < call->n_out && call->out[i].type != FG_NONE ? &call->out[i] : NULL;
-}
 /* Their data, NULL where absent. */
 template <class T> static inline const T *fg_cuda_from(const struct fg_call *call, int i) {
   return fg_cuda_in(call, i) ? static_cast<const T *>(call->in[i].data) : NULL;
@@ -45,10 +25,6 @@ template <class T> static inline T *fg_cuda_to(const struct fg_call *call, int i
   return fg_cuda_out(call, i) ? static_cast<T *>(call->out[i].data) : NULL;
 }
 
-/* The inputs and outputs in the masks are there; every tensor is plain, of sane rank and dims. */
-fgsm_status fg_cuda_check(const struct fg_call *call, uint32_t need_in, uint32_t need_out);
-/* The present tensors in the masks are F32. */
-fgsm_status fg_cuda_check_real(const struct fg_call *call, uint32_t in, uint32_t out);
 /* Whether t is absent or F32, U8 or BOOL of a sample's shape; whether t holds the parameters. */
 bool fg_cuda_is_feature(const struct fg_tensor *t, const struct fg_tensor *x);
 bool fg_cuda_is_params(const struct fg_tensor *t);
@@ -272,6 +248,10 @@ static inline struct fg_cuda_unary_args fg_cuda_unary_of(const struct fg_unary_a
   return u;
 }
 
+__device__ __forceinline__ float fg_cuda_sigmoid(float x) {
+  return x >= 0 ? 1 / (1 + expf(-x)) : expf(x) / (1 + expf(x));
+}
+
 __device__ __forceinline__ float fg_cuda_unary_value(const struct fg_cuda_unary_args &a, float x) {
   switch (a.kind) {
   case FG_UNARY_relu:
@@ -281,7 +261,7 @@ __device__ __forceinline__ float fg_cuda_unary_value(const struct fg_cuda_unary_
   case FG_UNARY_relu6:
     return x < 0 ? 0.0f : x > 6 ? 6.0f : x;
   case FG_UNARY_sigmoid:
-    return x >= 0 ? 1 / (1 + expf(-x)) : expf(x) / (1 + expf(x));
+    return fg_cuda_sigmoid(x);
   case FG_UNARY_tanh:
     return tanhf(x);
   case FG_UNARY_exp:
@@ -331,6 +311,18 @@ __device__ __forceinline__ float fg_cuda_unary_value(const struct fg_cuda_unary_
     return x > 0 ? x : a.alpha * expm1f(a.beta * x);
   case FG_UNARY_softplus:
     return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x));
+  case FG_UNARY_silu:
+    return x * fg_cuda_sigmoid(a.alpha * x);
+  case FG_UNARY_mish: {
+    const float e = expf(fminf(x, 20.0f)), n = e * (e + 2);
+    return x * (n / (n + 2));
+  }
+  case FG_UNARY_hard_sigmoid:
+    x = a.alpha * x + a.beta;
+    x = x < 0 ? 0.0f : x;
+    return x > 1 ? 1.0f : x;
+  case FG_UNARY_hard_swish:
+    return x <= -3 ? 0.0f : x * fminf(x * (1.0f / 6) + 0.5f, 1.0f);
   case FG_UNARY_sign:
     return isnan(x) ? x : (float)((x > 0) - (x < 0));
   case FG_UNARY_floor:

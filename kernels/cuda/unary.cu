@@ -19,6 +19,11 @@ __device__ __forceinline__ float gelu_tanh_slope(float x) {
          0.5f * x * (1 - t * t) * 0.79788456080286535588f * (1 + 3 * 0.044715f * x * x);
 }
 
+__device__ __forceinline__ float mish_slope(float x) {
+  const float e = expf(fminf(x, 20.0f)), n = e * (e + 2), w = 1 / (n + 2);
+  return n * w + x * (4 * e * w) * ((e + 1) * w);
+}
+
 __device__ __forceinline__ float slope_at(const struct fg_cuda_unary_args &a, float v) {
   switch (a.kind) {
   case FG_UNARY_relu:
@@ -77,7 +82,17 @@ __device__ __forceinline__ float slope_at(const struct fg_cuda_unary_args &a, fl
   case FG_UNARY_elu:
     return v > 0 ? 1.0f : a.alpha * a.beta * expf(a.beta * v);
   case FG_UNARY_softplus:
-    return v >= 0 ? 1 / (1 + expf(-v)) : expf(v) / (1 + expf(v));
+    return fg_cuda_sigmoid(v);
+  case FG_UNARY_silu: {
+    const float s = fg_cuda_sigmoid(a.alpha * v);
+    return s + a.alpha * v * s * (1 - s);
+  }
+  case FG_UNARY_mish:
+    return mish_slope(v);
+  case FG_UNARY_hard_sigmoid:
+    return v <= 0 || v >= 1 ? 0.0f : a.alpha;
+  case FG_UNARY_hard_swish:
+    return v <= -3 ? 0.0f : v >= 3 ? 1.0f : v * (1.0f / 3) + 0.5f;
   case FG_UNARY_sign:
   case FG_UNARY_floor:
   case FG_UNARY_ceil:

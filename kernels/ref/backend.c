@@ -1,17 +1,15 @@
 /* The oracle: naive loops in double on host memory. Never the fast path; it defines what the other
  * backends must compute, folds constants, and may stand in for a missing kernel when asked to. */
-#include "kernel.h"
+#include "synchronous.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define OP(name, max_in, n_out, trait) extern const struct fg_kernel fg_ref_##name;
 #include "ops.def"
 #undef OP
 
 static fgsm_status open_device(int index, int threads, struct fg_device **out) {
-  static struct fg_device device = {.backend = &fg_ref, .threads = 1};
+  static struct fg_device device = {.backend = &fg_ref, .threads = 1, .lanes = 1};
   (void)threads;
   if (index > 0)
     return FG_FAIL(DEVICE, "ref: there is only device 0, not %d", index);
@@ -34,44 +32,14 @@ static fgsm_status describe(const struct fg_device *device, char *text, size_t s
   return FGSM_OK;
 }
 
-static fgsm_status allocate(struct fg_device *device, size_t bytes, void **out) {
-  (void)device;
-  *out = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-  return *out ? FGSM_OK : FG_FAIL(MEMORY, "no memory for %zu bytes", bytes);
-}
-
-static void release(struct fg_device *device, void *memory) {
-  (void)device;
-  free(memory);
-}
-
-static fgsm_status copy(struct fg_device *device, void *to, const void *from, size_t bytes,
-                        void *stream) {
-  (void)device;
-  (void)stream;
-  if (bytes)
-    memcpy(to, from, bytes);
-  return FGSM_OK;
-}
-
-static fgsm_status sync(struct fg_device *device, void *stream) {
-  (void)device;
-  (void)stream;
-  return FGSM_OK;
-}
-
 const struct fg_backend fg_ref = {.name = "ref",
-                                  .host_memory = true,
+                                  FG_SYNCHRONOUS,
                                   .real = FG_F64,
+                                  .precisions = 1u << FG_PRECISION_fp32,
                                   .open = open_device,
                                   .close = close_device,
                                   .enter = enter,
                                   .describe = describe,
-                                  .alloc = allocate,
-                                  .free = release,
-                                  .upload = copy,
-                                  .download = copy,
-                                  .sync = sync,
                                   .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_ref_##name,
 #include "ops.def"

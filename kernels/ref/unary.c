@@ -67,6 +67,20 @@ static double circular_slope(enum fg_unary_kind kind, double v) {
   }
 }
 
+static double sigmoid(double x) {
+  return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
+}
+
+/* log(1 + exp(x)) */
+static double softplus(double x) {
+  return (x > 0 || isnan(x) ? x : 0) + log1p(exp(-fabs(x)));
+}
+
+static double within(double x, double lo, double hi) {
+  x = x < lo ? lo : x;
+  return x > hi ? hi : x;
+}
+
 double fg_ref_unary_value(const struct fg_unary_attrs *a, double x) {
   switch (a->kind) {
   case FG_UNARY_relu:
@@ -76,7 +90,7 @@ double fg_ref_unary_value(const struct fg_unary_attrs *a, double x) {
   case FG_UNARY_relu6:
     return x < 0 ? 0 : x > 6 ? 6 : x;
   case FG_UNARY_sigmoid:
-    return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
+    return sigmoid(x);
   case FG_UNARY_tanh:
     return tanh(x);
   case FG_UNARY_exp:
@@ -84,8 +98,7 @@ double fg_ref_unary_value(const struct fg_unary_attrs *a, double x) {
   case FG_UNARY_sqrt:
     return sqrt(x);
   case FG_UNARY_clip:
-    x = x < a->alpha ? a->alpha : x;
-    return x > a->beta ? a->beta : x;
+    return within(x, a->alpha, a->beta);
   case FG_UNARY_gelu:
     return x * 0.5 * erfc(-x * SQRT_HALF);
   case FG_UNARY_gelu_tanh:
@@ -103,7 +116,15 @@ double fg_ref_unary_value(const struct fg_unary_attrs *a, double x) {
   case FG_UNARY_elu:
     return x > 0 ? x : a->alpha * expm1(a->beta * x);
   case FG_UNARY_softplus:
-    return (x > 0 || isnan(x) ? x : 0) + log1p(exp(-fabs(x)));
+    return softplus(x);
+  case FG_UNARY_silu:
+    return x * sigmoid(a->alpha * x);
+  case FG_UNARY_mish:
+    return x * tanh(softplus(x));
+  case FG_UNARY_hard_sigmoid:
+    return within(a->alpha * x + a->beta, 0, 1);
+  case FG_UNARY_hard_swish:
+    return x <= -3 ? 0 : x * within(x / 6 + 0.5, 0, 1);
   case FG_UNARY_sign:
     return x > 0 ? 1 : x < 0 ? -1 : x;
   case FG_UNARY_floor:
@@ -120,6 +141,16 @@ double fg_ref_unary_value(const struct fg_unary_attrs *a, double x) {
 static double gelu_tanh_slope(double x) {
   double t = tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x));
   return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * SQRT_2_OVER_PI * (1 + 3 * GELU_CUBIC * x * x);
+}
+
+static double silu_slope(double alpha, double x) {
+  double s = sigmoid(alpha * x);
+  return s + alpha * x * s * (1 - s);
+}
+
+static double mish_slope(double x) {
+  double t = tanh(softplus(x));
+  return t + x * (1 - t * t) * sigmoid(x);
 }
 
 double fg_ref_unary_slope(const struct fg_unary_attrs *a, double v) {
@@ -157,7 +188,15 @@ double fg_ref_unary_slope(const struct fg_unary_attrs *a, double v) {
   case FG_UNARY_elu:
     return v > 0 ? 1 : a->alpha * a->beta * exp(a->beta * v);
   case FG_UNARY_softplus:
-    return v >= 0 ? 1 / (1 + exp(-v)) : exp(v) / (1 + exp(v));
+    return sigmoid(v);
+  case FG_UNARY_silu:
+    return silu_slope(a->alpha, v);
+  case FG_UNARY_mish:
+    return mish_slope(v);
+  case FG_UNARY_hard_sigmoid:
+    return v <= 0 || v >= 1 ? 0 : a->alpha;
+  case FG_UNARY_hard_swish:
+    return v <= -3 ? 0 : v >= 3 ? 1 : v / 3 + 0.5;
   case FG_UNARY_sign:
   case FG_UNARY_floor:
   case FG_UNARY_ceil:

@@ -1,23 +1,16 @@
 /* The CUDA launchers as a backend whose card is the harness: "cuda-simt". Memory is managed, so
  * that the case harness can lay its guards around it; there is no stream and nothing to wait for.
- */
+ * What a library computes on a card is in products.cpp. */
 #include <cstdio>
 
 #include "cuda.h"
+#include "gaps.h"
 #include "simt.h"
+#include "synchronous.h"
 
 extern "C" {
 extern const struct fg_backend fg_cuda_simt;
 }
-
-/* Ours to write yet, or a library's on a card. */
-FG_NO_KERNEL(cuda, matmul);
-FG_NO_KERNEL(cuda, conv);
-FG_NO_KERNEL(cuda, conv_grad_input);
-FG_NO_KERNEL(cuda, conv_grad_weight);
-FG_NO_KERNEL(cuda, scatter);
-FG_NO_KERNEL(cuda, top);
-FG_NO_KERNEL(cuda, cumsum);
 
 namespace {
 struct fg_device the_device;
@@ -26,7 +19,7 @@ fgsm_status open_device(int index, int, struct fg_device **out) {
   if (index > 0)
     return FG_FAIL(DEVICE, "cuda-simt: there is only device 0, not %d", index);
   the_device.backend = &fg_cuda_simt;
-  the_device.threads = 1;
+  the_device.threads = the_device.lanes = 1;
   *out = &the_device;
   return FGSM_OK;
 }
@@ -53,32 +46,33 @@ void release(struct fg_device *, void *memory) {
   cudaFree(memory);
 }
 
-fgsm_status copy(struct fg_device *, void *to, const void *from, size_t bytes, void *) {
-  if (bytes)
-    std::memcpy(to, from, bytes);
-  return FGSM_OK;
-}
-
-fgsm_status sync(struct fg_device *, void *) {
-  return FGSM_OK;
+struct fg_backend make() {
+  struct fg_backend b = {};
+  b.name = "cuda-simt";
+  b.host_memory = true;
+  b.real = FG_F32;
+  b.precisions = 1u << FG_PRECISION_fp32;
+  b.count = fg_synchronous_count;
+  b.open = open_device;
+  b.close = close_device;
+  b.enter = enter;
+  b.describe = describe;
+  b.alloc = allocate;
+  b.free = release;
+  b.host_alloc = allocate;
+  b.host_free = release;
+  b.memory = fg_synchronous_memory;
+  b.upload = b.download = fg_synchronous_copy;
+  b.sync = b.event_sync = fg_synchronous_sync;
+  b.stream_create = b.event_create = fg_synchronous_create;
+  b.stream_destroy = b.event_destroy = fg_synchronous_destroy;
+  b.event_record = b.event_wait = fg_synchronous_order;
+  b.event_query = fg_synchronous_query;
+#define OP(name, max_in, n_out, trait) b.kernels[FG_OP_##name] = &fg_cuda_##name;
+#include "ops.def"
+#undef OP
+  return b;
 }
 } // namespace
 
-const struct fg_backend fg_cuda_simt = {"cuda-simt",
-                                        true,
-                                        FG_F32,
-                                        open_device,
-                                        close_device,
-                                        enter,
-                                        describe,
-                                        allocate,
-                                        release,
-                                        copy,
-                                        copy,
-                                        sync,
-                                        NULL,
-                                        {
-#define OP(name, max_in, n_out, trait) &fg_cuda_##name,
-#include "ops.def"
-#undef OP
-                                        }};
+const struct fg_backend fg_cuda_simt = make();

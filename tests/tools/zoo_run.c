@@ -1,6 +1,7 @@
-/* zoo-run MODEL ARRAYS.npz DEVICE OUT: logits of the array x, and the gradient with respect to x of
- * sum seed * logits, as doubles in that order to OUT. What python/check_zoo.py compares with
- * PyTorch. Prints the planner's figures as one line of JSON. */
+/* zoo-run MODEL ARRAYS.npz DEVICE OUT [OUTPUT]: logits of the array x (the model's first output, or the
+ * one named), and the gradient with respect to x of sum seed * logits, as doubles in that order to
+ * OUT. What python/check_zoo.py compares with the framework. Prints the planner's figures as one line
+ * of JSON. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,17 +24,27 @@ static fgsm_status load(const char *npz, const char *member, int *rank, int64_t 
   return fg_npy_load(path, FG_F64, rank, dim, out);
 }
 
-static fgsm_status build(struct job *j, const char *npz) {
-  int rank;
+/* The number of the output called `name`; the first where that is NULL. */
+static fgsm_status find_output(const struct fg_onnx *onnx, const char *name, int *which) {
+  for (*which = 0; *which < fg_onnx_n_outputs(onnx); ++*which)
+    if (!name || strcmp(fg_onnx_output(onnx, *which)->name, name) == 0)
+      return FGSM_OK;
+  return FG_FAIL(USAGE, "the model has no output '%s'", name ? name : "");
+}
+
+static fgsm_status build(struct job *j, const char *npz, const char *output) {
+  int rank, which;
   int64_t dim[FG_MAX_RANK];
-  fg_id outputs[64], seed, grad;
+  fg_id logits, seed, grad;
   FG_TRY(load(npz, "x", &rank, dim, &j->x));
-  if (fg_onnx_n_inputs(j->onnx) != 1 || fg_onnx_n_outputs(j->onnx) > 64)
+  FG_TRY(find_output(j->onnx, output, &which));
+  if (fg_onnx_n_inputs(j->onnx) != 1)
     return FG_FAIL(UNSUPPORTED, "a zoo model has one input");
   FG_TRY(fg_graph_create(j->device->backend->real, &j->g));
   FG_TRY(fg_graph_input(j->g, "x", j->g->real, rank, dim, &j->input));
-  FG_TRY(fg_onnx_build(j->onnx, j->g, dim[0], false, &j->input, NULL, outputs, NULL));
-  FG_TRY(fg_graph_output(j->g, outputs[0], NULL));
+  FG_TRY(fg_onnx_build_output(j->onnx, j->g, dim[0], &j->input, which, &logits));
+  FG_TRY(fg_graph_output(j->g, logits, NULL));
+  FG_TRY(fg_recognise(j->g, j->device));
   FG_TRY(fg_fold(j->g));
   FG_TRY(load(npz, "seed", &rank, dim, &j->seed));
   FG_TRY(fg_graph_constant(j->g, "seed", FG_F64, rank, dim, j->seed, &seed));
@@ -92,7 +103,7 @@ static fgsm_status run(struct job *j, char **argv) {
   FG_TRY(b->open(0, 1, &j->device));
   FG_TRY(b->enter(j->device));
   FG_TRY(fg_onnx_open(argv[1], &j->onnx));
-  FG_TRY(build(j, argv[2]));
+  FG_TRY(build(j, argv[2], argv[5]));
   FG_TRY(start(j));
   double before = fg_now();
   FG_TRY(fg_plan_run(j->plan, NULL));
@@ -115,8 +126,8 @@ static fgsm_status run(struct job *j, char **argv) {
 
 int main(int argc, char **argv) {
   struct job j = {0};
-  if (argc != 5) {
-    fprintf(stderr, "usage: zoo-run MODEL ARRAYS.npz cpu|ref OUT\n");
+  if (argc != 5 && argc != 6) {
+    fprintf(stderr, "usage: zoo-run MODEL ARRAYS.npz cpu|ref OUT [OUTPUT]\n");
     return 2;
   }
   fgsm_status status = run(&j, argv);

@@ -1,0 +1,95 @@
+/* Gathers what `fgsm inspect` shows. The model is built as an attack would build it, but every
+ * failure of the model's own making becomes a line of the description, so that a user sees all of
+ * them at once; only faults of the device, memory or options end it. */
+#include "describe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device.h"
+
+fgsm_status fg_describe_problem(struct fg_description *d, fgsm_status status, const char *where) {
+  if (status != FGSM_UNSUPPORTED && status != FGSM_MODEL && status != FGSM_USAGE)
+    return status;
+  char why[400];
+  fg_error_copy(why, sizeof why);
+  FG_TRY(fg_grow(&d->problems.items, &d->problems.capacity, d->problems.n + 1,
+                 sizeof *d->problems.items));
+  struct fg_onnx_problem *problem = &d->problems.items[d->problems.n++];
+  snprintf(problem->text, sizeof problem->text, "%s: %s", where, why);
+  return FGSM_OK;
+}
+
+/* The file's own batch where it fixes one. */
+static int64_t choose_batch(const struct fg_onnx *onnx, const fgsm_options *options) {
+  for (int i = 0; i < fg_onnx_n_inputs(onnx); i++) {
+    const struct fg_onnx_port *port = fg_onnx_input(onnx, i);
+    if (port->rank > 0 && port->dim[0] < 0)
+      return options->batch > 0 ? options->batch : 1;
+  }
+  const struct fg_onnx_port *first = fg_onnx_n_inputs(onnx) ? fg_onnx_input(onnx, 0) : NULL;
+  return first && first->rank > 0 && first->dim[0] > 0 ? first->dim[0] : 1;
+}
+
+static fgsm_status gather(struct fg_description *d, struct fg_device *device) {
+  size_t n_in = (size_t)fg_onnx_n_inputs(d->onnx), n_out = (size_t)fg_onnx_n_outputs(d->onnx);
+  d->inputs = malloc((n_in + 1) * sizeof *d->inputs);
+  d->outputs = malloc((n_out + 1) * sizeof *d->outputs);
+  if (!d->inputs || !d->outputs)
+    return FG_FAIL(MEMORY, "no memory for %zu inputs and outputs", n_in + n_out);
+  for (size_t i = 0; i < n_in; i++)
+    d->inputs[i] = FG_ABSENT;
+  for (size_t i = 0; i < n_out; i++)
+    d->outputs[i] = FG_ABSENT;
+  fgsm_status status = fg_graph_create(device->backend->real, &d->graph);
+  if (status == FGSM_OK && d->memory_limit < d->graph->arena.limit_bytes)
+    d->graph->arena.limit_bytes = d->memory_limit;
+  if (status == FGSM_OK)
+    status = fg_onnx_build(d->onnx, d->graph, d->batch, false, NULL, d->inputs, d->outputs,
+                           &d->problems);
+  bool whole = status == FGSM_OK;
+  if (status == FGSM_USAGE)
+    status = fg_describe_problem(d, status, "inputs");
+  if (status == FGSM_UNSUPPORTED || status == FGSM_MODEL) /* listed */
+    status = FGSM_OK;
+  if (status == FGSM_OK)
+    status = fg_describe_nodes(d);
+  return status == FGSM_OK && whole ? fg_describe_plans(d, device) : status;
+}
+
+static void release(struct fg_description *d) {
+  fg_described_plan_free(&d->forward_plan);
+  fg_described_plan_free(&d->gradient_plan);
+  free(d->called);
+  free(d->problems.items);
+  free(d->nodes);
+  free(d->outputs);
+  free(d->inputs);
+  fg_graph_destroy(d->graph);
+}
+
+fgsm_status fg_describe(const struct fg_onnx *onnx, const char *path, const fgsm_options *options,
+                        bool json, char **text, char **dot) {
+  struct fg_device_choice choice;
+  struct fg_device *device = NULL;
+  struct fg_description d = {.onnx = onnx, .path = path, .options = options};
+  *text = *dot = NULL;
+  FG_TRY(fg_device_choose(options->device, &choice));
+  FG_TRY(fg_device_open(&choice, 0, options, &device));
+  d.device = choice.backend->name;
+  d.batch = choose_batch(onnx, options);
+  d.memory_limit = fg_options_memory(options);
+  fgsm_status status = gather(&d, device);
+  if (status == FGSM_OK)
+    status = json ? fg_describe_json(&d, text) : fg_describe_text(&d, text);
+  if (status == FGSM_OK && options->dot)
+    status = fg_describe_dot(&d, dot);
+  if (status != FGSM_OK) {
+    free(*text);
+    *text = NULL;
+  }
+  release(&d);
+  choice.backend->close(device);
+  return status;
+}

@@ -1,0 +1,282 @@
+/* conv, conv_grad_input, conv_grad_weight: cuDNN's, in NCHW.
+ *
+ * Each call is computed in one of two forms: one graph with bias, residual and activation, or the
+ * bare product and then epilogue.cu. Which form, and which engine, is found by trying them on the
+ * card; what was found is kept (choice_cache.h). */
+#include "conv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "choice_cache.h"
+#include "device.h"
+#include "epilogue.h"
+#include "plugin.h"
+
+/* Tried per form; engines that compile at run time cost seconds each. */
+enum { MOST_TRIED = 12, MOST_COMPILED = 4, WORKSPACE_ALIGN = 256 };
+enum { WARM_RUNS = 2, TIMED_RUNS = 5, KEY_SIZE = 1024 };
+
+struct conv {
+  cudnnHandle_t handle;
+  fg_cudnn plan;
+  bool fused;
+  size_t workspace_bytes;
+  fg_cudnn pack; /* the variant pack: addresses are set in it at each run */
+};
+
+/* ---- running */
+
+static fgsm_status bind(const struct conv *c, const struct fg_call *call, void *workspace) {
+  int64_t uid[FG_MAX_IN + 1];
+  void *address[FG_MAX_IN + 1];
+  int64_t n = 0;
+  int most = c->fused || call->op != FG_OP_conv ? call->n_in : 2;
+  for (int i = 0; i < most; i++)
+    if (fg_cuda_in(call, i)) {
+      uid[n] = FG_UID_IN + i;
+      address[n++] = call->in[i].data;
+    }
+  uid[n] = FG_UID_OUT;
+  address[n++] = call->out[0].data;
+  cudnnStatus_t status = fg_nv.cudnnBackendSetAttribute(
+      c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, address);
+  if (status == CUDNN_STATUS_SUCCESS)
+    status = fg_nv.cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
+                                            CUDNN_TYPE_INT64, n, uid);
+  if (status == CUDNN_STATUS_SUCCESS)
+    status = fg_nv.cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE,
+                                            CUDNN_TYPE_VOID_PTR, 1, &workspace);
+  if (status == CUDNN_STATUS_SUCCESS)
+    status = fg_nv.cudnnBackendFinalize(c->pack);
+  return status == CUDNN_STATUS_SUCCESS ? FGSM_OK : fg_cudnn_failed(status, "a call's addresses");
+}
+
+static void *align(void *p) {
+  return (void *)(((uintptr_t)p + WORKSPACE_ALIGN - 1) / WORKSPACE_ALIGN * WORKSPACE_ALIGN);
+}
+
+static fgsm_status execute(struct conv *c, const struct fg_call *call, void *scratch,
+                           void *stream) {
+  /* A finalised pack cannot be changed, so each run has its own; it is host memory alone. */
+  cudnnStatus_t status =
+      fg_nv.cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack);
+  if (status != CUDNN_STATUS_SUCCESS)
+    return fg_cudnn_failed(status, "a call's addresses");
+  fgsm_status result = bind(c, call, align(scratch));
+  if (result == FGSM_OK) {
+    status = fg_nv.cudnnSetStream(c->handle, (cudaStream_t)stream);
+    if (status == CUDNN_STATUS_SUCCESS)
+      status = fg_nv.cudnnBackendExecute(c->handle, c->plan, c->pack);
+    if (status != CUDNN_STATUS_SUCCESS)
+      result = fg_cudnn_failed(status, fg_op_name(call->op));
+  }
+  fg_cudnn_destroy(c->pack);
+  c->pack = NULL;
+  if (result == FGSM_OK && !c->fused && call->op == FG_OP_conv &&
+      fg_cuda_has_epilogue(call, &call->attrs->conv.act))
+    result = fg_cuda_epilogue(call, &call->attrs->conv.act, 1, stream);
+  return result;
+}
+
+static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
+  return execute(call->state, call, scratch, stream);
+}
+
+static void release(struct fg_call *call) {
+  struct conv *c = call->state;
+  if (!c)
+    return;
+  fg_cudnn_destroy(c->plan);
+  free(c);
+  call->state = NULL;
+}
+
+/* ---- choosing */
+
+/* Device memory in the shapes of the call, to try engines on. */
+struct trial {
+  struct fg_cuda_device *device;
+  struct fg_call call;
+  void *memory[FG_MAX_IN + 1];
+  int n_memory;
+  void *workspace;
+  size_t workspace_bytes;
+  cudaStream_t stream;
+  cudaEvent_t began, ended;
+};
+
+static fgsm_status trial_tensor(struct trial *t, struct fg_tensor *tensor) {
+  void *memory;
+  FG_TRY(fg_cuda_alloc(&t->device->base, fg_bytes(tensor), &memory));
+  t->memory[t->n_memory++] = memory;
+  tensor->data = memory;
+  return fg_cuda_result(t->device, cudaMemsetAsync(memory, 0, fg_bytes(tensor), t->stream),
+                        "trying engines");
+}
+
+/* A quarter of what is free is what an engine may ask for. */
+static fgsm_status trial_begin(struct trial *t, struct fg_cuda_device *device,
+                               const struct fg_call *call) {
+  size_t free, total;
+  *t = (struct trial){.device = device, .call = *call};
+  FG_TRY(fg_cuda_result(device, cudaStreamCreateWithFlags(&t->stream, cudaStreamNonBlocking),
+                        "trying engines"));
+  FG_TRY(fg_cuda_result(device, cudaEventCreate(&t->began), "trying engines"));
+  FG_TRY(fg_cuda_result(device, cudaEventCreate(&t->ended), "trying engines"));
+  for (int i = 0; i < call->n_in; i++)
+    if (fg_cuda_in(call, i))
+      FG_TRY(trial_tensor(t, &t->call.in[i]));
+  FG_TRY(trial_tensor(t, &t->call.out[0]));
+  FG_TRY(fg_cuda_memory(&device->base, &free, &total));
+  t->workspace_bytes = free / 4;
+  return fg_cuda_alloc(&device->base, t->workspace_bytes, &t->workspace);
+}
+
+static void trial_end(struct trial *t) {
+  if (t->stream)
+    (void)cudaStreamSynchronize(t->stream);
+  fg_cuda_free(&t->device->base, t->workspace);
+  while (t->n_memory > 0)
+    fg_cuda_free(&t->device->base, t->memory[--t->n_memory]);
+  if (t->ended)
+    (void)cudaEventDestroy(t->ended);
+  if (t->began)
+    (void)cudaEventDestroy(t->began);
+  if (t->stream)
+    (void)cudaStreamDestroy(t->stream);
+}
+
+static fgsm_status trial_time(struct trial *t, struct conv *c, float *milliseconds) {
+  for (int i = 0; i < WARM_RUNS; i++)
+    FG_TRY(execute(c, &t->call, t->workspace, t->stream));
+  FG_TRY(fg_cuda_result(t->device, cudaEventRecord(t->began, t->stream), "trying engines"));
+  for (int i = 0; i < TIMED_RUNS; i++)
+    FG_TRY(execute(c, &t->call, t->workspace, t->stream));
+  FG_TRY(fg_cuda_result(t->device, cudaEventRecord(t->ended, t->stream), "trying engines"));
+  FG_TRY(fg_cuda_result(t->device, cudaEventSynchronize(t->ended), "trying engines"));
+  return fg_cuda_result(t->device, cudaEventElapsedTime(milliseconds, t->began, t->ended),
+                        "trying engines");
+}
+
+/* Tries the engines of one form; *best becomes the fastest so far. An engine that fails is passed
+ * over, a card that fails is not. */
+static fgsm_status try_form(struct trial *t, bool fused, struct conv *best, float *best_time) {
+  const struct fg_cudnn_target target = {.handle = best->handle};
+  struct fg_cudnn_graph g;
+  struct fg_cudnn_engines engines = {.n = 0};
+  int compiled = 0;
+  fgsm_status status = fg_cuda_conv_graph(&t->call, fused, &target, &g);
+  if (status != FGSM_OK)
+    return status == FGSM_UNSUPPORTED ? FGSM_OK : status;
+  (void)!fg_cudnn_list(&g, &target, fg_cudnn_forbidden(t->device->base.precision), &engines);
+  for (int i = 0; i < engines.n && i < MOST_TRIED && status == FGSM_OK; i++) {
+    struct conv c = {.handle = best->handle, .fused = fused};
+    float time;
+    if (engines.item[i].compiles && ++compiled > MOST_COMPILED)
+      continue;
+    if (fg_cudnn_plan(&engines.item[i], &target, &c.plan, &c.workspace_bytes) != FGSM_OK)
+      continue;
+    bool fits = c.workspace_bytes + WORKSPACE_ALIGN <= t->workspace_bytes;
+    bool timed = fits && trial_time(t, &c, &time) == FGSM_OK;
+    status = fg_cuda_alive(t->device);
+    if (timed && (!best->plan || time < *best_time)) {
+      fg_cudnn_destroy(best->plan);
+      *best = c;
+      *best_time = time;
+    } else {
+      fg_cudnn_destroy(c.plan);
+    }
+  }
+  fg_cudnn_engines_free(&engines);
+  fg_cudnn_graph_destroy(&g);
+  return status;
+}
+
+static fgsm_status try_all(struct fg_cuda_device *device, const struct fg_call *call,
+                           struct conv *best) {
+  struct trial t;
+  float time = 0;
+  fgsm_status status = trial_begin(&t, device, call);
+  if (status == FGSM_OK && fg_cuda_conv_can_fuse(call))
+    status = try_form(&t, true, best, &time);
+  if (status == FGSM_OK)
+    status = try_form(&t, false, best, &time);
+  trial_end(&t);
+  if (status == FGSM_OK && !best->plan)
+    return fg_cuda_decline(call, __FILE__, __LINE__, "cuDNN has no engine for it in %s",
+                           fg_precision_name(device->base.precision));
+  return status;
+}
+
+/* Everything that a choice depends on. */
+static void key_of(const struct fg_cuda_device *device, const struct fg_call *call, char *key) {
+  const struct fg_conv_attrs *a = &call->attrs->conv;
+  int n = snprintf(key, KEY_SIZE, "%s %s cudnn %zu %s group %d act %d %a %a", fg_op_name(call->op),
+                   fg_precision_name(device->base.precision), fg_nv.cudnnGetVersion(), device->card,
+                   a->group, (int)a->act.kind, a->act.alpha, a->act.beta);
+  for (int i = 0; i < a->spatial && n < KEY_SIZE; i++)
+    n += snprintf(key + n, (size_t)(KEY_SIZE - n), " window %d %d %d %d", a->stride[i],
+                  a->dilation[i], a->pad_lo[i], a->pad_hi[i]);
+  for (int k = 0; k < call->n_in + 1 && n < KEY_SIZE; k++) {
+    const struct fg_tensor *t = k < call->n_in ? fg_cuda_in(call, k) : fg_cuda_out(call, 0);
+    n += snprintf(key + n, (size_t)(KEY_SIZE - n), " %s", t ? "x" : "none");
+    for (int d = 0; t && d < t->rank && n < KEY_SIZE; d++)
+      n += snprintf(key + n, (size_t)(KEY_SIZE - n), ",%lld", (long long)t->dim[d]);
+  }
+}
+
+/* A kept choice is "fused " or "bare  ", then the plan. One that cuDNN no longer takes is made
+ * anew. */
+static bool recall(const char *key, struct conv *c) {
+  const struct fg_cudnn_target target = {.handle = c->handle};
+  char *text = fg_choice_find(key);
+  bool found = text && strlen(text) > 6 &&
+               fg_cudnn_plan_load(text + 6, &target, &c->plan, &c->workspace_bytes) == FGSM_OK;
+  if (found)
+    c->fused = text[0] == 'f';
+  free(text);
+  return found;
+}
+
+static void keep(const char *key, const struct conv *c) {
+  char *json = NULL, *text = NULL;
+  if (fg_cudnn_plan_save(c->plan, &json) == FGSM_OK)
+    text = malloc(strlen(json) + 8);
+  if (text) {
+    sprintf(text, "%s%s", c->fused ? "fused " : "bare  ", json);
+    fg_choice_keep(key, text);
+  }
+  free(text);
+  free(json);
+}
+
+static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
+  struct fg_cuda_device *device = fg_cuda_device(base);
+  char key[KEY_SIZE];
+  FG_TRY(fg_cuda_conv_check(call));
+  struct conv *c = calloc(1, sizeof *c);
+  if (!c)
+    return FG_FAIL(MEMORY, "no memory for a convolution");
+  call->state = c;
+  fgsm_status status = fg_cuda_cudnn(device, &c->handle);
+  if (status == FGSM_OK) {
+    key_of(device, call, key);
+    if (!recall(key, c)) {
+      status = try_all(device, call, c);
+      if (status == FGSM_OK)
+        keep(key, c);
+    }
+  }
+  if (status != FGSM_OK) {
+    release(call);
+    return status;
+  }
+  call->scratch_bytes = c->workspace_bytes + WORKSPACE_ALIGN;
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_cuda_conv = {prepare, run, release};
+const struct fg_kernel fg_cuda_conv_grad_input = {prepare, run, release};
+const struct fg_kernel fg_cuda_conv_grad_weight = {prepare, run, release};

@@ -1,0 +1,61 @@
+/* A card, opened: what the C files of the plugin share of it. */
+#ifndef FG_CUDA_DEVICE_H
+#define FG_CUDA_DEVICE_H
+
+#include <cuda_runtime_api.h>
+
+#include "call.h"
+#include "libraries.h"
+
+struct fg_cuda_device {
+  struct fg_device base;
+  int index;
+  char card[128];          /* "NVIDIA H200, sm_90, 132 SMs": what a choice of engine depends on */
+  char lost[512];          /* the first failure's words; "" while all is well                   */
+  int sm;                  /* 10 major + minor */
+  cudnnHandle_t cudnn;     /* NULL until something is prepared that needs it */
+  cublasLtHandle_t cublas; /* likewise */
+  cudnnBackendDescriptor_t properties; /* the card, as cuDNN describes it */
+};
+
+static inline struct fg_cuda_device *fg_cuda_device(struct fg_device *device) {
+  return (struct fg_cuda_device *)device;
+}
+
+extern const struct fg_backend fg_cuda;
+
+/* The status of a CUDA call. FGSM_MEMORY where memory ran out, which is not sticky; else FGSM_DEVICE,
+ * which is: the words are kept, and are what every later call fails with. */
+fgsm_status fg_cuda_result(struct fg_cuda_device *device, cudaError_t error, const char *what);
+/* FGSM_DEVICE with those words, if the device failed before. */
+fgsm_status fg_cuda_alive(const struct fg_cuda_device *device);
+
+/* The handles, made when first asked for. */
+fgsm_status fg_cuda_cudnn(struct fg_cuda_device *device, cudnnHandle_t *out);
+fgsm_status fg_cuda_cublas(struct fg_cuda_device *device, cublasLtHandle_t *out);
+
+/* ---- for the table (memory.c, stream.c) */
+fgsm_status fg_cuda_alloc(struct fg_device *device, size_t bytes, void **out);
+void fg_cuda_free(struct fg_device *device, void *memory);
+fgsm_status fg_cuda_host_alloc(struct fg_device *device, size_t bytes, void **out);
+void fg_cuda_host_free(struct fg_device *device, void *memory);
+fgsm_status fg_cuda_memory(struct fg_device *device, size_t *free, size_t *total);
+fgsm_status fg_cuda_upload(struct fg_device *device, void *to, const void *from, size_t bytes,
+                           void *stream);
+fgsm_status fg_cuda_download(struct fg_device *device, void *to, const void *from, size_t bytes,
+                             void *stream);
+fgsm_status fg_cuda_sync(struct fg_device *device, void *stream);
+fgsm_status fg_cuda_stream_create(struct fg_device *device, void **out);
+void fg_cuda_stream_destroy(struct fg_device *device, void *stream);
+fgsm_status fg_cuda_event_create(struct fg_device *device, void **out);
+void fg_cuda_event_destroy(struct fg_device *device, void *event);
+fgsm_status fg_cuda_event_record(struct fg_device *device, void *event, void *stream);
+fgsm_status fg_cuda_event_wait(struct fg_device *device, void *event, void *stream);
+fgsm_status fg_cuda_event_sync(struct fg_device *device, void *event);
+fgsm_status fg_cuda_event_query(struct fg_device *device, void *event, bool *done);
+fgsm_status fg_cuda_capture_begin(struct fg_device *device, void *stream);
+fgsm_status fg_cuda_capture_end(struct fg_device *device, void *stream, void **recording);
+fgsm_status fg_cuda_replay(struct fg_device *device, void *recording, void *stream);
+void fg_cuda_recording_destroy(struct fg_device *device, void *recording);
+
+#endif

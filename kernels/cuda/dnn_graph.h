@@ -1,0 +1,92 @@
+/* cuDNN's graph API with the ceremony taken out: a graph of operations is written down call after
+ * call, its first failure sticks, and what can compute it is listed. Nothing here needs a card: with
+ * a description of one in place of a handle, engines are listed and plans built all the same.
+ *
+ * What the API does not say by itself:
+ * - dims are N, C, spatial whatever the strides say; so is everything here.
+ * - A virtual tensor (uid FG_VIRTUAL) is what one operation hands to the next; it is never stored.
+ * - Groups are not said anywhere: they follow from x's channels against the weights'.
+ * - Residual before bias before activation is the order that the precompiled engines know; another
+ *   order is left to the few that are compiled at run time.
+ * - Nothing may be fused in front of a backward convolution, on any card; only behind it. */
+#ifndef FG_DNN_GRAPH_H
+#define FG_DNN_GRAPH_H
+
+#include "call.h"
+#include "libraries.h"
+
+typedef cudnnBackendDescriptor_t fg_cudnn;
+
+enum { FG_CUDNN_OPS = 8, FG_CUDNN_OBJECTS = 64, FG_VIRTUAL = -1 };
+
+struct fg_cudnn_graph {
+  fg_cudnn made[FG_CUDNN_OBJECTS]; /* everything, in the order of being made */
+  int n_made;
+  fg_cudnn ops[FG_CUDNN_OPS];
+  int n_ops;
+  fg_cudnn graph; /* once finished */
+  fgsm_status status;
+};
+
+/* What a graph is for: a card (its handle), or the description of one. */
+struct fg_cudnn_target {
+  cudnnHandle_t handle;
+  fg_cudnn properties;
+};
+
+/* FGSM_UNSUPPORTED where cuDNN takes the graph or description for impossible. */
+fgsm_status fg_cudnn_properties(const char *json, fg_cudnn *out) FGSM_MUST_USE;
+void fg_cudnn_destroy(fg_cudnn object); /* takes NULL */
+
+/* ---- writing a graph down. After a failure everything is NULL and a no-op until finish says why. */
+void fg_cudnn_begin(struct fg_cudnn_graph *g);
+/* A tensor of F32, contiguous, with rank dims; uid: what the data is bound by. */
+fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, int rank, const int64_t *dim, int64_t uid);
+
+enum fg_cudnn_conv { FG_CUDNN_FORWARD, FG_CUDNN_INPUT, FG_CUDNN_WEIGHT };
+/* Of x, w, y the one that the kind computes is written. */
+void fg_cudnn_conv(struct fg_cudnn_graph *g, enum fg_cudnn_conv kind,
+                   const struct fg_conv_attrs *attrs, fg_cudnn x, fg_cudnn w, fg_cudnn y);
+void fg_cudnn_add(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y);
+/* Whether the activation can be said to cuDNN; y = act(x). */
+bool fg_cudnn_has_activation(const struct fg_unary_attrs *act);
+void fg_cudnn_activation(struct fg_cudnn_graph *g, const struct fg_unary_attrs *act, fg_cudnn x,
+                         fg_cudnn y);
+fgsm_status fg_cudnn_finish(struct fg_cudnn_graph *g,
+                            const struct fg_cudnn_target *target) FGSM_MUST_USE;
+void fg_cudnn_graph_destroy(struct fg_cudnn_graph *g);
+
+/* ---- what can compute it */
+
+struct fg_cudnn_engine {
+  fg_cudnn config;
+  int64_t index;  /* cuDNN's number of the engine  */
+  unsigned notes; /* bit n: numerical note n holds */
+  bool compiles;  /* at run time: seconds          */
+};
+enum { FG_CUDNN_ENGINES = 64 };
+struct fg_cudnn_engines {
+  struct fg_cudnn_engine item[FG_CUDNN_ENGINES];
+  int n;
+};
+
+/* Numerical notes that no engine of the precision may have. Runs must repeat bit for bit, so atomic
+ * sums are out in every one; in fp32 so are tensor cores, which round float32 to TF32, and the wide
+ * transforms, whose sums lose digits. */
+unsigned fg_cudnn_forbidden(enum fg_precision precision);
+/* Engines without forbidden notes: what the heuristic would choose from, its fallbacks, and those
+ * that it is known not to mention. */
+fgsm_status fg_cudnn_list(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
+                          unsigned forbidden, struct fg_cudnn_engines *out) FGSM_MUST_USE;
+void fg_cudnn_engines_free(struct fg_cudnn_engines *engines);
+/* FGSM_UNSUPPORTED where the engine cannot after all. */
+fgsm_status fg_cudnn_plan(const struct fg_cudnn_engine *engine,
+                          const struct fg_cudnn_target *target, fg_cudnn *plan,
+                          size_t *workspace_bytes) FGSM_MUST_USE;
+
+/* A plan as text (malloc'ed), which holds its compiled code, and back. */
+fgsm_status fg_cudnn_plan_save(fg_cudnn plan, char **json) FGSM_MUST_USE;
+fgsm_status fg_cudnn_plan_load(const char *json, const struct fg_cudnn_target *target,
+                               fg_cudnn *plan, size_t *workspace_bytes) FGSM_MUST_USE;
+
+#endif

@@ -1,0 +1,14 @@
+/* The operators that have no CUDA kernel: for the plugin's table and the harness's. Included by one
+ * file of each. */
+#ifndef FG_CUDA_GAPS_H
+#define FG_CUDA_GAPS_H
+
+#include "call.h"
+
+FG_NO_KERNEL(cuda, scatter);
+FG_NO_KERNEL(cuda, top);
+FG_NO_KERNEL(cuda, cumsum);
+FG_NO_KERNEL(cuda, grid_sample);
+FG_NO_KERNEL(cuda, grid_sample_grad);
+
+#endif

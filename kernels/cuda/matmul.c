@@ -1,0 +1,224 @@
+/* matmul: cuBLASLt's, strided batches in one call, with bias and activation in its epilogue where it
+ * has them; what it lacks is done by epilogue.cu. cuBLASLt's GELU is the tanh form; it has no exact
+ * one. A residual is C with beta 1, which is added before bias and activation, as attrs.h wants. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "device.h"
+#include "epilogue.h"
+#include "gemm.h"
+
+enum { WORKSPACE = 32 << 20, WORKSPACE_ALIGN = 256, BUFFER_ALIGN = 64 };
+
+struct matmul {
+  cublasLtHandle_t handle;
+  struct fg_gemm gemm;
+  cublasLtMatmulDesc_t product;
+  cublasLtMatrixLayout_t first, second, result;
+  cublasLtMatmulAlgo_t algorithm;
+  float alpha;
+  bool adds_bias, adds_residual; /* within the product */
+  bool finishes;                 /* epilogue.cu follows */
+};
+
+#define LT_TRY(call, what)                                                                         \
+  do {                                                                                             \
+    cublasStatus_t lt_status_ = (call);                                                            \
+    if (lt_status_ != CUBLAS_STATUS_SUCCESS)                                                       \
+      return fg_cublas_failed(lt_status_, what);                                                   \
+  } while (0)
+
+static void release(struct fg_call *call) {
+  struct matmul *m = call->state;
+  if (!m)
+    return;
+  if (m->result)
+    (void)fg_nv.cublasLtMatrixLayoutDestroy(m->result);
+  if (m->second)
+    (void)fg_nv.cublasLtMatrixLayoutDestroy(m->second);
+  if (m->first)
+    (void)fg_nv.cublasLtMatrixLayoutDestroy(m->first);
+  if (m->product)
+    (void)fg_nv.cublasLtMatmulDescDestroy(m->product);
+  free(m);
+  call->state = NULL;
+}
+
+/* What happens within the product: everything, or nothing but the residual. */
+static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct matmul *m) {
+  const struct fg_unary_attrs *act = &call->attrs->matmul.act;
+  bool bias = fg_cuda_in(call, 2) != NULL;
+  m->adds_residual = fg_cuda_in(call, 3) != NULL;
+  m->adds_bias = bias;
+  switch (act->kind) {
+  case FG_UNARY_identity:
+    return bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+  case FG_UNARY_relu:
+    return bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
+  case FG_UNARY_gelu_tanh:
+    return bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+  default:
+    m->adds_bias = m->adds_residual = false;
+    m->finishes = true;
+    return CUBLASLT_EPILOGUE_DEFAULT;
+  }
+}
+
+static fgsm_status describe(const struct fg_call *call, const struct fg_device *device,
+                            struct matmul *m) {
+  cublasComputeType_t compute =
+      device->precision == FG_PRECISION_fp32 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
+  cublasOperation_t first = m->gemm.trans_first ? CUBLAS_OP_T : CUBLAS_OP_N;
+  cublasOperation_t second = m->gemm.trans_second ? CUBLAS_OP_T : CUBLAS_OP_N;
+  cublasLtEpilogue_t epilogue = choose_epilogue(call, m);
+  LT_TRY(fg_nv.cublasLtMatmulDescCreate(&m->product, compute, CUDA_R_32F), "a product");
+  LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_TRANSA, &first,
+                                              sizeof first),
+         "a product");
+  LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_TRANSB, &second,
+                                              sizeof second),
+         "a product");
+  LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                              sizeof epilogue),
+         "a product");
+  if (!m->adds_bias)
+    return FGSM_OK;
+  /* An algorithm is chosen before there is an address; any that is aligned as the bias will be. */
+  const void *bias = call->in[2].data ? call->in[2].data : (const void *)(uintptr_t)BUFFER_ALIGN;
+  LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                              sizeof bias),
+         "a bias");
+  return FGSM_OK;
+}
+
+static fgsm_status lay_out(const struct fg_gemm *g, int64_t rows, int64_t columns, int64_t ld,
+                           int64_t step, cublasLtMatrixLayout_t *out) {
+  int32_t batch = (int32_t)g->batch;
+  LT_TRY(fg_nv.cublasLtMatrixLayoutCreate(out, CUDA_R_32F, (uint64_t)rows, (uint64_t)columns, ld),
+         "a matrix");
+  LT_TRY(fg_nv.cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch,
+                                                sizeof batch),
+         "a matrix");
+  LT_TRY(fg_nv.cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                                &step, sizeof step),
+         "a matrix");
+  return FGSM_OK;
+}
+
+/* Bytes that every address of a matrix is a multiple of: buffers' own alignment, unless a loop steps
+ * by less. cuBLASLt would take 256 for granted. */
+static uint32_t alignment(const struct fg_gemm *g, const int64_t *steps) {
+  uint32_t bytes = BUFFER_ALIGN;
+  for (int i = 0; i < g->loops; i++)
+    while ((size_t)steps[i] * sizeof(float) % bytes)
+      bytes /= 2;
+  return bytes;
+}
+
+static cublasStatus_t set_alignment(const struct fg_gemm *g,
+                                    cublasLtMatmulPreference_t preference) {
+  const struct {
+    cublasLtMatmulPreferenceAttributes_t name;
+    uint32_t bytes;
+  } of[] = {{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(g, g->loop_first)},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g, g->loop_second)},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(g, g->loop_result)},
+            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(g, g->loop_result)}};
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  for (size_t i = 0; i < sizeof of / sizeof *of && status == CUBLAS_STATUS_SUCCESS; i++)
+    status = fg_nv.cublasLtMatmulPreferenceSetAttribute(preference, of[i].name, &of[i].bytes,
+                                                        sizeof of[i].bytes);
+  return status;
+}
+
+/* Partial sums are added in float and in an order of their own, so that runs repeat. */
+static cublasStatus_t ask(struct matmul *m, cublasLtMatmulPreference_t preference,
+                          cublasLtMatmulHeuristicResult_t *best, int *n) {
+  size_t workspace = WORKSPACE;
+  uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  cublasStatus_t status = fg_nv.cublasLtMatmulPreferenceSetAttribute(
+      preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
+  if (status == CUBLAS_STATUS_SUCCESS)
+    status = fg_nv.cublasLtMatmulPreferenceSetAttribute(
+        preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction);
+  if (status == CUBLAS_STATUS_SUCCESS)
+    status = set_alignment(&m->gemm, preference);
+  if (status == CUBLAS_STATUS_SUCCESS)
+    status = fg_nv.cublasLtMatmulAlgoGetHeuristic(m->handle, m->product, m->first, m->second,
+                                                  m->result, m->result, preference, 1, best, n);
+  return status;
+}
+
+static fgsm_status choose(struct fg_call *call, struct matmul *m) {
+  cublasLtMatmulPreference_t preference;
+  cublasLtMatmulHeuristicResult_t best;
+  int n = 0;
+  LT_TRY(fg_nv.cublasLtMatmulPreferenceCreate(&preference), "a preference");
+  cublasStatus_t status = ask(m, preference, &best, &n);
+  (void)fg_nv.cublasLtMatmulPreferenceDestroy(preference);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && n == 0))
+    return fg_cuda_decline(call, __FILE__, __LINE__, "cuBLASLt has no algorithm for it");
+  LT_TRY(status, "choosing an algorithm");
+  m->algorithm = best.algo;
+  call->scratch_bytes = best.workspaceSize + WORKSPACE_ALIGN;
+  return FGSM_OK;
+}
+
+static fgsm_status make(struct fg_call *call, struct fg_device *base, struct matmul *m) {
+  const struct fg_gemm *g = &m->gemm;
+  FG_TRY(fg_cuda_gemm(call, &m->gemm));
+  if (fg_count(&call->out[0]) == 0)
+    return FGSM_OK; /* and run does nothing */
+  FG_CUDA_NEED(call,
+               g->batch <= INT32_MAX && g->m <= INT32_MAX && g->n <= INT32_MAX && g->k <= INT32_MAX,
+               "a product of more than 2^31 rows or columns");
+  m->alpha = (float)call->attrs->matmul.alpha;
+  FG_TRY(fg_cuda_cublas(fg_cuda_device(base), &m->handle));
+  FG_TRY(describe(call, base, m));
+  FG_TRY(lay_out(g, g->trans_first ? g->k : g->m, g->trans_first ? g->m : g->k, g->ld_first,
+                 g->step_first, &m->first));
+  FG_TRY(lay_out(g, g->trans_second ? g->n : g->k, g->trans_second ? g->k : g->n, g->ld_second,
+                 g->step_second, &m->second));
+  FG_TRY(lay_out(g, g->m, g->n, g->ld_result, g->step_result, &m->result));
+  return choose(call, m);
+}
+
+static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
+  struct matmul *m = calloc(1, sizeof *m);
+  if (!m)
+    return FG_FAIL(MEMORY, "no memory for a product");
+  call->state = m;
+  fgsm_status status = make(call, device, m);
+  if (status != FGSM_OK)
+    release(call);
+  return status;
+}
+
+static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
+  struct matmul *m = call->state;
+  if (fg_count(&call->out[0]) == 0)
+    return FGSM_OK;
+  const float *a = call->in[0].data, *b = call->in[1].data;
+  float *y = call->out[0].data;
+  const float *residual = m->adds_residual ? call->in[3].data : y, beta = m->adds_residual ? 1 : 0;
+  void *workspace =
+      (void *)(((uintptr_t)scratch + WORKSPACE_ALIGN - 1) / WORKSPACE_ALIGN * WORKSPACE_ALIGN);
+  if (m->adds_bias) /* copied by the call below, so one description serves one run after another */
+    LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                &call->in[2].data, sizeof call->in[2].data),
+           "a bias");
+  for (int64_t i = 0; i < fg_cuda_gemm_calls(&m->gemm); i++) {
+    int64_t first, second, result;
+    fg_cuda_gemm_offsets(&m->gemm, i, &first, &second, &result);
+    LT_TRY(fg_nv.cublasLtMatmul(m->handle, m->product, &m->alpha, b + first, m->first, a + second,
+                                m->second, &beta, residual + result, m->result, y + result,
+                                m->result, &m->algorithm, workspace,
+                                call->scratch_bytes - WORKSPACE_ALIGN, (cudaStream_t)stream),
+           "matmul");
+  }
+  if (!m->finishes)
+    return FGSM_OK;
+  return fg_cuda_epilogue(call, &call->attrs->matmul.act, call->out[0].rank - 1, stream);
+}
+
+const struct fg_kernel fg_cuda_matmul = {prepare, run, release};

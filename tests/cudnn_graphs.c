@@ -1,0 +1,218 @@
+/* Every cuDNN graph that nets need, built without a card, and the engines for it listed against the
+ * descriptions of cards in tests/cards. A call whose bare product no engine takes is a failure, in
+ * every precision; a fused form that none takes is only counted, because the bare one stands in.
+ *
+ *   cudnn-graphs CARD.json... -- MODEL.onnx...
+ *
+ * The calls are those that the plan would prepare for the plugin: nets are planned for a backend that
+ * takes what the plugin's check takes and notes it. FGSM_ZOO names a folder of python/export_zoo.py's
+ * (FOLDER/NAME/model.onnx), whose models are added. Exits with 77, saying why, where cuDNN is not. */
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base.h"
+#include "conv.h"
+#include "net.h"
+
+enum { BATCH = 32, MOST_CALLS = 4096, MOST_CARD = 8192 };
+
+struct noted {
+  struct fg_call call;
+  union fg_attrs attrs;
+};
+static struct noted calls[MOST_CALLS];
+static int n_calls;
+
+static bool same(const struct noted *a, const struct noted *b) {
+  if (a->call.op != b->call.op || a->call.n_in != b->call.n_in ||
+      memcmp(&a->attrs.conv, &b->attrs.conv, sizeof a->attrs.conv) != 0 ||
+      !fg_same_shape(&a->call.out[0], &b->call.out[0]))
+    return false;
+  for (int i = 0; i < a->call.n_in; i++)
+    if (a->call.in[i].type != b->call.in[i].type ||
+        (a->call.in[i].type != FG_NONE && !fg_same_shape(&a->call.in[i], &b->call.in[i])))
+      return false;
+  return true;
+}
+
+static fgsm_status note(struct fg_call *call, struct fg_device *device) {
+  (void)device;
+  FG_TRY(fg_cuda_conv_check(call));
+  struct noted *n = &calls[n_calls];
+  if (n_calls == MOST_CALLS)
+    return FG_FAIL(INTERNAL, "more than %d calls", MOST_CALLS);
+  n->call = *call;
+  memset(&n->attrs, 0, sizeof n->attrs);
+  n->attrs.conv = call->attrs->conv;
+  for (int i = 0; i < n_calls; i++)
+    if (same(&calls[i], n))
+      return FGSM_OK;
+  n->call.attrs = &n->attrs;
+  n_calls++;
+  return FGSM_OK;
+}
+
+/* Planned only, so that nothing is ever run. */
+static fgsm_status no_run(const struct fg_call *call, void *scratch, void *stream) {
+  (void)scratch;
+  (void)stream;
+  return FG_FAIL(INTERNAL, "%s was run", fg_op_name(call->op));
+}
+
+static fgsm_status open_noting(int index, int threads, struct fg_device **out);
+static struct fg_backend noting;
+
+static fgsm_status open_noting(int index, int threads, struct fg_device **out) {
+  static struct fg_device device = {.backend = &noting, .threads = 1, .lanes = 1};
+  (void)index;
+  (void)threads;
+  *out = &device;
+  return FGSM_OK;
+}
+
+/* Plans the net with the batch, or with the one that its file fixes. */
+static fgsm_status note_model(const char *path, bool fused) {
+  static const struct fg_kernel kernel = {note, no_run, NULL};
+  static const int64_t batches[] = {BATCH, 2, 1};
+  fgsm_status status = FGSM_OK;
+  noting = fg_ref;
+  noting.real = FG_F32;
+  noting.open = open_noting;
+  noting.kernels[FG_OP_conv] = noting.kernels[FG_OP_conv_grad_input] =
+      noting.kernels[FG_OP_conv_grad_weight] = &kernel;
+  for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+    struct net net;
+    status = net_open(path, &noting, batches[i], &(struct net_options){.no_fuse = !fused}, &net);
+    if (status != FGSM_OK)
+      continue;
+    net_close(&net);
+    break;
+  }
+  return status;
+}
+
+/* ---- engines */
+
+static void text_of(const struct fg_call *call, char *text, size_t size) {
+  const struct fg_conv_attrs *a = &call->attrs->conv;
+  size_t n = (size_t)snprintf(text, size, "%s", fg_op_name(call->op));
+  for (int k = 0; k < 3 && n < size; k++) {
+    const struct fg_tensor *t = k < 2 ? &call->in[k] : &call->out[0];
+    for (int d = 0; d < t->rank && n < size; d++)
+      n += (size_t)snprintf(text + n, size - n, "%c%lld", d ? 'x' : ' ', (long long)t->dim[d]);
+  }
+  if (n < size)
+    snprintf(text + n, size - n, " group %d stride %d%s%s%s %s", a->group, a->stride[0],
+             fg_cuda_in(call, 2) && call->op == FG_OP_conv ? " +bias" : "",
+             call->op == FG_OP_conv && fg_cuda_in(call, 3) ? " +residual" : "",
+             a->act.kind == FG_UNARY_identity ? "" : " then", fg_unary_name(a->act.kind));
+}
+
+/* Engines for one form, and whether a plan was built of one that need not be compiled. */
+static int list(const struct fg_call *call, bool fused, fg_cudnn card, enum fg_precision precision,
+                bool *planned) {
+  const struct fg_cudnn_target target = {.properties = card};
+  struct fg_cudnn_graph g;
+  struct fg_cudnn_engines engines = {.n = 0};
+  *planned = false;
+  if (fg_cuda_conv_graph(call, fused, &target, &g) != FGSM_OK)
+    return 0;
+  (void)!fg_cudnn_list(&g, &target, fg_cudnn_forbidden(precision), &engines);
+  int n = engines.n;
+  for (int i = 0; i < n && !*planned; i++) {
+    fg_cudnn plan = NULL;
+    size_t bytes;
+    if (engines.item[i].compiles)
+      continue;
+    *planned = fg_cudnn_plan(&engines.item[i], &target, &plan, &bytes) == FGSM_OK;
+    fg_cudnn_destroy(plan);
+  }
+  fg_cudnn_engines_free(&engines);
+  fg_cudnn_graph_destroy(&g);
+  return n;
+}
+
+static int check_card(const char *path) {
+  static const enum fg_precision precisions[] = {FG_PRECISION_fp32, FG_PRECISION_tf32};
+  char json[MOST_CARD] = "";
+  fg_cudnn card;
+  int failures = 0, fusible = 0, fused[2] = {0}, planned[2] = {0};
+  FILE *file = fopen(path, "re");
+  size_t n = file ? fread(json, 1, sizeof json - 1, file) : 0;
+  if (file)
+    fclose(file);
+  if (!n || fg_cudnn_properties(json, &card) != FGSM_OK) {
+    printf("FAIL %s: %s\n", path, n ? fgsm_last_error() : "cannot be read");
+    return 1;
+  }
+  for (int i = 0; i < n_calls; i++) {
+    char text[512];
+    bool has_plan;
+    text_of(&calls[i].call, text, sizeof text);
+    fusible += fg_cuda_conv_can_fuse(&calls[i].call);
+    for (int p = 0; p < 2; p++) {
+      int bare = list(&calls[i].call, false, card, precisions[p], &has_plan);
+      planned[p] += has_plan;
+      int whole = fg_cuda_conv_can_fuse(&calls[i].call)
+                      ? list(&calls[i].call, true, card, precisions[p], &has_plan)
+                      : 0;
+      fused[p] += whole > 0;
+      if (getenv("FGSM_VERBOSE"))
+        printf("%s: %s: %s: %d engines, fused %d\n", path, text, fg_precision_name(precisions[p]),
+               bare, whole);
+      if (bare)
+        continue;
+      printf("FAIL %s: %s: no engine in %s: %s\n", path, text, fg_precision_name(precisions[p]),
+             fgsm_last_error());
+      failures++;
+    }
+  }
+  const char *slash = strrchr(path, '/');
+  printf(
+      "%s: %d calls, each with an engine in fp32 and tf32%s; a plan of a ready engine for %d and "
+      "%d; of %d that can be fused, engines fuse %d and %d\n",
+      slash ? slash + 1 : path, n_calls, failures ? " BUT FOR THOSE ABOVE" : "", planned[0],
+      planned[1], fusible, fused[0], fused[1]);
+  fg_cudnn_destroy(card);
+  return failures;
+}
+
+static int note_all(int n, char **paths) {
+  int failures = 0;
+  for (int i = 0; i < 2 * n; i++)
+    if (note_model(paths[i / 2], i % 2) != FGSM_OK) {
+      printf("FAIL %s: %s\n", paths[i / 2], fgsm_last_error());
+      failures++;
+    }
+  return failures;
+}
+
+int main(int argc, char **argv) {
+  int failures = 0, models = 1;
+  if (fg_nv_open_cudnn() != FGSM_OK) {
+    printf("skipped: %s\n", fgsm_last_error());
+    return 77;
+  }
+  while (models < argc && strcmp(argv[models], "--") != 0)
+    models++;
+  if (models < argc)
+    failures += note_all(argc - models - 1, argv + models + 1);
+  const char *zoo = getenv("FGSM_ZOO");
+  if (zoo) {
+    char pattern[4096];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/*/model.onnx", zoo);
+    if (glob(pattern, 0, NULL, &found) == 0)
+      failures += note_all((int)found.gl_pathc, found.gl_pathv);
+    else
+      printf("FAIL FGSM_ZOO=%s: no */model.onnx\n", zoo), failures++;
+    globfree(&found);
+  }
+  for (int i = 1; i < models; i++)
+    failures += check_card(argv[i]);
+  if (n_calls == 0 || models < 2)
+    printf("FAIL no call or no card: nothing was checked\n"), failures++;
+  return failures != 0;
+}

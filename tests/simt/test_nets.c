@@ -1,0 +1,94 @@
+/* Whole nets of tests/golden, planned for the CUDA kernels and run thread by thread: logits, losses
+ * and input gradients against PyTorch in float64. The plan's fusions, views, in-place results and
+ * arena meet the kernels here; what a library computes on a card is products.cpp's.
+ *
+ *   simt-nets [NET...] */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io.h"
+#include "net.h"
+
+extern const struct fg_backend fg_cuda_simt;
+unsigned long simt_error_count(void);
+
+static const char *const nets[] = {"conv",       "mlp",        "vit_opset17", "vit_opset13",
+                                   "vit_dynamo", "nhwc",       "two_inputs",  "arithmetic",
+                                   "softmax",    "logsoftmax", NULL};
+static int failures;
+
+static double *member(const char *net, const char *name, int64_t *n) {
+  char path[512];
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+  void *data = NULL;
+  snprintf(path, sizeof path, "%s/%s.npz:%s", golden_dir(), net, name);
+  if (fg_npy_load(path, FG_F64, &rank, dim, &data) != FGSM_OK) {
+    printf("FAIL %s\n", fgsm_last_error());
+    exit(1);
+  }
+  *n = 1;
+  for (int i = 0; i < rank; i++)
+    *n *= dim[i];
+  return data;
+}
+
+/* Largest difference in units of the largest value wanted. */
+static void expect_close(const struct net *net, fg_id value, const char *name, const char *key) {
+  int64_t n, m, non_zero = 0;
+  double *got = net_read(net, value, &n), *want = member(name, key, &m);
+  double worst = 0, scale = 0;
+  for (int64_t i = 0; i < n && n == m; i++) {
+    double d = fabs(got[i] - want[i]);
+    worst = d <= worst ? worst : d;
+    scale = fmax(scale, fabs(want[i]));
+    non_zero += want[i] != 0;
+  }
+  bool good = n == m && worst <= 1e-4 * scale && non_zero * 10 > n;
+  printf("%s %-12s %-7s %.1e of %lld values\n", good ? "ok  " : "FAIL", name, key, worst / scale,
+         (long long)n);
+  failures += !good;
+  free(want);
+  free(got);
+}
+
+static void check(const char *name) {
+  char path[512];
+  struct net net;
+  int64_t n, n_labels, labels[64];
+  double *x[NET_MOST_INPUTS] = {member(name, "x", &n)}, *y = member(name, "y", &n_labels);
+  snprintf(path, sizeof path, "%s/%s.onnx", golden_dir(), name);
+  fgsm_status status = net_open(path, &fg_cuda_simt, n_labels, &(struct net_options){0}, &net);
+  if (status == FGSM_OK && net.n_inputs > 1)
+    x[1] = member(name, "x2", &n);
+  for (int64_t i = 0; i < n_labels && i < 64; i++)
+    labels[i] = (int64_t)y[i];
+  if (status == FGSM_OK)
+    status = net_run(&net, (const double *const *)x, labels);
+  if (status != FGSM_OK) {
+    printf("FAIL %s: %s\n", name, fgsm_last_error());
+    failures++;
+  } else {
+    expect_close(&net, net.logits, name, "logits");
+    expect_close(&net, net.loss, name, "loss");
+    expect_close(&net, net.grad[0], name, "grad");
+    if (net.n_inputs > 1)
+      expect_close(&net, net.grad[1], name, "grad2");
+    net_close(&net);
+  }
+  free(x[1]);
+  free(x[0]);
+  free(y);
+}
+
+int main(int argc, char **argv) {
+  for (int i = 0; nets[i] && argc == 1; i++)
+    check(nets[i]);
+  for (int i = 1; i < argc; i++)
+    check(argv[i]);
+  if (simt_error_count())
+    printf("FAIL the SIMT harness found %lu errors (above)\n", simt_error_count());
+  return failures || simt_error_count();
+}

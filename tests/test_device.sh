@@ -1,0 +1,80 @@
+#!/bin/sh
+# test_device.sh FGSM PLUGINS SOURCE JSON-GET : devices as the command sees them. Plugins that were made
+# for another library are refused with the reason; with a fake card as the plugin (fake_device.h),
+# several cards write what the cpu writes, and a card that is lost ends the run with exit code 5 and
+# nothing written.
+set -u
+fgsm=$1
+plugins=$2
+model=$3/examples/glyphs.onnx
+json_get=$4
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+
+# expect CODE WORDS COMMAND... : it exits with the code and says the words.
+expect() {
+  code=$1 words=$2
+  shift 2
+  "$@" >stdout 2>stderr </dev/null
+  got=$?
+  if [ "$got" != "$code" ] || ! cat stdout stderr | grep -q -e "$words"; then
+    echo "exit code $got, not $code with '$words': $*"
+    cat stdout stderr
+    failed=1
+  fi
+}
+
+# 600 images of 28 x 28 in IDX: a header, then bytes; labels 0 to 9.
+{
+  printf '\000\000\010\003\000\000\002\130\000\000\000\034\000\000\000\034'
+  head -c 470400 /dev/zero | openssl enc -aes-128-ctr -K 0 -iv 0 2>/dev/null | head -c 470400
+} >images-idx3-ubyte
+{
+  printf '\000\000\010\001\000\000\002\130'
+  i=0
+  while [ $i -lt 60 ]; do
+    printf '\000\001\002\003\004\005\006\007\010\011'
+    i=$((i + 1))
+  done
+} >labels-idx1-ubyte
+attack() {
+  out=$1
+  shift
+  "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --batch 32 --threads 1 --quiet --out "$out" "$@"
+}
+
+FGSM_PLUGIN_PATH=$plugins/odd_abi expect 0 'unusable: .*another version of the interface' "$fgsm" devices
+FGSM_PLUGIN_PATH=$plugins/odd_ops expect 0 'unusable: .*built from other sources' "$fgsm" devices
+FGSM_PLUGIN_PATH=$plugins/odd_ops expect 5 'built from other sources' "$fgsm" inspect "$model" --device cuda
+
+export FGSM_PLUGIN_PATH="$plugins/fake"
+expect 0 '^cuda:1 *a fake card around cpu' "$fgsm" devices
+expect 0 '.' attack cpu.npy --device cpu
+for device in cuda cuda:1 cuda:0,1 cuda:all auto; do
+  FAKE_DELAY=200 expect 0 '.' attack card.npy --device $device --json
+  "$json_get" device <stdout >name
+  [ "$(cat name)" = cuda ] || { echo "$device computed on $(cat name)"; failed=1; }
+  for suffix in '' .records.csv; do
+    cmp "cpu.npy$suffix" "card.npy$suffix" || failed=1
+  done
+done
+rm -f card.npy*
+expect 5 'devices 0' attack card.npy --device cuda:2
+FAKE_DEVICES=0 expect 5 'there is none' attack card.npy --device cuda
+for point in open:1 alloc:3 upload:20 run:60 sync:15 download:9; do
+  FAKE_FAIL=$point "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --batch 32 --quiet \
+    --device cuda:0,1 --out card.npy >stdout 2>stderr </dev/null
+  code=$?
+  case $point:$code in
+    alloc*:6 | [!a]*:5) ;;
+    *) echo "FAKE_FAIL=$point: exit code $code: $(cat stderr)"; failed=1 ;;
+  esac
+done
+set -- card.npy*
+[ ! -e "$1" ] || { echo "a lost card left $*"; failed=1; }
+FAKE_DEVICES=0 FGSM_LOG=info expect 0 'computing on the cpu: .*there is none' attack auto.npy --device auto
+cmp cpu.npy auto.npy || failed=1
+[ "$failed" = 0 ] && echo 'devices are found, shared and lost as they should be'
+exit "$failed"
