@@ -1,19 +1,32 @@
-/* The operator cases, timed: the tables of tests/ops once more, on one backend. Each case runs in
- * batches of about a millisecond; the table shows the median batch, the bytes that inputs and
- * outputs hold, and their rate. Those cases are small, and mostly show what a call costs; the large
- * ones of shapes.c follow them.
+/* Operators, timed on one backend: calls of the sizes that attacks have (sizes.c, and attention's in
+ * shapes.c) and, with --cases, the tables of tests/ops, which are small and mostly show what a call costs.
  *
- *   bench-ops [--backend cpu|ref] [--threads N] [PART OF A NAME]  */
+ * Each runs in batches of about a millisecond, which are waited for once; the table shows the median
+ * batch, what the call must move and compute (cost.c), and the share of its floor: the time that
+ * those take at the rates of this backend, over the time that was taken. The rates are measured
+ * first, through the same seam: bytes by a copy, FLOPs by a product of matrices. A call whose tensors
+ * stay in a cache may pass 100 %.
+ *
+ *   bench-ops [--backend NAME] [--threads N] [--cases] [--json FILE] [PART OF A NAME]  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base.h"
+#include "cost.h"
+#include "device.h"
 #include "harness.h"
 
-extern const struct fg_case_table bench_cases_shapes;
+extern const struct fg_case_table bench_sizes, bench_cases_shapes;
 
 enum { ROUNDS = 9 };
+
+struct bench {
+  struct fg_target target;
+  double copy_rate, product_rate; /* bytes and FLOPs a second; 0: not measured */
+  FILE *json;
+  int lines;
+};
 
 static int ascending(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
@@ -26,9 +39,8 @@ static double median_seconds(const struct fg_run *run) {
   int calls = 1;
   for (int round = -1; round < ROUNDS; round++) {
     double start = fg_now();
-    for (int i = 0; i < calls; i++)
-      if (fg_run_again(run) != FGSM_OK)
-        return -1;
+    if (fg_run_again(run, calls) != FGSM_OK)
+      return -1;
     double each = (fg_now() - start) / calls;
     if (round < 0) /* the first says how many make a millisecond */
       calls = each < 1e-3 ? (int)(1e-3 / (each + 1e-9)) + 1 : 1;
@@ -39,52 +51,106 @@ static double median_seconds(const struct fg_run *run) {
   return batch[ROUNDS / 2];
 }
 
-static double moved_bytes(const struct fg_call *call) {
-  double bytes = 0;
-  for (int i = 0; i < call->n_in; i++)
-    if (call->in[i].type != FG_NONE)
-      bytes += (double)fg_bytes(&call->in[i]);
-  for (int i = 0; i < call->n_out; i++)
-    if (call->out[i].type != FG_NONE)
-      bytes += (double)fg_bytes(&call->out[i]);
-  return bytes;
+/* The least seconds that the call can take at the measured rates; 0 where there is none. */
+static double floor_seconds(const struct bench *b, const struct fg_call *call) {
+  double moved = b->copy_rate > 0 ? bench_bytes(call) / b->copy_rate : 0;
+  double computed =
+      bench_is_product(call->op) && b->product_rate > 0 ? bench_flops(call) / b->product_rate : 0;
+  return moved > computed ? moved : computed;
 }
 
-/* False if the case failed, which a test would say better. */
-static bool time_case(const struct fg_case *c, const struct fg_target *target) {
+static void show(struct bench *b, const struct fg_case *c, const struct fg_call *call,
+                 double seconds) {
+  double bytes = bench_bytes(call), flops = bench_flops(call), least = floor_seconds(b, call);
+  printf("%-22s %-58s %12.0f ns %12.0f B %8.2f GB/s %9.2f GFLOP/s", fg_op_name(c->op), c->name,
+         seconds * 1e9, bytes, bytes / seconds * 1e-9, flops / seconds * 1e-9);
+  if (least > 0)
+    printf(" %6.1f %% of its floor", 100 * least / seconds);
+  printf("\n");
+  if (b->json)
+    fprintf(b->json,
+            "%s\n  {\"operator\": \"%s\", \"case\": \"%s\", \"seconds\": %.9g, \"bytes\": %.0f, "
+            "\"flops\": %.0f, \"floor_seconds\": %.9g}",
+            b->lines++ ? "," : "", fg_op_name(c->op), c->name, seconds, bytes, flops, least);
+}
+
+/* The seconds of a case, shown; 0 where the backend has no such kernel, negative if it failed, which
+ * a test would say better. */
+static double time_case(struct bench *b, const struct fg_case *c) {
   struct fg_run run;
   struct fg_run_options options = {0};
-  enum fg_run_result result = fg_run_begin(&run, c, target, &options);
-  double seconds = result == FG_RUN_OK ? median_seconds(&run) : 0, bytes = moved_bytes(&run.call);
-  if (result == FG_RUN_OK && seconds >= 0)
-    printf("%-22s %-44s %12.0f ns %12.0f B %8.2f GB/s\n", fg_op_name(c->op), c->name, seconds * 1e9,
-           bytes, bytes / seconds * 1e-9);
-  else if (result == FG_RUN_FAILED || seconds < 0)
-    fprintf(stderr, "%s, %s: %s\n", fg_op_name(c->op), c->name, run.why);
+  enum fg_run_result result = fg_run_begin(&run, c, &b->target, &options);
+  double seconds = result == FG_RUN_OK ? median_seconds(&run) : result == FG_RUN_FAILED ? -1 : 0;
+  if (seconds > 0)
+    show(b, c, &run.call, seconds);
+  else if (seconds < 0)
+    fprintf(stderr, "%s, %s: %s\n", fg_op_name(c->op), c->name,
+            result == FG_RUN_FAILED ? run.why : fgsm_last_error());
   fg_run_end(&run);
-  return result != FG_RUN_FAILED && seconds >= 0;
+  return seconds;
+}
+
+/* What bench_bytes or bench_flops counts of one of the first two sizes, a second; 0 where the backend
+ * has no such kernel, negative if it failed. */
+static double rate_of(struct bench *b, const struct fg_case *c,
+                      double (*amount)(const struct fg_call *)) {
+  struct fg_call call;
+  union fg_attrs attrs;
+  double seconds = time_case(b, c);
+  fg_case_call(c, b->target.real, &attrs, &call);
+  return seconds > 0 ? amount(&call) / seconds : seconds;
+}
+
+static bool is_named(const struct fg_case *c, const char *part) {
+  return strstr(c->name, part) || strstr(fg_op_name(c->op), part);
+}
+
+static bool time_all(struct bench *b, bool small, const char *part) {
+  const struct fg_case *sizes = bench_sizes.cases, *c;
+  double copy = rate_of(b, &sizes[0], bench_bytes), product = rate_of(b, &sizes[1], bench_flops);
+  bool whole = copy >= 0 && product >= 0;
+  b->copy_rate = copy;
+  b->product_rate = product;
+  for (int i = 2; i < bench_sizes.n; i++)
+    if (is_named(&sizes[i], part))
+      whole &= time_case(b, &sizes[i]) >= 0;
+  for (int i = 0; i < bench_cases_shapes.n; i++)
+    if (is_named(&bench_cases_shapes.cases[i], part))
+      whole &= time_case(b, &bench_cases_shapes.cases[i]) >= 0;
+  for (int i = 0; small && (c = fg_case_at(i)); i++)
+    if (is_named(c, part))
+      whole &= time_case(b, c) >= 0;
+  return whole;
 }
 
 int main(int argc, char **argv) {
-  struct fg_target target = {.backend = &fg_cpu, .threads = fg_cpu_count()};
-  const char *part = "";
+  struct bench b = {.target = {.threads = fg_cpu_count()}};
+  const char *part = "", *json = NULL, *backend = "cpu";
+  bool small = false;
   for (int i = 1; i < argc; i++)
     if (strcmp(argv[i], "--backend") == 0 && i + 1 < argc)
-      target.backend = strcmp(argv[++i], "ref") == 0 ? &fg_ref : &fg_cpu;
+      backend = argv[++i];
     else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
-      target.threads = atoi(argv[++i]);
+      b.target.threads = atoi(argv[++i]);
+    else if (strcmp(argv[i], "--json") == 0 && i + 1 < argc)
+      json = argv[++i];
+    else if (strcmp(argv[i], "--cases") == 0)
+      small = true;
     else
       part = argv[i];
-  target.real = target.backend->real;
-  bool whole = true;
-  const struct fg_case *c;
-  for (int i = 0, tested = 0; i < tested + bench_cases_shapes.n; i++) {
-    if (i == tested && (c = fg_case_at(i)))
-      tested++;
-    else
-      c = &bench_cases_shapes.cases[i - tested];
-    if (strstr(c->name, part) || strstr(fg_op_name(c->op), part))
-      whole &= time_case(c, &target);
+  if (fg_backend_find(backend, &b.target.backend) != FGSM_OK) {
+    fprintf(stderr, "bench-ops: %s\n", fgsm_last_error());
+    return 2;
   }
+  b.target.real = b.target.backend->real;
+  if (json && !(b.json = fopen(json, "w"))) {
+    fprintf(stderr, "bench-ops: %s cannot be written\n", json);
+    return 3;
+  }
+  if (b.json)
+    fprintf(b.json, "[");
+  bool whole = time_all(&b, small, part);
+  if (b.json)
+    whole = fprintf(b.json, "\n]\n") > 0 && fclose(b.json) == 0 && whole;
   return whole ? 0 : 6;
 }

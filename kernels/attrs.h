@@ -361,7 +361,7 @@ enum fg_param {
  *   pool) is the convolution's dy. A ReLU between convolution and pool is no obstacle: its gradient
  *   may as well be taken after the pool, whose values are the convolution's.
  *   (attributes: conv, step, pool)  dy and w may both be BF16, here and below: then so are the
- * values that are multiplied, and the sums are floats.
+ * values that are multiplied (a pool's sums rounded to it), and the sums are floats.
  *
  * gemm_grad_input_step: dy [N, M], w, x0 [N, ...], x, eps_map?, mask?, params -> x', gradient?,
  *   stats?: step applied to matmul's product of dy and w, read in x0's shape. w is [M, D], with
@@ -396,7 +396,10 @@ struct fg_gemm_step_attrs {
  *   last h. width[l] is h_l's length, width[0] the number of features. `weights` is one vector: for
  *   each layer w_l [width[l], width[l-1]], row-major, then b_l [width[l]] (zeros for none). The
  *   activations are identity, relu, leaky_relu, sigmoid, tanh, gelu or gelu_tanh, the last one
- *   identity.
+ *   identity. Weights may be BF16 where x is a float: then what they multiply is rounded to BF16
+ *   too, forward x and each h_l, backward dlogits and the gradient of each w_l h_(l-1) + b_l; and so
+ *   is the slope of an activation that is curved. Sums are floats, and what is made of them before
+ *   it is rounded: logits, loss, the gradient of x, the step.
  *   `search`: the gradient is taken once, at x. With x(t) the step from there whose eps, eps_map
  * and alpha are multiplied by t, it finds the least t at which the prediction is what the attack is
  *   after (another class than the label; targeted: the label): 0, where that holds at x0; none,

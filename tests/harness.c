@@ -385,9 +385,10 @@ enum fg_run_result fg_run_begin(struct fg_run *run, const struct fg_case *c,
   return status == FGSM_OK ? FG_RUN_OK : fail(run, FG_RUN_FAILED, "run");
 }
 
-fgsm_status fg_run_again(const struct fg_run *run) {
+fgsm_status fg_run_again(const struct fg_run *run, int times) {
   const struct fg_backend *backend = run->device->backend;
-  FG_TRY(backend->kernels[run->call.op]->run(&run->call, data_of(&run->scratch), NULL));
+  for (int i = 0; i < times; i++)
+    FG_TRY(backend->kernels[run->call.op]->run(&run->call, data_of(&run->scratch), NULL));
   return backend->sync(run->device, NULL);
 }
 

@@ -168,8 +168,8 @@ struct fg_run_options {
 enum fg_run_result fg_run_begin(struct fg_run *run, const struct fg_case *c,
                                 const struct fg_target *target,
                                 const struct fg_run_options *options);
-/* Runs the prepared call once more, on the same buffers. */
-fgsm_status fg_run_again(const struct fg_run *run) FGSM_MUST_USE;
+/* Runs the prepared call so many times more, on the same buffers, and waits for the last. */
+fgsm_status fg_run_again(const struct fg_run *run, int times) FGSM_MUST_USE;
 void fg_run_end(struct fg_run *run);
 
 /* The case's call on a real type: shapes, types, attributes (those that repeat the result's shape

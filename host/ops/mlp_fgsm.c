@@ -75,8 +75,9 @@ static fgsm_status infer_mlp(const struct fg_graph *g, struct fg_node *node, str
   const enum fg_loss_kind kind = a->loss.kind;
   int64_t count;
   FG_TRY(fg_rule_inputs(g, node, 4, 7));
-  FG_TRY(fg_rule_reals(g, node, 7));
   const struct fg_value *x0 = fg_rule_input(g, node, 0), *labels = fg_rule_input(g, node, 3);
+  const struct fg_value *weights = fg_rule_input(g, node, 2);
+  FG_TRY(fg_rule_reals(g, node, weights && weights->type == FG_BF16 ? 3 : 7));
   FG_TRY(check_layers(a, &count));
   if (kind != FG_LOSS_ce && kind != FG_LOSS_margin && kind != FG_LOSS_dlr)
     return FG_FAIL(INTERNAL, "there is no loss %d", (int)kind);
@@ -89,7 +90,7 @@ static fgsm_status infer_mlp(const struct fg_graph *g, struct fg_node *node, str
   FG_TRY(fg_rule_step(&a->step, x0, fg_rule_input(g, node, 4), fg_rule_input(g, node, 5),
                       fg_rule_input(g, node, 6)));
   FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 1), x0, "x"));
-  FG_TRY(fg_rule_vector(fg_rule_input(g, node, 2), count, "weights"));
+  FG_TRY(fg_rule_vector(weights, count, "weights"));
   FG_TRY(fg_rule_vector(labels, x0->dim[0], "labels"));
   if (features(x0) != a->width[0] || labels->type != FG_I32)
     return FG_FAIL(MODEL, "x0 %s or labels of %s where [N, %d] and int32 are expected",

@@ -98,7 +98,7 @@ struct with_number {
   }
 };
 
-/* ptxas budget: broadcast_reals registers 32 shared 0 */
+/* ptxas budget: broadcast_reals registers 32 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
     broadcast_reals(const float *a, const float *b, void *y, int kind, int64_t n,
                     struct fg_cuda_walk walk) {
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(256)
     ((float *)y)[i] = v;
 }
 
-/* ptxas budget: broadcast_whole registers 40 shared 0 */
+/* ptxas budget: broadcast_whole registers 40 shared 0 blocks 6 */
 __global__ void __launch_bounds__(256)
     broadcast_whole(const void *a, const void *b, int type, void *y, int y_type, int kind,
                     int64_t n, struct fg_cuda_walk walk) {
@@ -205,7 +205,7 @@ fgsm_status run_binary(const struct fg_call *call, void *, void *stream) {
                                             y->data, (int)y->type, kind, n, walk));
 }
 
-/* ptxas budget: choose registers 32 shared 0 */
+/* ptxas budget: choose registers 32 shared 0 blocks 8 */
 template <class T>
 __global__ void __launch_bounds__(256)
     choose(const uint8_t *c, const T *a, const T *b, T *y, int64_t n, struct fg_cuda_walk walk) {

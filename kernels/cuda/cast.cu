@@ -6,7 +6,7 @@
 
 namespace {
 /* Four bytes in, 16 bytes out.
- * ptxas budget: bytes_to_float registers 24 shared 0 stores16 */
+ * ptxas budget: bytes_to_float registers 24 shared 0 blocks 8 stores16 */
 __global__ void __launch_bounds__(256)
     bytes_to_float(const uint8_t *x, float *y, int64_t n, float divisor, bool wide) {
   const int64_t i = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x);
@@ -50,7 +50,7 @@ __device__ int64_t whole_of(double v, int type) {
   }
 }
 
-/* ptxas budget: any_to_any registers 32 shared 0 */
+/* ptxas budget: any_to_any registers 32 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
     any_to_any(const void *x, int from, void *y, int to, int64_t n, double divisor) {
   const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;

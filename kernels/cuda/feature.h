@@ -74,7 +74,7 @@ __device__ __forceinline__ struct fg_cuda_survey fg_cuda_survey_group(struct fg_
 }
 
 namespace {
-/* ptxas budget: fold_surveys registers 40 shared 256 */
+/* ptxas budget: fold_surveys registers 40 shared 256 blocks 6 */
 __global__ void __launch_bounds__(FG_CHUNK_THREADS)
     fold_surveys(const struct fg_cuda_survey *parts, struct fg_cuda_survey *samples,
                  int64_t chunks) {

@@ -61,6 +61,25 @@ __device__ __forceinline__ void fgsm_ldmatrix_x4(unsigned r[4], const void *shar
                : "memory");
 }
 
+/* The same, each of the four transposed: lane l has column l / 4, rows l % 4 * 2 and the next. */
+__device__ __forceinline__ void fgsm_ldmatrix_x4_trans(unsigned r[4], const void *shared_row) {
+  unsigned p = (unsigned)__cvta_generic_to_shared(shared_row);
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(p)
+               : "memory");
+}
+
+/* Two floats rounded to bfloat16, `low` in the low half; and one back. */
+__device__ __forceinline__ unsigned fgsm_pack_bf16(float low, float high) {
+  unsigned v;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+  return v;
+}
+__device__ __forceinline__ float fgsm_bf16_float(unsigned bits) {
+  return __uint_as_float(bits << 16);
+}
+
 /* 16 bytes from device to shared memory; they are there once the group that was committed has been
  * waited for (all but the last N groups) and the threads that read have met at a barrier. */
 __device__ __forceinline__ void fgsm_cp_async16(void *shared_to, const void *from) {

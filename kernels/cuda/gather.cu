@@ -31,7 +31,7 @@ __device__ __forceinline__ void set_ones(uint4 *v) {
 }
 
 /* y [outer, n, inner] of x [outer, rows, inner].
- * ptxas budget: pick_rows registers 32 shared 0 loads16 stores16 */
+ * ptxas budget: pick_rows registers 32 shared 0 blocks 8 loads16 stores16 */
 template <class T>
 __global__ void __launch_bounds__(256)
     pick_rows(const T *x, const void *index, int type, T *y, int64_t count, int64_t rows, int64_t n,
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(256)
 }
 
 /* next[i]: the next place after i that names its row, or -1; head[row]: the first (heads are -1).
- * ptxas budget: link_places registers 24 shared 0 */
+ * ptxas budget: link_places registers 24 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256) link_places(const void *index, int type, int64_t *head,
                                                    int64_t *next, int64_t n, int64_t rows) {
   const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(256) link_places(const void *index, int type, 
     head[r] = i;
 }
 
-/* ptxas budget: add_rows registers 32 shared 0 */
+/* ptxas budget: add_rows registers 32 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
     add_rows(const float *dy, const int64_t *head, const int64_t *next, float *dx, int64_t count,
              int64_t rows, int64_t n, int64_t inner) {

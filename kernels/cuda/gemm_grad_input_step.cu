@@ -50,7 +50,7 @@ struct Dense {
   }
 };
 
-/* ptxas budget: dense registers 80 shared 8704 */
+/* ptxas budget: dense registers 80 shared 8704 blocks 3 */
 template <bool VEC> __global__ void __launch_bounds__(TILE_THREADS) dense(Call c) {
   const int features = (int)c.step.features;
   const int64_t row0 = (int64_t)(blockIdx.x / c.tiles) * TILE;
@@ -83,7 +83,7 @@ template <bool VEC> __global__ void __launch_bounds__(TILE_THREADS) dense(Call c
 }
 
 /* Two warps share a tile's rows, so there are two Partials a sample and tile.
- * ptxas budget: dense_bf16 registers 80 shared 10240 */
+ * ptxas budget: dense_bf16 registers 80 shared 10240 blocks 3 */
 __global__ void __launch_bounds__(TILE_THREADS) dense_bf16(Call c) {
   const int64_t row0 = (int64_t)(blockIdx.x / c.tiles) * TILE;
   const int tile = blockIdx.x % c.tiles, col0 = tile * TILE;
@@ -153,6 +153,7 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream_) {
   const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
   if (fg_count(&call->in[2]) == 0)
     return FGSM_OK;
+  FG_TRY(check_aligned(call));
   Call c = call_of(call);
   c.partial = static_cast<Partial *>(scratch);
   const dim3 grid((unsigned)((c.samples + TILE - 1) / TILE * c.tiles)), block(TILE_THREADS);

@@ -31,7 +31,7 @@ __device__ __forceinline__ bool is_better(const struct contest &c, int64_t s) {
   return c.targeted ? loss < best : loss > best;
 }
 
-/* ptxas budget: copy_better registers 16 shared 0 loads16 stores16 */
+/* ptxas budget: copy_better registers 16 shared 0 blocks 8 loads16 stores16 */
 template <class T>
 __global__ void __launch_bounds__(256)
     copy_better(const T *x, T *best_x, int64_t features, unsigned blocks, struct contest c) {
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(256)
     fgsm_stv(best_x + s * features + i, fgsm_ldv<T>(x + s * features + i));
 }
 
-/* ptxas budget: note_better registers 16 shared 0 */
+/* ptxas budget: note_better registers 16 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256) note_better(int64_t n, struct contest c) {
   const int64_t s = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (s >= n || !is_better(c, s))
@@ -65,7 +65,9 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
                call->in[PREDICTION].type == FG_I32 && call->in[LABELS].type == FG_I32 &&
                    call->in[BEST_SUCCESS].type == FG_U8,
                "prediction and labels are int32, best_success is uint8");
-  FG_CUDA_NEED(call, fg_cuda_span(x, 1, x->rank) / 256 < INT32_MAX, "too many features");
+  const int64_t blocks = (fg_cuda_span(x, 1, x->rank) + 255) / 256;
+  FG_CUDA_NEED(call, blocks <= INT32_MAX && blocks * x->dim[0] <= INT32_MAX,
+               "too many samples of so many features");
   return FGSM_OK;
 }
 

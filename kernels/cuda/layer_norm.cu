@@ -7,7 +7,7 @@
 #include "cuda.h"
 
 namespace {
-/* ptxas budget: normalise_rows registers 32 shared 32 loads16 stores16 */
+/* ptxas budget: normalise_rows registers 32 shared 32 blocks 8 loads16 stores16 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
     normalise_rows(const float *x, const float *scale, const float *bias, float *y, float *mean,
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
     rstd[row] = r;
 }
 
-/* ptxas budget: grad_rows registers 40 shared 32 loads16 stores16 */
+/* ptxas budget: grad_rows registers 40 shared 32 blocks 6 loads16 stores16 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
     grad_rows(const float *dy, const float *x, const float *scale, const float *mean,
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
   }
 }
 
-/* ptxas budget: grad_columns registers 40 shared 4224 */
+/* ptxas budget: grad_columns registers 40 shared 4224 blocks 6 */
 __global__ void __launch_bounds__(256)
     grad_columns(const float *dy, const float *x, const float *mean, const float *rstd,
                  float *dscale, float *dbias, int64_t rows, int64_t n) {

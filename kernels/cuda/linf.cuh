@@ -14,11 +14,13 @@
 #include "fgsm_cuda.h"
 #include "kernel.h"
 
-/* In front of a loop whose arrays must lie in registers. */
+/* In front of a loop whose arrays must lie in registers, and of one that would be too much code. */
 #if defined(__CUDACC__)
 #define FGSM_UNROLL _Pragma("unroll")
+#define FGSM_NO_UNROLL _Pragma("unroll 1")
 #else
 #define FGSM_UNROLL
+#define FGSM_NO_UNROLL
 #endif
 
 namespace fgsm {
@@ -205,7 +207,7 @@ __device__ __forceinline__ Partial block_sum(Partial p) {
 
 /* Block n: sample n's partials [parts] become stats [3]; x' and bytes are put right where the
  * gradient was not finite. Traffic: 24 bytes a part, and nothing else for a sound sample.
- * ptxas budget: settle_samples registers 32 shared 192 */
+ * ptxas budget: settle_samples registers 32 shared 192 blocks 16 */
 [[maybe_unused]] static __global__ void __launch_bounds__(128)
     settle_samples(Step s, const Partial *__restrict__ partial, int parts, float *stats) {
   const int64_t n = blockIdx.x;
@@ -284,6 +286,18 @@ static inline fgsm_status check_step(const struct fg_call *call, const struct fg
     return FG_FAIL(UNSUPPORTED, "cuda: %s: x0, x and the results differ in shape", name);
   if (fg_count(x0) / (x0->dim[0] > 0 ? x0->dim[0] : 1) > INT32_MAX / 2)
     return FG_FAIL(UNSUPPORTED, "cuda: %s: samples of more than 2^30 features", name);
+  return FGSM_OK;
+}
+
+/* Vector accesses and asynchronous copies trust what the seam promises of buffers; a card would be
+ * lost to every later call if one of them were elsewhere. */
+static inline fgsm_status check_aligned(const struct fg_call *call) {
+  for (int i = 0; i < call->n_in + call->n_out; i++) {
+    const struct fg_tensor *t = i < call->n_in ? &call->in[i] : &call->out[i - call->n_in];
+    if (present(t) && (reinterpret_cast<uintptr_t>(t->data) & 15))
+      return FG_FAIL(INTERNAL, "cuda: %s: operand %d does not lie on 16 bytes",
+                     fg_op_name(call->op), i);
+  }
   return FGSM_OK;
 }
 

@@ -94,7 +94,7 @@ __device__ float logits_ratio(const struct job &job, const float *z, int64_t y,
   return (float)(-u / v);
 }
 
-/* ptxas budget: loss_rows registers 48 shared 192 */
+/* ptxas budget: loss_rows registers 48 shared 192 blocks 5 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS) loss_rows(struct job job) {
   const int64_t row = fg_cuda_row<WARPS>();

@@ -1,223 +1,48 @@
 /* mlp_fgsm: the whole attack of a dense network in one launch: forward, objective, backward, sign,
  * clip, as many steps as asked for, or the bisection for the least budget. Activations live in
- * shared memory (mlp_net.cuh), a block's tile of 4 to 64 samples at a time; x' is written once, at
- * the end.
+ * shared memory, a block's tile of 4 to 64 samples at a time.
  *
- *   resident  the whole network's weights stay in shared memory while the block takes tile after
- *             tile (ACAS Xu: 5-50x6-5, 13 305 weights, 54 KB with the rows padded)
- *   streamed  weights pass from L2 through shared memory, 8 columns or rows at a time: any width,
- * as long as the activations of 4 samples fit a block's shared memory What backward needs of a
- * layer is a byte a sample for relu and leaky_relu (which side of 0), a float (the slope) for
- * curved activations, nothing for none.
+ *   resident  (mlp_ffma.cuh) the whole network's weights stay in shared memory while the block takes
+ *             tile after tile (ACAS Xu: 5-50x6-5, 13 305 weights, 54 KB with the rows padded)
+ *   streamed  (mlp_ffma.cuh) weights pass from L2 through shared memory, 8 columns or rows at a
+ *             time: any width, as long as the activations of 4 samples fit a block's shared memory
+ *   tensor    (mlp_tensor.cuh) bfloat16 weights, on tensor cores, streamed too: 16 samples' values
+ *             of two layers must fit
  *
- * Every sum has a fixed order, and a sample's does not depend on its place in the tile or on the
- * tile's size; there are no atomics. The step's arithmetic is that of linf.cuh, in double.
+ * Every sum has a fixed order, and a sample's does not depend on its place in the tile or, in
+ * float32, on the tile's size; there are no atomics. The step's arithmetic is that of linf.cuh, in
+ * double.
  *
- * Counts per sample, W weights, D features, float32, FGSM:
+ * Counts per sample, W weights, D features, FGSM:
  *   bytes  12 D + 4 for the label, + 4 each for loss and prediction, + 12 for stats. Streamed, the
- *          weights are read from L2 twice a tile: 8 W / tile.
- *   FLOPs  4 W. A step more costs them again, and no bytes of device memory; a search of n halvings
- *          2 W (n + 4) in all.
- *   5-50x6-5: 64 bytes, 53 kFLOP: the floor is FFMA's.  784-1024-1024-10: 9.4 KB, 7.5 MFLOP, and
- * with 16 samples a tile 0.93 MB from L2: the floor is FFMA's, L2's close to it. */
-#include "mlp_net.cuh"
+ *          weights are read from L2 twice a tile: 8 W / tile, in bfloat16 4 W / tile. In bfloat16 a
+ *          step more writes x' and reads it twice, a search writes the gradient and reads it, x0 and
+ *          x in each look: both stay in L2 while the tile is small beside it.
+ *   FLOPs  4 W. A step more costs them again; a search of n halvings 2 W (n + 4) in all.
+ *   5-50x6-5: 64 bytes, 53 kFLOP: the floor is FFMA's.
+ *   784-1024-1024-10: 9.4 KB, 7.5 MFLOP. float32: with 16 samples a tile 0.93 MB from L2, the floor
+ *   is FFMA's, L2's close to it. bfloat16: tensor cores' floor is 7.5 MFLOP over their rate; with 48
+ *   samples a tile, as many as 227 KB hold, 156 KB come from L2 for each, and a product's 48 by 128 by
+ *   32 takes 1.3 times as many cycles of shared memory as sm_80's tensor cores take for it. A card
+ *   whose L2 gives less than 21 bytes for 1000 FLOPs of its tensor cores is bound by L2. */
+#include "mlp_ffma.cuh"
+#include "mlp_tensor.cuh"
 
 #include <stdlib.h>
 
 namespace fgsm {
 namespace {
 
-/* ---- samples: a group of 1 to 32 lanes has one at a time, and walks its features */
-
-struct Lanes {
-  int wide, lane, first,
-      step; /* a group's lanes; which this is; its first sample; between samples */
-};
-__device__ __forceinline__ Lanes lanes_of(int features) {
-  int wide = 1;
-  while (wide < 32 && wide < features)
-    wide *= 2;
-  return {wide, (int)threadIdx.x % wide, (int)threadIdx.x / wide, THREADS / wide};
-}
-
-/* x, or x0, of the tile to `to` [D, padded][ld], zero where there is none. */
-__device__ __forceinline__ void load_samples(const Tile &t, int64_t n0, const float *x, float *to) {
-  const Call &c = *t.c;
-  const int features = c.net.width[0];
-  const Lanes g = lanes_of(padded(features));
-  for (int s = g.first; s < c.room.tile; s += g.step)
-    for (int f = g.lane; f < padded(features); f += g.wide)
-      to[f * c.room.ld + s] =
-          f < features && n0 + s < c.samples ? x[(n0 + s) * features + f] : 0.0f;
-  __syncthreads();
-}
-
-__device__ __forceinline__ void copy_rows(const Tile &t, const float *from, float *to) {
-  for (int e = threadIdx.x; e < padded(t.c->net.width[0]) * t.c->room.tile; e += THREADS) {
-    const int at = e / t.c->room.tile * t.c->room.ld + e % t.c->room.tile;
-    to[at] = from[at];
-  }
-  __syncthreads();
-}
-
-/* Masks g in place, counts it, and says per sample whether it is finite. */
-__device__ __forceinline__ void measure(const Tile &t, int64_t n0, float *g, bool report) {
-  const Call &c = *t.c;
-  const int features = c.net.width[0];
-  const Lanes group = lanes_of(features);
-  /* Every lane goes round as often as any: shuffles need all of a warp. */
-  for (int s0 = 0; s0 < c.room.tile; s0 += group.step) {
-    const int s = s0 + group.first;
-    Partial p = {0, 0, 0, 0, 0};
-    for (int f = group.lane; s < c.room.tile && f < features; f += group.wide) {
-      const bool open = !c.step.mask || c.step.mask[f] != 0;
-      const float v = open ? g[f * c.room.ld + s] : 0.0f;
-      g[f * c.room.ld + s] = v;
-      count(&p, v, open);
-    }
-    p = lane_sum(p, group.wide);
-    if (s >= c.room.tile || group.lane)
-      continue;
-    t.samples()[s].broken = p.broken != 0;
-    if (report && c.stats && n0 + s < c.samples) {
-      float *to = c.stats + (n0 + s) * (c.search ? 4 : 3);
-      to[0] = (float)p.sum;
-      to[1] = p.free_places ? (float)((double)p.zeros / (double)p.free_places) : 1.0f;
-      to[2] = (float)p.broken;
-    }
-  }
-  __syncthreads();
-}
-
-/* The step along g from x, with the budget times each sample's t, to shared memory or (NULL) to x'.
- * x: NULL stands for the x that came in. */
-__device__ __forceinline__ void move_samples(const Tile &t, int64_t n0, const float *g,
-                                             const float *x, float *to) {
-  const Call &c = *t.c;
-  const int features = c.net.width[0];
-  const Lanes group = lanes_of(features);
-  const Budget b = load_budget(c.step.params);
-  for (int s = group.first; s < c.room.tile && n0 + s < c.samples; s += group.step) {
-    const Sample &sample = t.samples()[s];
-    for (int f = group.lane; f < features; f += group.wide) {
-      const int64_t at = (n0 + s) * features + f;
-      const float x0 = c.step.x0[at], from = x ? x[f * c.room.ld + s] : c.step.x[at];
-      double eps = b.eps * sample.t, alpha = b.alpha * sample.t;
-      if (c.step.eps_map) {
-        eps = c.step.eps_map[f] * sample.t;
-        alpha = eps * b.scale;
-      }
-      const float y = sample.broken || sample.t == 0
-                          ? x0
-                          : move(x0, from, g[f * c.room.ld + s], b, eps, alpha, c.step.project);
-      if (to)
-        to[f * c.room.ld + s] = y;
-      else
-        c.step.next[at] = y;
-    }
-  }
-  __syncthreads();
-}
-
-/* ---- the attacks, for the tile of samples from n0 on */
-
-template <bool RESIDENT> __device__ __forceinline__ void iterate(const Tile &t, int64_t n0) {
-  const Call &c = *t.c;
-  float *a = t.at(c.room.a), *b = t.at(c.room.b), *x = c.room.x < 0 ? nullptr : t.at(c.room.x);
-  load_samples(t, n0, c.step.x, x ? x : a);
-  for (int i = 0; i < c.steps; i++) {
-    const bool last = i == c.steps - 1;
-    if (x)
-      copy_rows(t, x, a);
-    float *z = forward<RESIDENT>(t, a, b, true), *d = z == a ? b : a;
-    judge(t, n0, z, d, last);
-    float *g = backward<RESIDENT>(t, d, z);
-    measure(t, n0, g, last);
-    move_samples(t, n0, g, x, last ? nullptr : x);
-  }
-}
-
-/* One look of the search: x(t) of each sample, and whether the aim is reached there. */
-template <bool RESIDENT> __device__ __forceinline__ void look(const Tile &t, int64_t n0) {
-  const Call &c = *t.c;
-  float *a = t.at(c.room.a), *b = t.at(c.room.b);
-  load_samples(t, n0, c.step.x0, a); /* zeros where there is no sample or feature */
-  move_samples(t, n0, t.at(c.room.g), nullptr, a);
-  judge(t, n0, forward<RESIDENT>(t, a, b, false), nullptr, false);
-}
-
-template <bool RESIDENT> __device__ __forceinline__ void search(const Tile &t, int64_t n0) {
-  const Call &c = *t.c;
-  float *a = t.at(c.room.a), *b = t.at(c.room.b);
-  Sample *mine = t.samples() + threadIdx.x;
-  const bool owner = (int)threadIdx.x < c.room.tile;
-  load_samples(t, n0, c.step.x, a);
-  float *z = forward<RESIDENT>(t, a, b, true), *d = z == a ? b : a;
-  judge(t, n0, z, d, true);
-  float *g = backward<RESIDENT>(t, d, z);
-  measure(t, n0, g, true);
-  copy_rows(t, g, t.at(c.room.g));
-  for (int i = 0; i < c.steps + 2; i++) {
-    if (owner && i >= 2)
-      mine->t = (mine->lo + mine->hi) / 2;
-    else if (owner)
-      mine->t = i == 0 ? 1 : 0;
-    __syncthreads();
-    look<RESIDENT>(t, n0);
-    if (owner && i == 0)
-      mine->any = mine->reached;
-    else if (owner && i == 1)
-      mine->hi = mine->reached ? 0 : mine->hi;
-    else if (owner && mine->any && mine->hi > 0)
-      *(mine->reached ? &mine->hi : &mine->lo) = mine->t;
-    __syncthreads();
-  }
-  if (owner) {
-    mine->t = mine->hi;
-    if (c.stats && n0 + threadIdx.x < c.samples)
-      c.stats[(n0 + threadIdx.x) * 4 + 3] =
-          mine->any || mine->hi == 0 ? (float)(mine->hi * c.step.params[FG_PARAM_eps]) : INFINITY;
-  }
-  __syncthreads();
-  move_samples(t, n0, t.at(c.room.g), nullptr, nullptr);
-}
-
-/* ptxas budget: attack registers 96 shared 0 */
-template <bool RESIDENT, bool SEARCH> __global__ void __launch_bounds__(THREADS, 1) attack(Call c) {
-  FGSM_SHARED_DYN(unsigned char, shared);
-  const Tile t = {shared, &c};
-  if (RESIDENT) {
-    float *to = t.at(c.room.weights);
-    for (int l = 0; l < c.net.layers; l++) {
-      const int n = c.net.width[l], n4 = padded(n);
-      for (int e = threadIdx.x; e < c.net.width[l + 1] * n4; e += THREADS) {
-        const int row = e / n4, i = e % n4;
-        to[c.net.resident[l] + e] = i < n ? c.weights[c.net.weights[l] + row * n + i] : 0.0f;
-      }
-    }
-  }
-  for (int tile = blockIdx.x; tile < c.tiles; tile += gridDim.x) {
-    if ((int)threadIdx.x < c.room.tile) {
-      const Sample fresh = {1, 0, 1, -1, 0, 0, 0};
-      t.samples()[threadIdx.x] = fresh;
-    }
-    __syncthreads();
-    const int64_t n0 = (int64_t)tile * c.room.tile;
-    if (SEARCH)
-      search<RESIDENT>(t, n0);
-    else
-      iterate<RESIDENT>(t, n0);
-    __syncthreads();
-  }
-}
-
 /* ---- host */
 
-const void *kernel_of(bool resident, bool search) {
-  return resident ? search ? reinterpret_cast<const void *>(&attack<true, true>)
-                           : reinterpret_cast<const void *>(&attack<true, false>)
-         : search ? reinterpret_cast<const void *>(&attack<false, true>)
-                  : reinterpret_cast<const void *>(&attack<false, false>);
+enum Form { RESIDENT, STREAMED, TENSOR_16, TENSOR_32, TENSOR_48, TENSOR_64 };
+
+using Kernel = void (*)(Call);
+template <bool SEARCH> Kernel kernel_of(Form form) {
+  static constexpr Kernel kernels[] = {attack<true, SEARCH>, attack<false, SEARCH>,
+                                       attack_tensor<1>,     attack_tensor<2>,
+                                       attack_tensor<3>,     attack_tensor<4>};
+  return kernels[form];
 }
 
 int up4(int n) {
@@ -264,8 +89,7 @@ int64_t lay_out(const struct fg_mlp_attrs &a, Net *net, int64_t weight_floats, i
   room->x = !a.search && a.steps > 1 ? take_room(&used, features) : -1;
   room->g = a.search ? take_room(&used, features) : -1;
   for (int l = 0; l < net->layers; l++) {
-    const bool sided = net->kind[l] == FG_UNARY_relu || net->kind[l] == FG_UNARY_leaky_relu;
-    const int64_t each = net->kind[l] == FG_UNARY_identity ? 0 : sided ? 1 : 4;
+    const int64_t each = net->kind[l] == FG_UNARY_identity ? 0 : is_sided(net->kind[l]) ? 1 : 4;
     net->kept[l] = take_room(&used, each * net->width[l + 1] * tile);
   }
   room->sample = take_room(&used, (int64_t)sizeof(Sample) * tile);
@@ -275,17 +99,71 @@ int64_t lay_out(const struct fg_mlp_attrs &a, Net *net, int64_t weight_floats, i
   return used;
 }
 
-/* Chooses the variant and the tile: resident where all weights and 16 samples fit, else streamed
- * with as many samples as fit. Fills net and room; false where not even four do. */
-bool choose(const struct fg_mlp_attrs &a, int64_t samples, int64_t limit, Call *c, bool *resident) {
+/* The same in bfloat16, with as many chunks of weights under way. */
+int64_t lay_out_tensor(Net *net, int tile, int stages, Room *room) {
+  int64_t used = 0;
+  const int64_t d_bytes = 4 * (int64_t)net->classes * (tile + 4); /* where chunks lie later */
+  room->tile = tile;
+  room->ld = tile + 4;
+  room->stages = stages;
+  for (int side = 0; side < 2; side++) {
+    room->pitch[side] = 0;
+    for (int l = side; l <= net->layers; l += 2) {
+      const int own = up32(net->width[l]) + 8; /* rows 16 bytes apart, modulo 128 */
+      room->pitch[side] = own > room->pitch[side] ? own : room->pitch[side];
+    }
+  }
+  const int64_t a = 2ll * tile * room->pitch[0];
+  const int64_t pass = (int64_t)tile * (4 * PASS_LD + WARPS * (int)sizeof(Partial));
+  room->a = take_room(&used, a > pass ? a : pass);
+  room->b = take_room(&used, 2ll * tile * room->pitch[1]);
+  room->logits = take_room(&used, d_bytes);
+  for (int l = 0; l < net->layers - 1; l++) {
+    const bool sided = is_sided(net->kind[l]);
+    const bool none = net->kind[l] == FG_UNARY_identity || side_stays(*net, l);
+    const int64_t each = up32(net->width[l + 1]) / (sided ? 8 : 1) * (sided ? 1 : 2);
+    net->kept[l] = take_room(&used, none ? 0 : each * tile);
+  }
+  room->sample = take_room(&used, (int64_t)sizeof(Sample) * tile);
+  const int64_t chunks = (int64_t)sizeof(uint16_t) * CHUNK * stages;
+  room->weights = take_room(&used, chunks > d_bytes ? chunks : d_bytes);
+  room->bytes = (int)(used > INT32_MAX ? INT32_MAX : used);
+  return used;
+}
+
+struct Card {
+  int shared_bytes, processors;
+};
+
+/* The largest tile that fits and leaves no processor without work; then the most chunks under way.
+ */
+bool choose_tensor(int64_t samples, const Card &card, Call *c, Form *form) {
+  for (int tile = 64; tile >= 16; tile -= 16) {
+    const int64_t tiles = tile > 16 ? (samples + tile - 17) / (tile - 16) : INT64_MAX;
+    for (int stages = 4; tiles > card.processors && stages >= 2; stages--)
+      if (lay_out_tensor(&c->net, tile, stages, &c->room) <= card.shared_bytes) {
+        *form = (Form)(TENSOR_16 + tile / 16 - 1);
+        return true;
+      }
+  }
+  return false;
+}
+
+/* Chooses the form and the tile: resident where all weights and 16 samples fit, else streamed with
+ * as many samples as fit; bfloat16 weights take the tensor form. Fills net and room; false where
+ * not even the smallest tile fits. */
+bool choose(const struct fg_mlp_attrs &a, bool halves, int64_t samples, const Card &card, Call *c,
+            Form *form) {
   const int64_t floats = net_of(a, &c->net);
+  if (halves)
+    return choose_tensor(samples, card, c, form);
   for (int both = 1; both >= 0; both--)
     for (int tile = 64; tile >= (both ? 16 : 4); tile /= 2) {
-      *resident = both;
+      *form = both ? RESIDENT : STREAMED;
       /* No more than there is work for. */
       if (tile > 4 && tile / 2 >= samples && !(both && tile == 16))
         continue;
-      if (lay_out(a, &c->net, both ? floats : 0, tile, &c->room) <= limit)
+      if (lay_out(a, &c->net, both ? floats : 0, tile, &c->room) <= card.shared_bytes)
         return true;
     }
   return false;
@@ -293,7 +171,7 @@ bool choose(const struct fg_mlp_attrs &a, int64_t samples, int64_t limit, Call *
 
 struct State {
   Call call;
-  bool resident;
+  Kernel kernel;
   unsigned blocks;
 };
 
@@ -301,8 +179,8 @@ fgsm_status check(const struct fg_call *call) {
   const struct fg_mlp_attrs &a = call->attrs->mlp;
   const struct fg_tensor *in = call->in, *out = call->out, *x0 = &in[0];
   for (int i = 0; i < 6; i++) {
-    const bool is_label = i == 3, optional = i > 3;
-    if (in[i].type != (is_label ? FG_I32 : FG_F32) && !(optional && !present(&in[i])))
+    const bool is_label = i == 3, optional = i > 3, half = i == 2 && in[i].type == FG_BF16;
+    if (in[i].type != (is_label ? FG_I32 : FG_F32) && !half && !(optional && !present(&in[i])))
       return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: input %d is %s", i, fg_type_name(in[i].type));
     if (in[i].layout != FG_PLAIN)
       return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: a tensor in channel blocks");
@@ -331,32 +209,37 @@ fgsm_status check(const struct fg_call *call) {
 
 fgsm_status prepare(struct fg_call *call, struct fg_device *) {
   const struct fg_mlp_attrs &a = call->attrs->mlp;
-  int device, limit, processors;
+  int device;
+  Card card;
   FG_TRY(check(call));
   if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+      cudaDeviceGetAttribute(&card.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
           cudaSuccess ||
-      cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
+      cudaDeviceGetAttribute(&card.processors, cudaDevAttrMultiProcessorCount, device) !=
+          cudaSuccess)
     return FG_FAIL(DEVICE, "cuda: mlp_fgsm: the device does not say what it has");
   Call c = {};
-  bool resident;
-  if (!choose(a, call->in[0].dim[0], limit, &c, &resident))
-    return FG_FAIL(UNSUPPORTED,
-                   "cuda: mlp_fgsm: four samples' activations exceed %d bytes of "
-                   "shared memory",
-                   limit);
-  if (cudaFuncSetAttribute(kernel_of(resident, a.search),
+  Form form;
+  if (!choose(a, call->in[2].type == FG_BF16, call->in[0].dim[0], card, &c, &form))
+    return FG_FAIL(
+        UNSUPPORTED,
+        "cuda: mlp_fgsm: the activations of the smallest tile of samples exceed %d bytes "
+        "of shared memory",
+        card.shared_bytes);
+  const Kernel kernel = a.search ? kernel_of<true>(form) : kernel_of<false>(form);
+  if (cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                            cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           c.room.bytes) != cudaSuccess)
-    return FG_FAIL(DEVICE, "cuda: mlp_fgsm: no %d bytes of shared memory", c.room.bytes);
+                           card.shared_bytes) != cudaSuccess)
+    return FG_FAIL(DEVICE, "cuda: mlp_fgsm: no %d bytes of shared memory", card.shared_bytes);
   State *state = static_cast<State *>(calloc(1, sizeof *state));
   if (!state)
     return FG_FAIL(MEMORY, "no memory for a kernel's state");
   c.samples = call->in[0].dim[0];
   c.tiles = (int)((c.samples + c.room.tile - 1) / c.room.tile);
-  const int fit = limit / c.room.bytes, most = processors * (fit > 2 ? 2 : fit);
+  const int fit = form >= TENSOR_16 ? 1 : card.shared_bytes / c.room.bytes;
+  const int most = card.processors * (fit > 2 ? 2 : fit);
   state->call = c;
-  state->resident = resident;
+  state->kernel = kernel;
   state->blocks = (unsigned)(c.tiles < most ? c.tiles : most);
   call->state = state;
   return FGSM_OK;
@@ -370,6 +253,7 @@ fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   Call c = state->call;
   if (!c.samples)
     return FGSM_OK;
+  FG_TRY(check_aligned(call));
   c.step.x0 = floats(&in[0]);
   c.step.x = floats(&in[1]);
   c.step.eps_map = floats(&in[4]);
@@ -378,7 +262,7 @@ fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   c.step.next = static_cast<float *>(out[0].data);
   c.step.features = a.width[0];
   c.step.project = a.step.project;
-  c.weights = floats(&in[2]);
+  c.weights = in[2].data;
   c.labels = static_cast<const int *>(in[3].data);
   c.loss = present(&out[1]) ? static_cast<float *>(out[1].data) : nullptr;
   c.prediction = present(&out[2]) ? static_cast<int *>(out[2].data) : nullptr;
@@ -388,13 +272,8 @@ fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   c.targeted = a.loss.targeted;
   c.parity = a.loss.parity;
   c.search = a.search;
-  const dim3 grid(state->blocks), block(THREADS);
-  const size_t bytes = (size_t)c.room.bytes;
-  return launched(state->resident
-                      ? a.search ? FGSM_LAUNCH((attack<true, true>), grid, block, bytes, stream, c)
-                                 : FGSM_LAUNCH((attack<true, false>), grid, block, bytes, stream, c)
-                  : a.search ? FGSM_LAUNCH((attack<false, true>), grid, block, bytes, stream, c)
-                             : FGSM_LAUNCH((attack<false, false>), grid, block, bytes, stream, c),
+  return launched(FGSM_LAUNCH(state->kernel, dim3(state->blocks), dim3(THREADS),
+                              (size_t)c.room.bytes, stream, c),
                   call->op);
 }
 

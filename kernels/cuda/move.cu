@@ -9,7 +9,7 @@ FG_NO_KERNEL(cuda, reshape); /* a view */
 FG_NO_KERNEL(cuda, reorder); /* there is no layout but the plain one */
 
 namespace {
-/* ptxas budget: copy_strided registers 32 shared 0 loads16 stores16 */
+/* ptxas budget: copy_strided registers 32 shared 0 blocks 8 loads16 stores16 */
 template <class T>
 __global__ void __launch_bounds__(256)
     copy_strided(const T *from, T *to, int64_t n, struct fg_cuda_walk walk) {
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(256)
 }
 
 /* y [batch, columns, rows] of x [batch, rows, columns], both sides along whole rows of a tile.
- * ptxas budget: transpose_tiles registers 32 shared 4224 */
+ * ptxas budget: transpose_tiles registers 32 shared 4224 blocks 8 */
 __global__ void __launch_bounds__(256)
     transpose_tiles(const uint32_t *x, uint32_t *y, int64_t rows, int64_t columns,
                     unsigned tiles_across, unsigned tiles) {
@@ -44,7 +44,7 @@ struct padding {
   int64_t y[FG_MAX_RANK], x[FG_MAX_RANK], lo[FG_MAX_RANK], stride[FG_MAX_RANK];
 };
 
-/* ptxas budget: pad_all registers 32 shared 0 */
+/* ptxas budget: pad_all registers 32 shared 0 blocks 8 */
 template <class T>
 __global__ void __launch_bounds__(256)
     pad_all(const T *x, T *y, int64_t n, T value, struct padding p) {

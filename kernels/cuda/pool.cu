@@ -82,7 +82,7 @@ __device__ __forceinline__ int64_t offset_in_y(const struct window &w, const str
   return ((int64_t)y.at[0] * w.y[1] + y.at[1]) * w.y[2] + y.at[2];
 }
 
-/* ptxas budget: largest registers 32 shared 0 */
+/* ptxas budget: largest registers 32 shared 0 blocks 8 */
 template <class I>
 __global__ void __launch_bounds__(256)
     largest(const float *x, float *y, I *index, int64_t n, struct window w) {
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(256)
     index[e] = (I)where;
 }
 
-/* ptxas budget: largest_grad registers 32 shared 0 */
+/* ptxas budget: largest_grad registers 32 shared 0 blocks 8 */
 template <class I>
 __global__ void __launch_bounds__(256)
     largest_grad(const float *dy, const I *index, float *dx, int64_t n, struct window w) {
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(256)
   dx[e] = sum;
 }
 
-/* ptxas budget: average registers 32 shared 0 */
+/* ptxas budget: average registers 32 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
     average(const float *x, float *y, int64_t n, struct window w) {
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(256)
   y[e] = (float)(sum / divisor_at(w, at));
 }
 
-/* ptxas budget: average_grad registers 40 shared 0 */
+/* ptxas budget: average_grad registers 40 shared 0 blocks 6 */
 __global__ void __launch_bounds__(256)
     average_grad(const float *dy, float *dx, int64_t n, struct window w) {
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;

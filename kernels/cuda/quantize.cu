@@ -34,7 +34,7 @@ __device__ __forceinline__ double byte_of(double x, double x0, double eps, bool 
   return lo <= hi && !isnan(x) ? nearest(255 * x, lo, hi) : nearest(255 * x0, 0, 255);
 }
 
-/* ptxas budget: to_bytes registers 64 shared 256 loads16 */
+/* ptxas budget: to_bytes registers 64 shared 256 blocks 4 loads16 */
 __global__ void __launch_bounds__(FG_CHUNK_THREADS) to_bytes(struct job job) {
   const struct fg_cuda_place p = fg_cuda_chunk(job.chunks);
   const int64_t base = p.sample * job.chunks.features;
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) to_bytes(struct job job) {
     job.parts[blockIdx.x] = s;
 }
 
-/* ptxas budget: put_stats registers 24 shared 0 */
+/* ptxas budget: put_stats registers 24 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256) put_stats(struct job job) {
   const int64_t s = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (s >= job.chunks.samples)

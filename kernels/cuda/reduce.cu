@@ -85,7 +85,7 @@ __device__ A fold_range(const struct reduction &r, const void *x, int64_t base, 
 }
 
 /* Chunk c of result o goes to part[o * chunks + c], or to y where there is one chunk.
- * ptxas budget: by_block registers 56 shared 64 */
+ * ptxas budget: by_block registers 56 shared 64 blocks 5 */
 template <class A>
 __global__ void __launch_bounds__(256)
     by_block(const void *x, void *y, A *part, struct reduction r) {
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(256)
 }
 
 /* The same for rows of floats that lie together: 16 bytes at a time.
- * ptxas budget: by_block_wide registers 48 shared 64 loads16 */
+ * ptxas budget: by_block_wide registers 48 shared 64 blocks 5 loads16 */
 __global__ void __launch_bounds__(256)
     by_block_wide(const float *x, void *y, double *part, struct reduction r) {
   const int64_t o = (int64_t)blockIdx.x / r.chunks, c = (int64_t)blockIdx.x % r.chunks;
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(256)
     part[blockIdx.x] = sum;
 }
 
-/* ptxas budget: by_thread registers 48 shared 0 */
+/* ptxas budget: by_thread registers 48 shared 0 blocks 5 */
 template <class A>
 __global__ void __launch_bounds__(256)
     by_thread(const void *x, void *y, A *part, struct reduction r) {
@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(256)
     part[o * r.chunks + c] = sum;
 }
 
-/* ptxas budget: fold_parts registers 32 shared 0 */
+/* ptxas budget: fold_parts registers 32 shared 0 blocks 8 */
 template <class A>
 __global__ void __launch_bounds__(256) fold_parts(const A *part, void *y, struct reduction r) {
   const int64_t o = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;

@@ -108,7 +108,7 @@ __device__ __forceinline__ struct sample know(const struct job &job, int64_t sam
   return known;
 }
 
-/* ptxas budget: survey_step registers 80 shared 256 loads16 */
+/* ptxas budget: survey_step registers 80 shared 256 blocks 3 loads16 */
 template <int PASS>
 __global__ void __launch_bounds__(FG_CHUNK_THREADS) survey_step(struct job job) {
   const struct fg_cuda_place p = fg_cuda_chunk(job.chunks);
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) survey_step(struct job job) 
 
 /* The theta by which |d| shrinks so that its sum is eps; 0 inside the ball. Each round drops what
  * lies below the theta of the round before, until nothing does. A block to a sample.
- * ptxas budget: find_theta registers 72 shared 128 loads16 */
+ * ptxas budget: find_theta registers 72 shared 128 blocks 3 loads16 */
 __global__ void __launch_bounds__(FG_CHUNK_THREADS) find_theta(struct job job) {
   const int64_t sample = blockIdx.x, n = job.chunks.features;
   const double eps = job.params[FG_PARAM_eps], sum = job.surveys[MOVE][sample].sum;
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) find_theta(struct job job) {
     job.theta[sample] = theta;
 }
 
-/* ptxas budget: finish_step registers 104 shared 0 loads16 stores16 */
+/* ptxas budget: finish_step registers 104 shared 0 blocks 2 loads16 stores16 */
 __global__ void __launch_bounds__(FG_CHUNK_THREADS) finish_step(struct job job) {
   const struct fg_cuda_place p = fg_cuda_chunk(job.chunks);
   const struct fg_cuda_survey *survey = &job.surveys[GRADIENT][p.sample];

@@ -111,7 +111,7 @@ template <int IN> struct slope {
   }
 };
 
-/* ptxas budget: whole_unary registers 16 shared 0 */
+/* ptxas budget: whole_unary registers 16 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
     whole_unary(const void *x, void *y, int type, int kind, int64_t n) {
   const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;

@@ -42,12 +42,8 @@ static size_t widened_bytes(const struct fg_call *call, int i) {
 static void widen(const struct fg_call *call, int i, const struct fg_tensor *to) {
   if (call->in[i].type != FG_BF16)
     return;
-  for (int64_t e = 0; e < fg_count(to); e++) {
-    uint32_t bits = (uint32_t)((const uint16_t *)call->in[i].data)[e] << 16;
-    float v;
-    memcpy(&v, &bits, sizeof v);
-    fg_ref_put(to, e, (double)v);
-  }
+  for (int64_t e = 0; e < fg_count(to); e++)
+    fg_ref_put(to, e, fg_ref_from_bf16(((const uint16_t *)call->in[i].data)[e]));
 }
 
 /* The step and what follows it; the gradient is `dx` in x0's shape. */
@@ -172,6 +168,8 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   widen(call, W, &p.w);
   if (p.pooled)
     FG_TRY(fg_ref_max_pool_grad.run(&p.pool, rest, stream));
+  for (int64_t e = 0; p.pooled && call->in[DY].type == FG_BF16 && e < fg_count(&p.dy); e++)
+    fg_ref_put(&p.dy, e, fg_ref_round_bf16(fg_ref_get(&p.dy, e)));
   FG_TRY((call->op == FG_OP_conv_grad_input_step ? &fg_ref_conv_grad_input : &fg_ref_matmul)
              ->run(&p.grad, rest, stream));
   FG_TRY(fg_ref_step.run(&p.step, rest, stream));

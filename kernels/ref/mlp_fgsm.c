@@ -2,7 +2,8 @@
  * parts.
  *
  * Activations and gradients are doubles; loss and step are the oracle's own kernels, called on one
- * sample. The gradient takes x0's type before the step, as it does between separate calls. */
+ * sample. The gradient takes x0's type before the step, as it does between separate calls. With
+ * weights in bfloat16 what attrs.h names is rounded to it on its way. */
 #include "ref.h"
 
 enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS };
@@ -41,6 +42,7 @@ struct sample {
   const struct fg_call *call;
   const struct fg_mlp_attrs *a;
   int64_t at, n;            /* the sample; its features */
+  bool halves;              /* whether weights are bfloat16 */
   double *z[FG_MLP_LAYERS]; /* before the activation, of each layer; the last are the logits */
   double *h[FG_MLP_LAYERS]; /* after it */
   double *d, *other;        /* gradients, as wide as the widest layer */
@@ -70,6 +72,7 @@ static size_t lay_out(const struct fg_call *call, char *memory, struct sample *s
   s->call = call;
   s->a = a;
   s->n = a->width[0];
+  s->halves = call->in[WEIGHTS].type == FG_BF16;
 #define TAKE(pointer, count)                                                                       \
   do {                                                                                             \
     (pointer) = memory ? (void *)(memory + used) : NULL;                                           \
@@ -144,8 +147,9 @@ static struct fg_call step_call(const struct sample *s, const union fg_attrs *at
 static fgsm_status check(struct fg_call *call) {
   FG_TRY(
       fg_ref_check(call, 1 << X0 | 1 << X | 1 << WEIGHTS | 1 << LABELS | 1 << PARAMS, 1 << NEXT));
-  FG_TRY(
-      fg_ref_check_real(call, 1 << X0 | 1 << X | 1 << WEIGHTS, 1 << NEXT | 1 << LOSS | 1 << STATS));
+  bool halves = call->in[WEIGHTS].type == FG_BF16;
+  FG_TRY(fg_ref_check_real(call, 1 << X0 | 1 << X | (halves ? 0 : 1 << WEIGHTS),
+                           1 << NEXT | 1 << LOSS | 1 << STATS));
   const struct fg_mlp_attrs *a = &call->attrs->mlp;
   const struct fg_tensor *x0 = &call->in[X0], *w = &call->in[WEIGHTS], *y = &call->in[LABELS];
   const struct fg_tensor *loss = fg_ref_out(call, LOSS), *stats = fg_ref_out(call, STATS);
@@ -197,37 +201,56 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
 
 /* ---- the network */
 
-static void forward(struct sample *s, const struct fg_tensor *x) {
+static double weight(const struct sample *s, int64_t i) {
   const struct fg_tensor *w = &s->call->in[WEIGHTS];
+  return s->halves ? fg_ref_from_bf16(((const uint16_t *)w->data)[i]) : fg_ref_get(w, i);
+}
+
+/* What bfloat16 weights are multiplied by, and what is kept for them. */
+static double rounded(const struct sample *s, double v) {
+  return s->halves ? fg_ref_round_bf16(v) : v;
+}
+
+static void forward(struct sample *s, const struct fg_tensor *x) {
   int64_t at = 0;
+  for (int64_t i = 0; i < s->n; i++)
+    s->other[i] = rounded(s, fg_ref_get(x, i));
   for (int l = 0; l < s->a->layers; l++) {
     int64_t n = s->a->width[l], m = s->a->width[l + 1];
     for (int64_t o = 0; o < m; o++) {
-      double sum = fg_ref_get(w, at + n * m + o);
+      double sum = weight(s, at + n * m + o);
       for (int64_t i = 0; i < n; i++)
-        sum += fg_ref_get(w, at + o * n + i) * (l ? s->h[l - 1][i] : fg_ref_get(x, i));
+        sum += weight(s, at + o * n + i) * (l ? s->h[l - 1][i] : s->other[i]);
       s->z[l][o] = sum;
-      s->h[l][o] = fg_ref_unary_value(&s->a->act[l], sum);
+      s->h[l][o] = rounded(s, fg_ref_unary_value(&s->a->act[l], sum));
     }
     at += (n + 1) * m;
   }
 }
 
+/* The slope of layer l's activation at result o. */
+static double slope(const struct sample *s, int l, int64_t o) {
+  const struct fg_unary_attrs *act = &s->a->act[l];
+  if (!s->halves)
+    return fg_ref_unary_slope(act, fg_unary_from_y(act) ? s->h[l][o] : s->z[l][o]);
+  double z = s->z[l][o];
+  double f = fg_ref_unary_slope(act, fg_unary_from_y(act) ? fg_ref_unary_value(act, z) : z);
+  return act->kind == FG_UNARY_leaky_relu ? f : fg_ref_round_bf16(f);
+}
+
 /* From dlogits to s->g. */
 static void backward(struct sample *s) {
-  const struct fg_tensor *w = &s->call->in[WEIGHTS];
-  int64_t at = w->dim[0];
+  int64_t at = s->call->in[WEIGHTS].dim[0];
   memcpy(s->d, s->dlogits, (size_t)s->a->width[s->a->layers] * sizeof *s->d);
   for (int l = s->a->layers - 1; l >= 0; l--) {
     int64_t n = s->a->width[l], m = s->a->width[l + 1];
-    bool from_y = fg_unary_from_y(&s->a->act[l]);
     at -= (n + 1) * m;
     for (int64_t o = 0; o < m; o++)
-      s->d[o] *= fg_ref_unary_slope(&s->a->act[l], from_y ? s->h[l][o] : s->z[l][o]);
+      s->d[o] = rounded(s, s->d[o] * slope(s, l, o));
     for (int64_t i = 0; i < n; i++) {
       s->other[i] = 0;
       for (int64_t o = 0; o < m; o++)
-        s->other[i] += s->d[o] * fg_ref_get(w, at + o * n + i);
+        s->other[i] += s->d[o] * weight(s, at + o * n + i);
     }
     double *swap = s->d;
     s->d = s->other;

@@ -159,6 +159,22 @@ void fg_ref_store(const struct fg_tensor *t, int64_t start, int64_t n, const dou
     fg_ref_put(t, start + i, from[i]);
 }
 
+double fg_ref_from_bf16(uint16_t bits) {
+  uint32_t wide = (uint32_t)bits << 16;
+  float v;
+  memcpy(&v, &wide, sizeof v);
+  return (double)v;
+}
+
+double fg_ref_round_bf16(double v) {
+  float f = (float)v;
+  uint32_t bits;
+  if (isnan(v))
+    return v;
+  memcpy(&bits, &f, sizeof bits);
+  return fg_ref_from_bf16((uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16));
+}
+
 void fg_ref_strides(int rank, const int64_t *dim, int64_t *stride) {
   int64_t n = 1;
   for (int i = rank - 1; i >= 0; i--) {

@@ -55,6 +55,10 @@ void fg_ref_put_int(const struct fg_tensor *t, int64_t i, int64_t value);
 void fg_ref_load(const struct fg_tensor *t, int64_t start, int64_t n, double *to);
 void fg_ref_store(const struct fg_tensor *t, int64_t start, int64_t n, const double *from);
 
+/* bfloat16's bits as a double; v rounded to bfloat16 by way of float, ties to even. */
+double fg_ref_from_bf16(uint16_t bits);
+double fg_ref_round_bf16(double v);
+
 /* Row-major strides, in elements, of a shape. */
 void fg_ref_strides(int rank, const int64_t *dim, int64_t *stride);
 /* Strides with which `t`, right-aligned, is read over a shape of `rank` dims: 0 where broadcast. */

@@ -65,6 +65,42 @@ static const char *keeps_within(const struct fg_call *call) {
            NONE,   NONE,  PIXELS,   FG_TD(U8, FG_INTEGER(0, 8), 4, dy)},                           \
     .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within                       \
   }
+/* The same in bfloat16; the gradient is always asked for. */
+#define HALF_CONV(label, conv_, dy, w, x, map, mask, params, grad, stats, bytes)                   \
+  {                                                                                                \
+    .name = label, .op = FG_OP_conv_grad_input_step,                                               \
+    .attrs = {.conv_step = {.conv = {conv_}, .step = {FG_NORM_linf, true}}},                       \
+    .in = {FG_TD(BF16, FG_NORMAL, 4, dy),                                                          \
+           FG_TD(BF16, FG_NORMAL, 4, w),                                                           \
+           IMAGE(x),                                                                               \
+           IMAGE(x),                                                                               \
+           map,                                                                                    \
+           mask,                                                                                   \
+           params},                                                                                \
+    .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within                       \
+  }
+#define HALF_POOLED(label, conv_, dy, w, x, y, size, step_, pad, type, most)                       \
+  {                                                                                                \
+    .name = label, .op = FG_OP_conv_grad_input_step,                                               \
+    .attrs = {.conv_step = {.conv = {conv_},                                                       \
+                            .step = {FG_NORM_linf, true},                                          \
+                            .pool = {.spatial = 2,                                                 \
+                                     .window = {size, size},                                       \
+                                     .stride = {step_, step_},                                     \
+                                     .dilation = {1, 1},                                           \
+                                     .pad_lo = {pad, pad},                                         \
+                                     .pad_hi = {pad, pad},                                         \
+                                     .dim = FG_DIMS(y)}}},                                         \
+    .in = {FG_TD(BF16, FG_NORMAL, 4, dy),                                                          \
+           FG_TD(BF16, FG_NORMAL, 4, w),                                                           \
+           IMAGE(x),                                                                               \
+           IMAGE(x),                                                                               \
+           NONE,                                                                                   \
+           NONE,                                                                                   \
+           PIXELS,                                                                                 \
+           FG_TD(type, FG_INTEGER(0, most), 4, dy)},                                               \
+    .out = {G4(x), G4(x)}, .constant = 2, .check = keeps_within                                    \
+  }
 #define GEMM(label, trans, scale, m, w, rank, x, map, mask, params, grad, stats)                   \
   {                                                                                                \
     .name = label, .op = FG_OP_gemm_grad_input_step,                                               \
@@ -187,6 +223,30 @@ static const struct fg_case cases[] = {
      .out = {G4(D(2, 3, 24, 40)), G4(D(2, 3, 24, 40)), FG_Y(2, 3), BYTES(D(2, 3, 24, 40))},
      .constant = 2,
      .check = keeps_within},
+    HALF_CONV("conv step 3x3 in bfloat16", SAME_3X3, D(2, 64, 19, 37), D(64, 3, 3, 3),
+              D(2, 3, 19, 37), NONE, NONE, PIXELS, G4(D(2, 3, 19, 37)), FG_Y(2, 3), NONE),
+    HALF_CONV("conv step 3x3 in bfloat16, everything asked for", SAME_3X3, D(3, 23, 17, 36),
+              D(23, 4, 3, 3), D(3, 4, 17, 36), MAP(D(4, 17, 36)), MASK(D(4, 17, 36)), TENTH,
+              G4(D(3, 4, 17, 36)), FG_Y(3, 3), BYTES(D(3, 4, 17, 36))),
+    HALF_CONV("conv step 7x7 stride 2 in bfloat16", STEM_7X7, D(2, 40, 18, 35), D(40, 3, 7, 7),
+              D(2, 3, 36, 70), NONE, NONE, PIXELS, G4(D(2, 3, 36, 70)), FG_Y(2, 3),
+              BYTES(D(2, 3, 36, 70))),
+    HALF_CONV("conv step 7x7 stride 2 in bfloat16, odd", STEM_7X7, D(1, 9, 17, 10), D(9, 1, 7, 7),
+              D(1, 1, 33, 19), MAP(D(1, 33, 19)), MASK(D(1, 33, 19)), TENTH, G4(D(1, 1, 33, 19)),
+              FG_Y(1, 3), NONE),
+    HALF_POOLED("conv step 7x7 stride 2 in bfloat16 behind a pool", STEM_7X7, D(2, 24, 10, 18),
+                D(24, 3, 7, 7), D(2, 3, 38, 70), D(2, 24, 19, 35), 3, 2, 1, U8, 8),
+    HALF_POOLED("conv step 3x3 in bfloat16 behind a pool", SAME_3X3, D(2, 7, 10, 10), D(7, 2, 3, 3),
+                D(2, 2, 19, 20), D(2, 7, 19, 20), 3, 2, 1, U8, 8),
+    HALF_POOLED("conv step 7x7 in bfloat16 behind a pool of its own kind", STEM_7X7, D(1, 5, 7, 9),
+                D(5, 3, 7, 7), D(1, 3, 28, 36), D(1, 5, 14, 18), 2, 2, 0, U8, 3),
+    HALF_POOLED("conv step 5x3 in bfloat16 behind a pool", WINDOW(1, 2, 1, 1, 2, 2, 1, 1, 3),
+                D(2, 6, 4, 4), D(6, 3, 5, 3), D(2, 3, 14, 8), D(2, 6, 7, 8), 3, 2, 1, U8, 8),
+    HALF_CONV("conv step in groups in bfloat16", WINDOW(3, 1, 2, 1, 1, 0, 1, 1, 0), D(2, 9, 6, 4),
+              D(9, 2, 2, 3), D(2, 6, 6, 8), NONE, NONE, PIXELS, G4(D(2, 6, 6, 8)), FG_Y(2, 3),
+              NONE),
+    HALF_CONV("conv step of an empty batch in bfloat16", STEM_7X7, D(0, 4, 3, 3), D(4, 3, 7, 7),
+              D(0, 3, 6, 6), NONE, NONE, PIXELS, G4(D(0, 3, 6, 6)), FG_Y(0, 3), NONE),
     {.name = "gemm step, one sample not finite",
      .op = FG_OP_gemm_grad_input_step,
      .attrs = {.gemm_step = {.matmul = {.trans_b = true, .alpha = 1},

@@ -75,6 +75,32 @@ static const char *keeps_within(const struct fg_call *call) {
 #define WIDE(acts, loss, steps, search) NET(3, D(70, 130, 65, 10), acts, loss, steps, search)
 #define STREAMED(acts, loss, steps, search) NET(3, D(130, 301, 203, 10), acts, loss, steps, search)
 
+/* Weights in bfloat16. WHOLE: x is whole or half, weights are -1, 0 or 1. */
+#define HALVES(n, f, weights, classes, map, mask, params, figures)                                 \
+  .in = {FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
+         FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
+         FG_T(BF16, FG_UNIFORM(-0.5, 0.5), weights),                                               \
+         FG_T(I32, FG_INTEGER(0, classes - 1), n),                                                 \
+         map,                                                                                      \
+         mask,                                                                                     \
+         params},                                                                                  \
+  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures)}, .tolerance = 4e-3
+#define WHOLE(n, f, weights, classes, map, mask, params, figures)                                  \
+  .in = {FG_R(FG_INTEGER(-2, 2), n, f),                                                            \
+         FG_R(FG_INTEGER(-2, 2), n, f),                                                            \
+         FG_T(BF16, FG_INTEGER(-1, 1), weights),                                                   \
+         FG_T(I32, FG_INTEGER(0, classes - 1), n),                                                 \
+         map,                                                                                      \
+         mask,                                                                                     \
+         params},                                                                                  \
+  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures)}, .tolerance = 1e-6
+#define HALF_FEW HALVES(7, 6, 221, 4, NONE, NONE, FREE, 3)
+#define MARGIN D(FG_LOSS_margin, false, false)
+#define HALF_STEPS PARAMS(0.5, 0.25, 0, -INFINITY, INFINITY, 0, 0, 0)
+#define MAP_OF(f) FG_R(FG_VALUES(0.5, 1, 0.25), f)
+#define LEAKY_WHOLE                                                                                \
+  { FG_UNARY_leaky_relu, 0.5, 0 }
+
 static const struct fg_case cases[] = {
     {.name = "mlp relu", ACT(RELU), FEW},
     {.name = "mlp leaky_relu", ACT(LEAKY), FEW},
@@ -132,6 +158,63 @@ static const struct fg_case cases[] = {
     {.name = "mlp 130-301-203-10, least budget",
      STREAMED(D(RELU, RELU, LAST), CE, 4, true),
      ON(6, 130, 102777, 10, NONE, NONE, FREE, 4)},
+    /* bfloat16. Whole numbers and halves: every sum is exact in any order, so signs must be too. */
+    {.name = "mlp bf16 6-9-11-4 of whole numbers",
+     NET(3, D(6, 9, 11, 4), D(RELU, RELU, LAST), MARGIN, 1, false),
+     WHOLE(7, 6, 221, 4, NONE, NONE, HALF_STEPS, 3)},
+    {.name = "mlp bf16 70-130-65-10 of whole numbers",
+     NET(3, D(70, 130, 65, 10), D(LEAKY_WHOLE, RELU, LAST), MARGIN, 1, false),
+     WHOLE(66, 70, 18405, 10, MAP_OF(70), FG_R(FG_INTEGER(0, 1), 70), HALF_STEPS, 3)},
+    {.name = "mlp bf16 72-136-264-12 of whole numbers, 3 steps",
+     NET(3, D(72, 136, 264, 12), D(RELU, RELU, LAST), MARGIN, 3, false),
+     WHOLE(19, 72, 49276, 12, NONE, NONE, HALF_STEPS, 3)},
+    {.name = "mlp bf16 72-136-264-12 of whole numbers, least budget",
+     NET(3, D(72, 136, 264, 12), D(RELU, LEAKY_WHOLE, LAST), MARGIN, 4, true),
+     WHOLE(17, 72, 49276, 12, NONE, NONE, HALF_STEPS, 4)},
+    {.name = "mlp bf16 33-20-3 of whole numbers, 48 samples a tile",
+     NET(2, D(33, 20, 3), D(STEEP, LAST), MARGIN, 2, false),
+     WHOLE(135, 33, 743, 3, MAP_OF(33), NONE, HALF_STEPS, 3)},
+    {.name = "mlp bf16 16-8-3 of whole numbers, 64 samples a tile",
+     NET(2, D(16, 8, 3), D(RELU, LAST), D(FG_LOSS_margin, true, false), 3, true),
+     WHOLE(197, 16, 163, 3, NONE, NONE, HALF_STEPS, 4)},
+    {.name = "mlp bf16 of 16 layers",
+     NET(16, D(4, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 3),
+         D(LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, RELU, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE,
+           LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE,
+           LEAKY_WHOLE, LEAKY_WHOLE, LAST),
+         MARGIN, 1, false),
+     WHOLE(5, 4, 636, 3, NONE, NONE, HALF_STEPS, 3)},
+    {.name = "mlp bf16 of one layer",
+     NET(1, D(40, 3), D(LAST), CE, 2, false),
+     HALVES(5, 40, 123, 3, NONE, NONE, FREE, 3)},
+    /* Any numbers: a sum that rounds the other way is 2^-9 of a term, 1e-3 of a result. */
+    {.name = "mlp bf16 relu", ACT(RELU), HALF_FEW},
+    {.name = "mlp bf16 sigmoid", ACT(SIGMOID), HALF_FEW},
+    {.name = "mlp bf16 tanh", ACT(TANH), HALF_FEW},
+    {.name = "mlp bf16 gelu", ACT(GELU), HALF_FEW},
+    {.name = "mlp bf16 gelu_tanh", ACT(GELU_TANH), HALF_FEW},
+    {.name = "mlp bf16 40-48-36-5 of ce and dlr",
+     NET(3, D(40, 48, 36, 5), D(TANH, GELU, LAST), D(FG_LOSS_dlr, false, false), 1, false),
+     HALVES(18, 40, 3917, 5, NONE, NONE, FREE, 3)},
+    {.name = "mlp bf16 of an empty batch",
+     OBJECTIVE(CE),
+     HALVES(0, 6, 103, 4, NONE, NONE, USUAL, 3)},
+    {.name = "mlp bf16, one sample not a number",
+     .op = FG_OP_mlp_fgsm,
+     .attrs = {.mlp = {.layers = 1,
+                       .width = {2, 2},
+                       .act = {LAST},
+                       .loss = {FG_LOSS_margin, false, false},
+                       .step = {FG_NORM_linf, true},
+                       .steps = 2}},
+     .in = {FG_R(FG_VALUES(1, 3, 4, 1, 1, 3, 1, 3, NAN, 1), 5, 2),
+            FG_R(FG_VALUES(1, 3, 4, 1, 1, 3, 1, 3, NAN, 1), 5, 2),
+            FG_T(BF16, FG_VALUES(1, 0, 2, -1, 0, 0), 6), FG_T(I32, FG_VALUES(0, 1, -1, 7, 0), 5),
+            NONE, NONE, HALF_STEPS},
+     .out = {FG_T(F32, FG_VALUES(1.5, 2.5, 3.5, 1.5, 1, 3, 1, 3, NAN, 1), 5, 2),
+             FG_T(F32, FG_VALUES(-1.5, -2.5, NAN, NAN, NAN), 5),
+             FG_T(I32, FG_VALUES(0, 1, 0, 0, -1), 5),
+             FG_T(F32, FG_VALUES(2, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, NAN, 0, 2), 5, 3)}},
     {.name = "mlp of an empty batch", OBJECTIVE(CE), ON(0, 6, 103, 4, NONE, NONE, USUAL, 3)},
     /* x, 2x - y over two features: labels 0, 1, none, 7; the last sample is not a number. */
     {.name = "mlp at points",

@@ -112,6 +112,21 @@ SIMT_UNSEEN inline void ldmatrix_x4_resolve(void **lanes, unsigned mask) {
       static_cast<Ldmatrix *>(lanes[l])->out[q] = word[l & 3];
     }
 }
+SIMT_UNSEEN inline void ldmatrix_x4_trans_resolve(void **lanes, unsigned mask) {
+  if (mask != 0xFFFFFFFFu) {
+    error("ldmatrix needs all 32 lanes, mask %08x", mask);
+    return;
+  }
+  for (int l = 0; l < 32; l++)
+    for (int q = 0; q < 4; q++) {
+      unsigned pair = 0;
+      for (int i = 0; i < 2; i++) {
+        const unsigned *row = &static_cast<Ldmatrix *>(lanes[q * 8 + (l & 3) * 2 + i])->row.x;
+        pair |= (row[l >> 3] >> (l >> 2 & 1) * 16 & 0xFFFFu) << i * 16;
+      }
+      static_cast<Ldmatrix *>(lanes[l])->out[q] = pair;
+    }
+}
 } // namespace simt
 
 SIMT_INTRINSIC void __syncwarp(unsigned mask = 0xFFFFFFFFu, SIMT_LOC) {
@@ -156,6 +171,19 @@ SIMT_INTRINSIC void fgsm_ldmatrix_x4(unsigned r[4], const void *shared_row, SIMT
   simt::warp_exchange(0xFFFFFFFFu, &record, &simt::ldmatrix_x4_resolve, loc_);
   for (int i = 0; i < 4; i++)
     r[i] = record.out[i];
+}
+SIMT_INTRINSIC void fgsm_ldmatrix_x4_trans(unsigned r[4], const void *shared_row, SIMT_LOC) {
+  simt::Ldmatrix record;
+  record.row = fgsm_ldv<uint4>(shared_row, loc_);
+  simt::warp_exchange(0xFFFFFFFFu, &record, &simt::ldmatrix_x4_trans_resolve, loc_);
+  for (int i = 0; i < 4; i++)
+    r[i] = record.out[i];
+}
+SIMT_INTRINSIC unsigned fgsm_pack_bf16(float low, float high) {
+  return __float2bfloat16_rn(low).bits | (unsigned)__float2bfloat16_rn(high).bits << 16;
+}
+SIMT_INTRINSIC float fgsm_bf16_float(unsigned bits) {
+  return simt::float_of(bits << 16);
 }
 
 #endif

@@ -1,119 +1,25 @@
-/* A dense network over a tile of samples in shared memory: what a block knows of it, a layer
- * forward and backward, and the objective at the end. For mlp_fgsm.cu, which attacks it.
+/* mlp_fgsm in float32: layers forward and backward by FFMA, and the attacks that are made of them.
  *
  * Values of a layer are rows [width, padded to 4][ld]: a row holds one result of every sample of
  * the tile. Rows from the width up to the padding are zero, so that products may run over them. A
  * thread holds 4 samples by 4 results: 64 multiplications for 8 reads of 16 bytes forward, 16 for 2
  * backward. Weights are all in shared memory (RESIDENT), or pass through it. */
-#ifndef FGSM_MLP_NET_CUH
-#define FGSM_MLP_NET_CUH
+#ifndef FGSM_MLP_FFMA_CUH
+#define FGSM_MLP_FFMA_CUH
 
-#include "linf.cuh"
+#include "mlp_call.cuh"
 
 namespace fgsm {
 namespace {
 
-constexpr int THREADS = 256, DEPTH = 8, STAGE_LD = DEPTH + 4;
-
-struct Net {
-  int layers, classes, widest; /* widest: of the input and every layer, padded to 4 */
-  int width[FG_MLP_LAYERS + 1];
-  int kind[FG_MLP_LAYERS];
-  float alpha[FG_MLP_LAYERS];
-  int weights[FG_MLP_LAYERS];  /* where each layer's begin, in floats                    */
-  int resident[FG_MLP_LAYERS]; /* the same in shared memory, rows padded to 4            */
-  int kept[FG_MLP_LAYERS];     /* what backward needs of it: where, in bytes             */
-};
-
-/* Shared memory, in bytes from the start; rows of a tile are `ld` floats: its samples, and four
- * more against bank conflicts. */
-struct Room {
-  int tile, ld;
-  int a, b;         /* two layers' values [widest][ld]                             */
-  int x, g;         /* where x is now, and the search's gradient, [D][ld]; or -1   */
-  int kept, sample; /* slopes; per-sample numbers                                  */
-  int weights, bytes;
-};
-
-struct Call {
-  Net net;
-  Room room;
-  Step step;
-  const float *weights;
-  const int *labels;
-  float *loss, *stats;
-  int *prediction;
-  int64_t samples;
-  int tiles, steps;
-  int objective;
-  bool targeted, parity, search;
-};
-
-/* What is known of a sample of the tile. */
-struct Sample {
-  double t, lo, hi; /* the search's */
-  int prediction, reached, any, broken;
-};
-
-__device__ __forceinline__ bool is_sided(int kind) {
-  return kind == FG_UNARY_relu || kind == FG_UNARY_leaky_relu;
-}
-
-/* f(z), and at *slope f'(z). */
-__device__ __forceinline__ float activate(int kind, float alpha, float z, float *slope) {
-  float y = z, d = 1;
-  switch (kind) {
-  case FG_UNARY_relu:
-    d = z <= 0 ? 0.0f : 1.0f;
-    y = z <= 0 ? 0.0f : z;
-    break;
-  case FG_UNARY_leaky_relu:
-    d = z > 0 ? 1.0f : alpha;
-    y = z > 0 ? z : alpha * z;
-    break;
-  case FG_UNARY_sigmoid: {
-    const float e = expf(-fabsf(z));
-    y = z >= 0 ? 1 / (1 + e) : z != z ? z : e / (1 + e);
-    d = y * (1 - y);
-    break;
-  }
-  case FG_UNARY_tanh:
-    y = tanhf(z);
-    d = 1 - y * y;
-    break;
-  case FG_UNARY_gelu: {
-    const float half = 0.5f * erfcf(-z * 0.70710678118654752440f);
-    y = z * half;
-    d = half + z * 0.39894228040143267794f * expf(-0.5f * z * z);
-    break;
-  }
-  case FG_UNARY_gelu_tanh: {
-    const float c = 0.79788456080286535588f, t = tanhf(c * (z + 0.044715f * z * z * z));
-    y = 0.5f * z * (1 + t);
-    d = 0.5f * (1 + t) + 0.5f * z * (1 - t * t) * c * (1 + 3 * 0.044715f * z * z);
-    break;
-  }
-  default:
-    break;
-  }
-  *slope = d;
-  return y;
-}
-
-/* A block's view of its shared memory. */
-struct Tile {
-  unsigned char *shared;
-  const Call *c;
-  __device__ float *at(int offset) const {
-    return reinterpret_cast<float *>(shared + offset);
-  }
-  __device__ Sample *samples() const {
-    return reinterpret_cast<Sample *>(shared + c->room.sample);
-  }
-};
+constexpr int DEPTH = 8, STAGE_LD = DEPTH + 4;
 
 __device__ __forceinline__ int padded(int n) {
   return (n + 3) / 4 * 4;
+}
+
+__device__ __forceinline__ const float *layer_weights(const Call &c, int l) {
+  return static_cast<const float *>(c.weights) + c.net.weights[l];
 }
 
 /* Which samples and which results are this thread's, in a pass over `wide` results. */
@@ -161,7 +67,7 @@ __device__ __forceinline__ void forward_layer(const Tile &t, int l, const float 
                                               bool keep) {
   const Call &c = *t.c;
   const int n = c.net.width[l], m = c.net.width[l + 1], ld = c.room.ld, n4 = padded(n);
-  const float *w = c.weights + c.net.weights[l], *bias = w + n * m;
+  const float *w = layer_weights(c, l), *bias = w + n * m;
   float *stage = t.at(c.room.weights);
   const Place p = place_of(c.room);
   for (int o0 = 0; o0 < padded(m); o0 += 4 * p.wide) {
@@ -236,7 +142,7 @@ template <bool RESIDENT>
 __device__ __forceinline__ void backward_layer(const Tile &t, int l, float *d, float *out) {
   const Call &c = *t.c;
   const int n = c.net.width[l], m = c.net.width[l + 1], ld = c.room.ld, n4 = padded(n);
-  const float *w = c.weights + c.net.weights[l];
+  const float *w = layer_weights(c, l);
   float *stage = t.at(c.room.weights);
   const Place p = place_of(c.room);
   const int columns = 4 * p.wide; /* of a pass */
@@ -276,89 +182,6 @@ __device__ __forceinline__ void backward_layer(const Tile &t, int l, float *d, f
   }
   __syncthreads();
 }
-
-/* ---- the objective, one thread a sample; z and d have pitch ld */
-
-__device__ __forceinline__ int largest(const float *z, int ld, int k, int a, int b) {
-  int top = -1;
-  for (int j = 0; j < k; j++)
-    if (j != a && j != b && (top < 0 || z[j * ld] > z[top * ld]))
-      top = j;
-  return top;
-}
-
-__device__ double cross_entropy(const float *z, int ld, int k, int y, bool parity, float *d) {
-  const int first = largest(z, ld, k, -1, -1), other = largest(z, ld, k, y, -1);
-  double sum = 0, others = 0;
-  for (int j = 0; j < k; j++)
-    sum += expf(z[j * ld] - z[first * ld]);
-  const float log_sum = (float)log(sum);
-  for (int j = 0; d && j < k; j++) {
-    const float e =
-        parity ? expf(z[j * ld] - z[first * ld] - log_sum) : expf(z[j * ld] - z[other * ld]);
-    others += j == y ? 0 : e;
-    d[j * ld] = j == y && parity ? e - 1 : e;
-  }
-  if (d && !parity)
-    d[y * ld] = (float)-others;
-  return log(sum) + ((double)z[first * ld] - z[y * ld]);
-}
-
-/* -u / v with u = z_y - z_other, v = z_(1) - z_(3) + 1e-12; terms that meet are added in double. */
-__device__ double logits_ratio(const float *z, int ld, int k, int y, float *d) {
-  const int other = largest(z, ld, k, y, -1), first = largest(z, ld, k, -1, -1);
-  const int third = largest(z, ld, k, first, largest(z, ld, k, first, -1));
-  const double u = (double)z[y * ld] - z[other * ld];
-  const double v = (double)z[first * ld] - z[third * ld] + 1e-12;
-  for (int j = 0; d && j < k; j++)
-    d[j * ld] = (float)((j == y ? -1 / v : 0) + (j == other ? 1 / v : 0) +
-                        (j == first ? u / v / v : 0) - (j == third ? u / v / v : 0));
-  return -u / v;
-}
-
-/* Loss and prediction of the logits in `z`; the gradient to `d` unless it is NULL. */
-__device__ void judge(const Tile &t, int64_t n0, const float *z, float *d, bool report) {
-  const Call &c = *t.c;
-  const int ld = c.room.ld, k = c.net.classes, s = threadIdx.x;
-  const bool there = s < c.room.tile && n0 + s < c.samples;
-  if (there) {
-    const int y = c.labels[n0 + s];
-    bool broken = false;
-    for (int j = 0; j < k; j++)
-      broken = broken || z[j * ld + s] != z[j * ld + s];
-    double loss = NAN;
-    z += s;
-    float *to = d ? d + s : nullptr;
-    if (broken || y < 0 || y >= k) {
-      for (int j = 0; to && j < k; j++)
-        to[j * ld] = y < 0 || y >= k ? 0.0f : NAN;
-    } else if (c.objective == FG_LOSS_ce) {
-      loss = cross_entropy(z, ld, k, y, c.parity, to);
-    } else if (c.objective == FG_LOSS_margin) {
-      const int other = largest(z, ld, k, y, -1);
-      for (int j = 0; to && j < k; j++)
-        to[j * ld] = j == other ? 1.0f : j == y ? -1.0f : 0.0f;
-      loss = (double)z[other * ld] - z[y * ld];
-    } else {
-      loss = logits_ratio(z, ld, k, y, to);
-    }
-    for (int j = 0; to && c.targeted && j < k; j++)
-      to[j * ld] = -to[j * ld];
-    const int prediction = broken ? -1 : largest(z, ld, k, -1, -1);
-    Sample *sample = t.samples() + s;
-    sample->prediction = prediction;
-    sample->reached = y >= 0 && y < k && prediction >= 0 && (prediction == y) == c.targeted;
-    if (report && c.loss)
-      c.loss[n0 + s] = (float)loss;
-    if (report && c.prediction)
-      c.prediction[n0 + s] = prediction;
-  } else if (d && s < c.room.tile) {
-    for (int j = 0; j < k; j++)
-      d[j * ld + s] = 0;
-  }
-  __syncthreads();
-}
-
 /* ---- the network */
 
 /* From x in `in` (overwritten) to the logits; returns where they lie: `in` or `out`. */
@@ -383,6 +206,176 @@ __device__ __forceinline__ float *backward(const Tile &t, float *d, float *out) 
     out = swap;
   }
   return d;
+}
+
+/* ---- samples: a group of 1 to 32 lanes has one at a time, and walks its features */
+
+struct Lanes {
+  int wide, lane, first,
+      step; /* a group's lanes; which this is; its first sample; between samples */
+};
+__device__ __forceinline__ Lanes lanes_of(int features) {
+  int wide = 1;
+  while (wide < 32 && wide < features)
+    wide *= 2;
+  return {wide, (int)threadIdx.x % wide, (int)threadIdx.x / wide, THREADS / wide};
+}
+
+/* x, or x0, of the tile to `to` [D, padded][ld], zero where there is none. */
+__device__ __forceinline__ void load_samples(const Tile &t, int64_t n0, const float *x, float *to) {
+  const Call &c = *t.c;
+  const int features = c.net.width[0];
+  const Lanes g = lanes_of(padded(features));
+  for (int s = g.first; s < c.room.tile; s += g.step)
+    for (int f = g.lane; f < padded(features); f += g.wide)
+      to[f * c.room.ld + s] =
+          f < features && n0 + s < c.samples ? x[(n0 + s) * features + f] : 0.0f;
+  __syncthreads();
+}
+
+__device__ __forceinline__ void copy_rows(const Tile &t, const float *from, float *to) {
+  for (int e = threadIdx.x; e < padded(t.c->net.width[0]) * t.c->room.tile; e += THREADS) {
+    const int at = e / t.c->room.tile * t.c->room.ld + e % t.c->room.tile;
+    to[at] = from[at];
+  }
+  __syncthreads();
+}
+
+/* Masks g in place, counts it, and says per sample whether it is finite. */
+__device__ __forceinline__ void measure(const Tile &t, int64_t n0, float *g, bool report) {
+  const Call &c = *t.c;
+  const int features = c.net.width[0];
+  const Lanes group = lanes_of(features);
+  /* Every lane goes round as often as any: shuffles need all of a warp. */
+  for (int s0 = 0; s0 < c.room.tile; s0 += group.step) {
+    const int s = s0 + group.first;
+    Partial p = {0, 0, 0, 0, 0};
+    for (int f = group.lane; s < c.room.tile && f < features; f += group.wide) {
+      const bool open = !c.step.mask || c.step.mask[f] != 0;
+      const float v = open ? g[f * c.room.ld + s] : 0.0f;
+      g[f * c.room.ld + s] = v;
+      count(&p, v, open);
+    }
+    p = lane_sum(p, group.wide);
+    if (s >= c.room.tile || group.lane)
+      continue;
+    t.samples()[s].broken = p.broken != 0;
+    if (report && c.stats && n0 + s < c.samples) {
+      float *to = c.stats + (n0 + s) * (c.search ? 4 : 3);
+      to[0] = (float)p.sum;
+      to[1] = p.free_places ? (float)((double)p.zeros / (double)p.free_places) : 1.0f;
+      to[2] = (float)p.broken;
+    }
+  }
+  __syncthreads();
+}
+
+/* The step along g from x, with the budget times each sample's t, to shared memory or (NULL) to x'.
+ * x: NULL stands for the x that came in. */
+__device__ __forceinline__ void move_samples(const Tile &t, int64_t n0, const float *g,
+                                             const float *x, float *to) {
+  const Call &c = *t.c;
+  const int features = c.net.width[0];
+  const Lanes group = lanes_of(features);
+  const Budget b = load_budget(c.step.params);
+  for (int s = group.first; s < c.room.tile && n0 + s < c.samples; s += group.step) {
+    const Sample &sample = t.samples()[s];
+    for (int f = group.lane; f < features; f += group.wide) {
+      const int64_t at = (n0 + s) * features + f;
+      const float x0 = c.step.x0[at], from = x ? x[f * c.room.ld + s] : c.step.x[at];
+      double eps = b.eps * sample.t, alpha = b.alpha * sample.t;
+      if (c.step.eps_map) {
+        eps = c.step.eps_map[f] * sample.t;
+        alpha = eps * b.scale;
+      }
+      const float y = sample.broken || sample.t == 0
+                          ? x0
+                          : move(x0, from, g[f * c.room.ld + s], b, eps, alpha, c.step.project);
+      if (to)
+        to[f * c.room.ld + s] = y;
+      else
+        c.step.next[at] = y;
+    }
+  }
+  __syncthreads();
+}
+
+/* ---- the attacks, for the tile of samples from n0 on */
+
+template <bool RESIDENT> __device__ __forceinline__ void iterate(const Tile &t, int64_t n0) {
+  const Call &c = *t.c;
+  float *a = t.at(c.room.a), *b = t.at(c.room.b), *x = c.room.x < 0 ? nullptr : t.at(c.room.x);
+  load_samples(t, n0, c.step.x, x ? x : a);
+  for (int i = 0; i < c.steps; i++) {
+    const bool last = i == c.steps - 1;
+    if (x)
+      copy_rows(t, x, a);
+    float *z = forward<RESIDENT>(t, a, b, true), *d = z == a ? b : a;
+    judge(t, n0, z, d, last);
+    float *g = backward<RESIDENT>(t, d, z);
+    measure(t, n0, g, last);
+    move_samples(t, n0, g, x, last ? nullptr : x);
+  }
+}
+
+/* One look of the search: x(t) of each sample, and whether the aim is reached there. */
+template <bool RESIDENT> __device__ __forceinline__ void look(const Tile &t, int64_t n0) {
+  const Call &c = *t.c;
+  float *a = t.at(c.room.a), *b = t.at(c.room.b);
+  load_samples(t, n0, c.step.x0, a); /* zeros where there is no sample or feature */
+  move_samples(t, n0, t.at(c.room.g), nullptr, a);
+  judge(t, n0, forward<RESIDENT>(t, a, b, false), nullptr, false);
+}
+
+template <bool RESIDENT> __device__ __forceinline__ void search(const Tile &t, int64_t n0) {
+  const Call &c = *t.c;
+  float *a = t.at(c.room.a), *b = t.at(c.room.b);
+  Sample *mine = t.samples() + threadIdx.x;
+  const bool owner = (int)threadIdx.x < c.room.tile;
+  load_samples(t, n0, c.step.x, a);
+  float *z = forward<RESIDENT>(t, a, b, true), *d = z == a ? b : a;
+  judge(t, n0, z, d, true);
+  float *g = backward<RESIDENT>(t, d, z);
+  measure(t, n0, g, true);
+  copy_rows(t, g, t.at(c.room.g));
+  for (int i = 0; i < c.steps + 2; i++) {
+    if (owner)
+      begin_look(mine, i);
+    __syncthreads();
+    look<RESIDENT>(t, n0);
+    if (owner)
+      end_look(mine, i);
+    __syncthreads();
+  }
+  if (owner)
+    report_least(c, n0, mine);
+  __syncthreads();
+  move_samples(t, n0, t.at(c.room.g), nullptr, nullptr);
+}
+
+/* ptxas budget: attack registers 96 shared 0 dynamic 232448 shared16 */
+template <bool RESIDENT, bool SEARCH> __global__ void __launch_bounds__(THREADS, 1) attack(Call c) {
+  FGSM_SHARED_DYN(unsigned char, shared);
+  const Tile t = {shared, &c};
+  if (RESIDENT) {
+    float *to = t.at(c.room.weights);
+    for (int l = 0; l < c.net.layers; l++) {
+      const int n = c.net.width[l], n4 = padded(n);
+      for (int e = threadIdx.x; e < c.net.width[l + 1] * n4; e += THREADS) {
+        const int row = e / n4, i = e % n4;
+        to[c.net.resident[l] + e] = i < n ? layer_weights(c, l)[row * n + i] : 0.0f;
+      }
+    }
+  }
+  for (int tile = blockIdx.x; tile < c.tiles; tile += gridDim.x) {
+    renew_samples(t);
+    const int64_t n0 = (int64_t)tile * c.room.tile;
+    if (SEARCH)
+      search<RESIDENT>(t, n0);
+    else
+      iterate<RESIDENT>(t, n0);
+    __syncthreads();
+  }
 }
 
 } // namespace

@@ -1,0 +1,109 @@
+/* A first convolution's gradient with a step behind it: what its kernels are told, dy straight or
+ * through the max-pool behind it, and the step of four pixels. For conv_grad_input_step.cu. */
+#ifndef FGSM_CONV_STEP_CUH
+#define FGSM_CONV_STEP_CUH
+
+#include "linf.cuh"
+
+namespace fgsm {
+namespace {
+
+/* dy as the convolution's gradient sees it, straight or through the max-pool behind it. */
+struct Source {
+  const void *dy;    /* floats, or bfloat16 */
+  const void *index; /* NULL: no pool */
+  bool wide_index;   /* int32; else bytes */
+  int filters, p, q; /* the convolution's result */
+  int pool_p, pool_q, window[2], stride[2], dilation[2], lo[2];
+};
+
+struct Shape {
+  int channels, h, w, filters, p, q;
+  int r, s, stride[2], dilation[2], lo[2], group;
+};
+
+struct Call {
+  Source source;
+  Shape shape;
+  Step step;
+  const void *weights; /* [K, C/group, R, S], of dy's type */
+  Partial *partial;
+  int tiles, tiles_x; /* blocks of one image, and of one row of them */
+  bool bf16;          /* dy and weights */
+};
+
+/* Whether there is a pool: none, ResNet's (3x3, stride 2, padding 1, bytes of index), any.
+ * Constants spare the divisions. */
+enum Pool { NO_POOL, POOL_3X3, ANY_POOL };
+
+/* A value of dy or of the weights, T float or uint16_t (bfloat16). */
+template <class T> __device__ __forceinline__ float value_at(const void *values, int64_t i) {
+  if constexpr (sizeof(T) == sizeof(float))
+    return static_cast<const float *>(values)[i];
+  else
+    return fgsm_bf16_float(static_cast<const uint16_t *>(values)[i]);
+}
+
+template <class T, Pool POOL>
+__device__ __forceinline__ float gather(const Source &s, int64_t plane, int y, int x) {
+  if (POOL == NO_POOL)
+    return value_at<T>(s.dy, (plane * s.p + y) * s.q + x);
+  constexpr bool known = POOL == POOL_3X3;
+  const int rows = known ? 3 : s.window[0], cols = known ? 3 : s.window[1];
+  const int stride_y = known ? 2 : s.stride[0], stride_x = known ? 2 : s.stride[1];
+  const int step_y = known ? 1 : s.dilation[0], step_x = known ? 1 : s.dilation[1];
+  const int64_t base = plane * s.pool_p * s.pool_q;
+  float sum = 0;
+  for (int r = 0; r < rows; r++) {
+    const int top = y + (known ? 1 : s.lo[0]) - r * step_y, py = top / stride_y;
+    if (top < 0 || top % stride_y || py >= s.pool_p)
+      continue;
+    for (int c = 0; c < cols; c++) {
+      const int left = x + (known ? 1 : s.lo[1]) - c * step_x, px = left / stride_x;
+      if (left < 0 || left % stride_x || px >= s.pool_q)
+        continue;
+      const int64_t at = base + (int64_t)py * s.pool_q + px;
+      const int place = !known && s.wide_index ? static_cast<const int *>(s.index)[at]
+                                               : static_cast<const unsigned char *>(s.index)[at];
+      if (place == r * cols + c)
+        sum += value_at<T>(s.dy, at);
+    }
+  }
+  if constexpr (sizeof(T) == sizeof(uint16_t))
+    sum = fgsm_bf16_float(fgsm_pack_bf16(sum, 0) & 0xffff); /* what is multiplied is bfloat16 */
+  return sum;
+}
+
+/* Four pixels of a row, g[pixel][channel]. */
+template <bool VEC>
+__device__ __forceinline__ void take_row(const Call &c, const Budget &b, int64_t n, int y, int x,
+                                         float g[4][4], Partial *p) {
+  const Shape &s = c.shape;
+  if (y >= s.h || x >= s.w)
+    return;
+  FGSM_UNROLL
+  for (int ch = 0; ch < 4; ch++) {
+    if (ch >= s.channels)
+      break;
+    const int64_t i = ((int64_t)ch * s.h + y) * s.w + x;
+    const float four[4] = {g[0][ch], g[1][ch], g[2][ch], g[3][ch]};
+    if (VEC) {
+      take4(c.step, b, n, i, four, p);
+    } else {
+      FGSM_UNROLL
+      for (int j = 0; j < 4; j++)
+        if (x + j < s.w)
+          take(c.step, b, n, i + j, four[j], p);
+    }
+  }
+}
+
+__device__ __forceinline__ void leave(const Call &c, const Partial &mine) {
+  const Partial all = block_sum(mine);
+  if (threadIdx.x == 0)
+    c.partial[blockIdx.x] = all;
+}
+
+} // namespace
+} // namespace fgsm
+#endif
