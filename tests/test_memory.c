@@ -173,6 +173,7 @@ Test(memory, the_weights_alone_may_be_too_many) {
 
 /* ---- what is said is what is taken */
 
+#ifndef FG_SANITIZED /* which takes much more */
 static void run_once(const struct fg_onnx *onnx, int64_t side, int64_t batch, size_t *said) {
   struct fg_sample_shape shape = images(side);
   struct fg_attacker *a = NULL;
@@ -199,7 +200,6 @@ static void run_once(const struct fg_onnx *onnx, int64_t side, int64_t batch, si
   fgsm_options_destroy(o);
 }
 
-#ifndef FG_SANITIZED /* which takes much more */
 Test(memory, the_peak_is_near_what_was_said) {
   static const int64_t sides[] = {64, 128};
   for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
