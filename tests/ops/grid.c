@@ -8,7 +8,8 @@
 #define LIST(...) FG_VALUES(__VA_ARGS__)
 #define SAMPLE(label, m, o, align_, rank, x, gr, y)                                                \
   {                                                                                                \
-    .name = label, .op = FG_OP_grid_sample, .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_}}, \
+    .name = label, .op = FG_OP_grid_sample,                                                        \
+    .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_, {0}}},                                    \
     .in = {FG_TD(F32, FG_NORMAL, rank, x), FG_TD(F32, FG_UNIFORM(-1.2, 1.2), rank, gr)}, .out = {  \
       FG_TD(F32, FG_NORMAL, rank, y)                                                               \
     }                                                                                              \
@@ -16,7 +17,7 @@
 #define GRAD(label, m, o, align_, rank, x, gr, y)                                                  \
   {                                                                                                \
     .name = label, .op = FG_OP_grid_sample_grad,                                                   \
-    .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_}},                                         \
+    .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_, {0}}},                                    \
     .in = {FG_TD(F32, FG_NORMAL, rank, y), FG_TD(F32, FG_NORMAL, rank, x),                         \
            FG_TD(F32, FG_UNIFORM(-1.2, 1.2), rank, gr)},                                           \
     .out = {FG_TD(F32, FG_NORMAL, rank, x), FG_TD(F32, FG_NORMAL, rank, gr)}, .tolerance = 1e-4,   \
@@ -25,7 +26,8 @@
 /* One row of four, at three places of the row's middle line. */
 #define AT(label, m, o, align_, places, ...)                                                       \
   {                                                                                                \
-    .name = label, .op = FG_OP_grid_sample, .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_}}, \
+    .name = label, .op = FG_OP_grid_sample,                                                        \
+    .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_, {0}}},                                    \
     .in = {FG_R(LIST(1, 2, 4, 8), 1, 1, 1, 4), FG_R(places, 1, 1, 3, 2)},                          \
     .out = {FG_T(F32, FG_VALUES(__VA_ARGS__), 1, 1, 1, 3)},                                        \
     .flags = FG_CASE_NO_GRADIENT | FG_CASE_SPARSE                                                  \
@@ -33,7 +35,7 @@
 #define SLOPE_AT(label, m, o, align_, places, dx, dgrid)                                           \
   {                                                                                                \
     .name = label, .op = FG_OP_grid_sample_grad,                                                   \
-    .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_}},                                         \
+    .attrs = {.grid = {FG_GRID_##m, FG_GRID_##o, align_, {0}}},                                    \
     .in = {FG_R(LIST(1, 1, 1), 1, 1, 1, 3), FG_R(LIST(1, 2, 4, 8), 1, 1, 1, 4),                    \
            FG_R(places, 1, 1, 3, 2)},                                                              \
     .out = {FG_T(F32, dx, 1, 1, 1, 4), FG_T(F32, dgrid, 1, 1, 3, 2)}, .flags = FG_CASE_SPARSE      \
