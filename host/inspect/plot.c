@@ -86,7 +86,7 @@ void fg_describe_plot(const struct fg_described_plan *plan, const struct fgsm_op
   int width = (options->width ? options->width : 80) - MARGIN - 1;
   struct plot p = {.plan = plan, .text = text, .n_calls = plan->info.n_calls};
   p.peak = p.n_calls ? fg_call_memory(&plan->calls[plan->peak]) : 0;
-  if (p.peak <= 0)
+  if (p.n_calls == 0 || p.peak <= 0)
     return;
   int each = width / p.n_calls < WIDEST_CALL ? width / p.n_calls : WIDEST_CALL;
   p.columns = each > 0 ? each * p.n_calls : width;
