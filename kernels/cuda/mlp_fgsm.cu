@@ -79,11 +79,12 @@ __device__ __forceinline__ void measure(const Tile &t, int64_t n0, float *g, boo
     if (s >= c.room.tile || group.lane)
       continue;
     t.samples()[s].broken = p.broken != 0;
+    t.samples()[s].broken_parts += (int)p.broken;
     if (report && c.stats && n0 + s < c.samples) {
       float *to = c.stats + (n0 + s) * (c.search ? 4 : 3);
       to[0] = (float)p.sum;
       to[1] = p.free_places ? (float)((double)p.zeros / (double)p.free_places) : 1.0f;
-      to[2] = (float)p.broken;
+      to[2] = (float)t.samples()[s].broken_parts;
     }
   }
   __syncthreads();
@@ -198,7 +199,7 @@ template <bool RESIDENT, bool SEARCH> __global__ void __launch_bounds__(THREADS,
   }
   for (int tile = blockIdx.x; tile < c.tiles; tile += gridDim.x) {
     if ((int)threadIdx.x < c.room.tile) {
-      const Sample fresh = {1, 0, 1, -1, 0, 0, 0};
+      const Sample fresh = {1, 0, 1, -1, 0, 0, 0, 0};
       t.samples()[threadIdx.x] = fresh;
     }
     __syncthreads();
@@ -383,6 +384,7 @@ fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   c.loss = present(&out[1]) ? static_cast<float *>(out[1].data) : nullptr;
   c.prediction = present(&out[2]) ? static_cast<int *>(out[2].data) : nullptr;
   c.stats = present(&out[3]) ? static_cast<float *>(out[3].data) : nullptr;
+  c.logits = present(&out[4]) ? static_cast<float *>(out[4].data) : nullptr;
   c.steps = a.steps;
   c.objective = a.loss.kind;
   c.targeted = a.loss.targeted;

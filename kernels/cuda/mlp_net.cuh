@@ -41,7 +41,7 @@ struct Call {
   Step step;
   const float *weights;
   const int *labels;
-  float *loss, *stats;
+  float *loss, *stats, *logits;
   int *prediction;
   int64_t samples;
   int tiles, steps;
@@ -53,6 +53,7 @@ struct Call {
 struct Sample {
   double t, lo, hi; /* the search's */
   int prediction, reached, any, broken;
+  int broken_parts; /* components not finite, in all steps */
 };
 
 __device__ __forceinline__ bool is_sided(int kind) {
@@ -352,6 +353,8 @@ __device__ void judge(const Tile &t, int64_t n0, const float *z, float *d, bool 
       c.loss[n0 + s] = (float)loss;
     if (report && c.prediction)
       c.prediction[n0 + s] = prediction;
+    for (int j = 0; report && c.logits && j < k; j++)
+      c.logits[(n0 + s) * k + j] = z[j * ld];
   } else if (d && s < c.room.tile) {
     for (int j = 0; j < k; j++)
       d[j * ld + s] = 0;

@@ -46,8 +46,8 @@ static const char *keeps_within(const struct fg_call *call) {
 }
 
 /* A case is a network under an attack, and samples for it. */
-#define NET(layers_, widths, acts, loss_, steps_, search_)                                         \
-  .op = FG_OP_mlp_fgsm, .flags = FG_CASE_SPARSE, .constant = 4, .check = keeps_within,             \
+#define NET_FOR(flags_, layers_, widths, acts, loss_, steps_, search_)                             \
+  .op = FG_OP_mlp_fgsm, .flags = FG_CASE_SPARSE | (flags_), .constant = 4, .check = keeps_within,  \
   .attrs = {.mlp = {.layers = layers_,                                                             \
                     .width = FG_DIMS(widths),                                                      \
                     .act = FG_DIMS(acts),                                                          \
@@ -55,6 +55,7 @@ static const char *keeps_within(const struct fg_call *call) {
                     .step = {FG_NORM_linf, true},                                                  \
                     .steps = steps_,                                                               \
                     .search = search_}}
+#define NET(...) NET_FOR(0, __VA_ARGS__)
 #define ON(n, f, weights, classes, map, mask, params, figures)                                     \
   .in = {FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
          FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
@@ -63,7 +64,7 @@ static const char *keeps_within(const struct fg_call *call) {
          map,                                                                                      \
          mask,                                                                                     \
          params},                                                                                  \
-  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures)}
+  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures), FG_Y(n, classes)}
 /* 5 - 50 x 6 - 5, the shape of the ACAS Xu networks: 300 + 5 * 2550 + 255 weights. */
 #define ACAS(loss, steps, search)                                                                  \
   NET(7, D(5, 50, 50, 50, 50, 50, 50, 5), D(RELU, RELU, RELU, RELU, RELU, RELU, LAST), loss,       \
@@ -73,7 +74,9 @@ static const char *keeps_within(const struct fg_call *call) {
 #define OBJECTIVE(loss) NET(2, D(6, 9, 4), D(TANH, LAST), loss, 1, false)
 #define FEWER ON(7, 6, 103, 4, NONE, NONE, USUAL, 3)
 #define WIDE(acts, loss, steps, search) NET(3, D(70, 130, 65, 10), acts, loss, steps, search)
-#define STREAMED(acts, loss, steps, search) NET(3, D(130, 301, 203, 10), acts, loss, steps, search)
+/* More weights than a CPU's kernel takes. */
+#define STREAMED(acts, loss, steps, search)                                                        \
+  NET_FOR(FG_CASE_CPU_DECLINES, 3, D(130, 301, 203, 10), acts, loss, steps, search)
 
 static const struct fg_case cases[] = {
     {.name = "mlp relu", ACT(RELU), FEW},
