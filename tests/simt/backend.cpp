@@ -18,6 +18,10 @@ FG_NO_KERNEL(cuda, conv_grad_weight);
 FG_NO_KERNEL(cuda, scatter);
 FG_NO_KERNEL(cuda, top);
 FG_NO_KERNEL(cuda, cumsum);
+FG_NO_KERNEL(cuda, batch_norm_train);
+FG_NO_KERNEL(cuda, batch_norm_train_grad);
+FG_NO_KERNEL(cuda, descend);
+FG_NO_KERNEL(cuda, average);
 
 namespace {
 struct fg_device the_device;
