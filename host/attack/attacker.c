@@ -18,7 +18,7 @@ static void note(struct fg_attacker *a, const char *text) {
 
 /* ---- deciding */
 
-static fgsm_status open_device(const struct fgsm_options *options, struct fg_attacker *a) {
+fgsm_status fg_attack_open_device(const struct fgsm_options *options, struct fg_device **out) {
   const char *name = options->device;
   const struct fg_backend *backend = NULL;
   if (!*name || strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0)
@@ -32,7 +32,12 @@ static fgsm_status open_device(const struct fgsm_options *options, struct fg_att
   if (*options->precision && strcmp(options->precision, "fp32") != 0)
     return FG_FAIL(USAGE, "--precision %s is not to be had on %s; use fp32", options->precision,
                    backend->name);
-  FG_TRY(backend->open(0, options->threads > 0 ? options->threads : fg_cpu_count(), &a->device));
+  return backend->open(0, options->threads > 0 ? options->threads : fg_cpu_count(), out);
+}
+
+static fgsm_status open_device(const struct fgsm_options *options, struct fg_attacker *a) {
+  FG_TRY(fg_attack_open_device(options, &a->device));
+  const struct fg_backend *backend = a->device->backend;
   a->real = backend->real;
   a->info.device = backend->name;
   a->info.precision = backend->real == FG_F64 ? "fp64" : "fp32";
