@@ -240,5 +240,11 @@ fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x, vo
     FG_TRY(fg_plan_bind(pass->plan, pass->wire[w], memory));
     pass->bound[w] = memory;
   }
-  return fg_plan_run(pass->plan, NULL);
+  if (!a->timed)
+    return fg_plan_run(pass->plan, NULL);
+  double began = fg_now();
+  FG_TRY(fg_plan_run(pass->plan, NULL));
+  FG_TRY(a->device->backend->sync(a->device, NULL));
+  pass->seconds += fg_now() - began;
+  return FGSM_OK;
 }

@@ -20,6 +20,7 @@ fg_set_fn fg_set_count;
 fg_set_fn fg_set_batch;
 fg_set_fn fg_set_decay;
 fg_set_fn fg_set_share;
+fg_set_fn fg_set_seconds;
 fg_set_fn fg_set_mean;
 fg_set_fn fg_set_std;
 fg_set_fn fg_set_clip;

@@ -196,6 +196,7 @@ const struct fg_backend fg_cpu = {.name = "cpu",
                                   .download = copy,
                                   .sync = sync,
                                   .takes_blocked = takes_blocked,
+                                  .burst = fg_cpu_burst,
                                   .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_cpu_##name,
 #include "ops.def"
