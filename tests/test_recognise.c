@@ -469,7 +469,7 @@ static struct answer answer(const struct spelling *s, int form, const struct fg_
   cr_assert_eq(fg_plan_run(plan, NULL), FGSM_OK, "%s", fgsm_last_error());
   for (int i = 0; i < g->n_outputs; i++)
     a.n += fg_value_count(g, g->outputs[i]);
-  a.y = malloc((size_t)a.n * sizeof *a.y);
+  a.y = malloc((size_t)a.n * sizeof *a.y + 1);
   int64_t at = 0;
   for (int i = 0; i < g->n_outputs; i++)
     for (int64_t k = 0; k < fg_value_count(g, g->outputs[i]); k++) {
