@@ -47,9 +47,9 @@ static fgsm_status differentiate(struct objective *o, struct fg_graph *g, const 
     fg_id id = outputs[k];
     if (!fg_type_is_real(fg_value(g, id)->type) || fg_value_is_constant(g, id))
       continue;
-    int64_t n = fg_value_count(g, id);
+    int64_t n = fg_value_count(g, id); // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): o keeps it
     double *seed = o->seed[o->n_of] = malloc((size_t)n * sizeof *seed + 1);
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) // NOLINT(clang-analyzer-unix.Malloc)
       seed[i] = uniform(&random);
     struct fg_value v = *fg_value(g, id);
     FG_TRY(fg_graph_constant(g, "seed", FG_F64, v.rank, v.dim, seed, &seeds[o->n_of]));
