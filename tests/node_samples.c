@@ -14,29 +14,6 @@
 static const char *const foldable[] = {"nonzero", "unique", "bitcast"};
 static const char *const fixed[] = {"scales", "roi", "rois", "M", "trip_count"};
 
-double node_element(enum fg_type type, const void *data, int64_t i) {
-  switch (type) {
-  case FG_F32:
-    return ((const float *)data)[i];
-  case FG_F64:
-    return ((const double *)data)[i];
-  case FG_F16:
-    return fg_half_to_float(((const uint16_t *)data)[i]);
-  case FG_BF16:
-    return fg_bfloat_to_float(((const uint16_t *)data)[i]);
-  case FG_I64:
-    return (double)((const int64_t *)data)[i];
-  case FG_I32:
-    return ((const int32_t *)data)[i];
-  case FG_I16:
-    return ((const int16_t *)data)[i];
-  case FG_I8:
-    return ((const int8_t *)data)[i];
-  default:
-    return ((const uint8_t *)data)[i];
-  }
-}
-
 static char suite_folder[600]; /* of the newer tests, while they are looked at; else empty */
 
 static const char *data_folder(void) {
@@ -187,7 +164,7 @@ fgsm_status node_start(struct node_runner *r, const struct node_sample *s, struc
     FG_TRY(backend->alloc(r->device, bytes ? bytes : 64, &r->memory[i]));
     r->values[i] = malloc((size_t)s->in[i].n * sizeof(double) + 1);
     for (int64_t k = 0; k < s->in[i].n; k++)
-      r->values[i][k] = node_element(s->in[i].type, s->in[i].data, k);
+      r->values[i][k] = fg_element_real(s->in[i].type, s->in[i].data, k);
     FG_TRY(node_upload(r, s, i));
     FG_TRY(fg_plan_bind(r->plan, r->inputs[i], r->memory[i]));
   }
@@ -218,7 +195,7 @@ fgsm_status node_fetch(const struct node_runner *r, const struct node_sample *s,
     status = r->device->backend->sync(r->device, NULL);
   *out = malloc((size_t)n * sizeof **out + 1);
   for (int64_t i = 0; i < n && status == FGSM_OK; i++)
-    (*out)[i] = node_element(v->type, raw, i);
+    (*out)[i] = fg_element_real(v->type, raw, i);
   free(raw);
   if (status != FGSM_OK) {
     free(*out);

@@ -66,7 +66,4 @@ fgsm_status node_upload(const struct node_runner *r, const struct node_sample *s
 fgsm_status node_fetch(const struct node_runner *r, const struct node_sample *s, int slot,
                        struct fg_value *v, double **out) FGSM_MUST_USE;
 
-/* Element i of an array of that type. */
-double node_element(enum fg_type type, const void *data, int64_t i);
-
 #endif

@@ -227,6 +227,14 @@ Test(base, the_clock_runs_and_there_is_a_processor) {
   cr_expect(fg_now() >= t && fg_cpu_count() >= 1);
 }
 
+Test(base, large_numbers_have_prefixes) {
+  char text[32];
+  cr_expect_str_eq(fg_scaled(999, 1000, "FLOP", text), "999 FLOP");
+  cr_expect_str_eq(fg_scaled(3.41e9, 1000, "FLOP", text), "3.41 GFLOP");
+  cr_expect_str_eq(fg_scaled(2048, 1024, "B", text), "2 KiB");
+  cr_expect_str_eq(fg_memory_text((size_t)3 << 29, text), "1.5 GiB");
+}
+
 /* Terminal commands and bytes that are no UTF-8 become question marks; nothing is cut in half. */
 Test(base, text_from_outside_is_cleaned) {
   static const struct {

@@ -38,7 +38,7 @@ static fgsm_status compare(const struct node_sample *s, int k, const struct fg_v
   if (want->type == FG_BF16)
     rtol = 8e-3;
   for (int64_t i = 0; i < want->n; i++) {
-    double w = node_element(want->type, want->data, i), d = fabs(got[i] - w);
+    double w = fg_element_real(want->type, want->data, i), d = fabs(got[i] - w);
     bool ok = real ? d <= atol + rtol * fabs(w) || got[i] == w || (isnan(w) && isnan(got[i]))
                    : got[i] == w;
     if (!ok)

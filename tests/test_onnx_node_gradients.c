@@ -22,7 +22,7 @@ struct objective {
   struct node_runner r;
   const struct node_sample *s;
   int n_of;
-  double *seed[NODE_PORTS];
+  double *seed[NODE_PORTS];   /* in the graph's arena */
   int n_wrt, wrt[NODE_PORTS]; /* inputs */
   bool flows[NODE_PORTS];     /* whether there is a gradient at all */
 };
@@ -30,12 +30,6 @@ struct objective {
 static double uniform(uint64_t *state) {
   *state = *state * 6364136223846793005u + 1442695040888963407u;
   return (double)(*state >> 11) * 0x1p-53 * 2 - 1;
-}
-
-static void end(struct objective *o) {
-  for (int k = 0; k < NODE_PORTS; k++)
-    free(o->seed[k]);
-  node_stop(&o->r);
 }
 
 /* *smooth: whether anything is there to differentiate. */
@@ -47,9 +41,11 @@ static fgsm_status differentiate(struct objective *o, struct fg_graph *g, const 
     fg_id id = outputs[k];
     if (!fg_type_is_real(fg_value(g, id)->type) || fg_value_is_constant(g, id))
       continue;
-    int64_t n = fg_value_count(g, id); // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): o keeps it
-    double *seed = o->seed[o->n_of] = malloc((size_t)n * sizeof *seed + 1);
-    for (int64_t i = 0; i < n; i++) // NOLINT(clang-analyzer-unix.Malloc)
+    int64_t n = fg_value_count(g, id);
+    double *seed = o->seed[o->n_of] = fg_arena_alloc(&g->arena, (size_t)n * sizeof *seed + 1);
+    if (!seed)
+      return FGSM_MEMORY;
+    for (int64_t i = 0; i < n; i++)
       seed[i] = uniform(&random);
     struct fg_value v = *fg_value(g, id);
     FG_TRY(fg_graph_constant(g, "seed", FG_F64, v.rank, v.dim, seed, &seeds[o->n_of]));
@@ -161,7 +157,7 @@ static fgsm_status check_gradients(const struct node_sample *s, struct fg_device
     status = node_start(&o.r, s, g);
   if (status == FGSM_OK && *smooth)
     status = probe_all(&o, smooth, checked);
-  end(&o);
+  node_stop(&o.r);
   return status;
 }
 

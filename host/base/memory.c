@@ -67,13 +67,3 @@ size_t fg_memory_share(void) {
     most = own.rlim_cur;
   return most / 4 * 3;
 }
-
-const char *fg_memory_text(size_t bytes, char text[32]) {
-  static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  double v = (double)bytes / 1024;
-  int k = 0;
-  for (; v >= 1024 && k < 5; k++)
-    v /= 1024;
-  snprintf(text, 32, "%.4g %s", v, units[k]);
-  return text;
-}

@@ -113,7 +113,7 @@ fgsm_status fg_graph_input(struct fg_graph *g, const char *name, enum fg_type ty
   return new_value(g, name, FG_ROLE_INPUT, type, rank, dim, out);
 }
 
-static double element(enum fg_type type, const void *data, int64_t i) {
+double fg_element_real(enum fg_type type, const void *data, int64_t i) {
   switch (type) {
   case FG_F32:
     return ((const float *)data)[i];
@@ -153,10 +153,10 @@ static fgsm_status with_data(struct fg_graph *g, const char *name, enum fg_role 
       memcpy(copy, data, bytes);
   } else if (kept == FG_F32) {
     for (int64_t i = 0; i < n; i++)
-      ((float *)copy)[i] = (float)element(type, data, i);
+      ((float *)copy)[i] = (float)fg_element_real(type, data, i);
   } else {
     for (int64_t i = 0; i < n; i++)
-      ((double *)copy)[i] = element(type, data, i);
+      ((double *)copy)[i] = fg_element_real(type, data, i);
   }
   g->values[id].data = copy;
   g->given_bytes += bytes;
@@ -207,14 +207,14 @@ bool fg_value_is_constant(const struct fg_graph *g, fg_id id) {
 }
 
 double fg_constant_real(const struct fg_graph *g, fg_id id, int64_t i) {
-  return element(g->values[id].type, g->values[id].data, i);
+  return fg_element_real(g->values[id].type, g->values[id].data, i);
 }
 
 int64_t fg_constant_int(const struct fg_graph *g, fg_id id, int64_t i) {
   const struct fg_value *v = &g->values[id];
   if (v->type == FG_I64)
     return ((const int64_t *)v->data)[i];
-  double x = element(v->type, v->data, i);
+  double x = fg_element_real(v->type, v->data, i);
   return x >= 9.2e18 ? INT64_MAX : x <= -9.2e18 ? INT64_MIN : (int64_t)x;
 }
 

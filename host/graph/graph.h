@@ -143,7 +143,8 @@ static inline struct fg_value *fg_value(const struct fg_graph *g, fg_id id) {
 int64_t fg_value_count(const struct fg_graph *g, fg_id id);
 size_t fg_value_bytes(const struct fg_graph *g, fg_id id);
 bool fg_value_is_constant(const struct fg_graph *g, fg_id id);
-/* A constant's element as a double or (integers exactly) as an int64. */
+/* Element i of an array, or of a constant, as a double or (integers exactly) as an int64. */
+double fg_element_real(enum fg_type type, const void *data, int64_t i);
 double fg_constant_real(const struct fg_graph *g, fg_id id, int64_t i);
 int64_t fg_constant_int(const struct fg_graph *g, fg_id id, int64_t i);
 /* The tensor (without data unless constant) that a value is; an absent one for FG_ABSENT. */

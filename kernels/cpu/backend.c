@@ -157,9 +157,9 @@ static bool takes_blocked(const struct fg_device *device, const struct fg_call *
   }
 }
 
-/* Fused, attention takes a few percent off the forward pass and puts a third onto the gradient's,
- * which computes the scores again (bench-ops, shapes.c). What it saves is memory: a gradient keeps
- * the scores of every layer. So it is fused where those are large. */
+/* Fused, attention's forward pass takes about as long as its parts, and its gradient longer, because
+ * it computes the scores again (bench-ops times both). What it saves is memory: a gradient keeps the
+ * scores of every layer. So it is fused where those are large. */
 #define ATTENTION_BYTES (16.0 * (1 << 20))
 
 static bool prefers(const struct fg_device *device, const struct fg_call *call) {
