@@ -72,11 +72,24 @@ static fgsm_status open_noting(int index, int threads, struct fg_device **out) {
   return FGSM_OK;
 }
 
+/* The first output that may hold logits: classifiers of some exporters give a label before them. */
+static fgsm_status find_logits(const char *path, int *output) {
+  struct fg_onnx *onnx = NULL;
+  FG_TRY(fg_onnx_open(path, &onnx));
+  int n = fg_onnx_n_outputs(onnx);
+  for (*output = 0; *output < n && !fg_type_is_real(fg_onnx_output(onnx, *output)->type);)
+    ++*output;
+  fg_onnx_close(onnx);
+  return *output < n ? FGSM_OK : FG_FAIL(UNSUPPORTED, "%s: no output holds floats", path);
+}
+
 /* Plans the net with the batch, or with the one that its file fixes. */
 static fgsm_status note_model(const char *path, bool fused) {
   static const struct fg_kernel kernel = {note, no_run, NULL};
   static const int64_t batches[] = {BATCH, 2, 1};
+  struct net_options options = {.no_fuse = !fused};
   fgsm_status status = FGSM_OK;
+  FG_TRY(find_logits(path, &options.output));
   noting = fg_ref;
   noting.real = FG_F32;
   noting.open = open_noting;
@@ -84,7 +97,7 @@ static fgsm_status note_model(const char *path, bool fused) {
       noting.kernels[FG_OP_conv_grad_weight] = &kernel;
   for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
     struct net net;
-    status = net_open(path, &noting, batches[i], &(struct net_options){.no_fuse = !fused}, &net);
+    status = net_open(path, &noting, batches[i], &options, &net);
     if (status != FGSM_OK)
       continue;
     net_close(&net);

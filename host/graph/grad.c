@@ -60,6 +60,18 @@ static fgsm_status differentiate(struct fg_graph *g, int64_t at, fg_id *grad, co
   return FGSM_OK;
 }
 
+void fg_mark_dependents(const struct fg_graph *g, bool *depends) {
+  for (int64_t i = 0; i < g->n_nodes; i++) {
+    const struct fg_node *node = &g->nodes[i];
+    bool any = false;
+    for (int k = 0; k < node->n_in; k++)
+      any |= node->in[k] != FG_ABSENT && depends[node->in[k]];
+    for (int k = 0; k < node->n_out; k++)
+      if (node->out[k] != FG_ABSENT)
+        depends[node->out[k]] |= any && fg_type_is_real(g->values[node->out[k]].type);
+  }
+}
+
 fgsm_status fg_grad(struct fg_graph *g, int n_of, const fg_id *of, const fg_id *seeds, int n_wrt,
                     const fg_id *wrt, fg_id *grads) {
   int64_t n_values = g->n_values, n_nodes = g->n_nodes;
@@ -74,15 +86,7 @@ fgsm_status fg_grad(struct fg_graph *g, int n_of, const fg_id *of, const fg_id *
     grad[i] = FG_ABSENT;
   for (int j = 0; j < n_wrt; j++)
     depends[wrt[j]] = true;
-  for (int64_t i = 0; i < n_nodes; i++) {
-    const struct fg_node *node = &g->nodes[i];
-    bool any = false;
-    for (int k = 0; k < node->n_in; k++)
-      any |= node->in[k] != FG_ABSENT && depends[node->in[k]];
-    for (int k = 0; k < node->n_out; k++)
-      if (node->out[k] != FG_ABSENT)
-        depends[node->out[k]] |= any && fg_type_is_real(g->values[node->out[k]].type);
-  }
+  fg_mark_dependents(g, depends);
   for (int i = 0; i < n_of && status == FGSM_OK; i++)
     status = accumulate(g, grad, of[i], seeds[i]);
   for (int64_t i = n_nodes - 1; i >= 0 && status == FGSM_OK; i--)

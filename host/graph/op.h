@@ -29,6 +29,9 @@ struct fg_op_def {
 
 extern const struct fg_op_def *const fg_op_defs[FG_OP_COUNT];
 
+/* Where `depends` (one per value) marks some values, marks the floats computed from them too. */
+void fg_mark_dependents(const struct fg_graph *g, bool *depends);
+
 fgsm_status fg_no_grad(struct fg_grad_ctx *ctx) FGSM_MUST_USE;
 
 /* ---- helpers for infer rules */

@@ -41,15 +41,7 @@ static fgsm_status backward_of(struct fg_graph *work, const struct fg_node *node
 static void find_depends(const struct fg_graph *g, bool *depends) {
   for (int64_t i = 0; i < g->n_values; i++)
     depends[i] = g->values[i].role == FG_ROLE_INPUT && fg_type_is_real(g->values[i].type);
-  for (int64_t i = 0; i < g->n_nodes; i++) {
-    const struct fg_node *node = &g->nodes[i];
-    bool any = false;
-    for (int k = 0; k < node->n_in; k++)
-      any |= node->in[k] != FG_ABSENT && depends[node->in[k]];
-    for (int k = 0; k < node->n_out; k++)
-      if (node->out[k] != FG_ABSENT)
-        depends[node->out[k]] = any && fg_type_is_real(g->values[node->out[k]].type);
-  }
+  fg_mark_dependents(g, depends);
 }
 
 static void describe_node(const struct fg_graph *g, fg_id at, bool *counted,

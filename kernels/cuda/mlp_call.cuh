@@ -223,6 +223,19 @@ __device__ void judge(const Tile &t, int64_t n0, const float *z, float *d, bool 
   __syncthreads();
 }
 
+/* What was found of the gradient of the tile's sample s: sets `broken`, writes stats. */
+__device__ __forceinline__ void settle_sample(const Tile &t, int64_t n0, int s, const Partial &p,
+                                              bool report) {
+  const Call &c = *t.c;
+  t.samples()[s].broken = p.broken != 0;
+  if (!report || !c.stats || n0 + s >= c.samples)
+    return;
+  float *to = c.stats + (n0 + s) * (c.search ? 4 : 3);
+  to[0] = (float)p.sum;
+  to[1] = p.free_places ? (float)((double)p.zeros / (double)p.free_places) : 1.0f;
+  to[2] = (float)p.broken;
+}
+
 } // namespace
 } // namespace fgsm
 #endif

@@ -69,13 +69,7 @@ __device__ __forceinline__ void settle_tile(const Tile &t, int64_t n0, bool repo
     Partial p = {0, 0, 0, 0, 0};
     for (int w = 0; w < WARPS; w++)
       add_partial(&p, parts_of(t, w)[s]);
-    t.samples()[s].broken = p.broken != 0;
-    if (report && c.stats && n0 + s < c.samples) {
-      float *to = c.stats + (n0 + s) * (c.search ? 4 : 3);
-      to[0] = (float)p.sum;
-      to[1] = p.free_places ? (float)((double)p.zeros / (double)p.free_places) : 1.0f;
-      to[2] = (float)p.broken;
-    }
+    settle_sample(t, n0, s, p, report);
   }
   __syncthreads();
 }
