@@ -192,6 +192,31 @@ static int check_card(const char *path) {
   return failures;
 }
 
+/* ---- what is made is destroyed. Looking for leaks at the end cannot tell: cuDNN keeps memory. */
+
+static long n_objects;
+static cudnnStatus_t (*make_object)(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *);
+static cudnnStatus_t (*destroy_object)(cudnnBackendDescriptor_t object);
+
+static cudnnStatus_t make_counted(cudnnBackendDescriptorType_t type,
+                                  cudnnBackendDescriptor_t *out) {
+  cudnnStatus_t status = make_object(type, out);
+  n_objects += status == CUDNN_STATUS_SUCCESS;
+  return status;
+}
+
+static cudnnStatus_t destroy_counted(cudnnBackendDescriptor_t object) {
+  n_objects--;
+  return destroy_object(object);
+}
+
+static void count_objects(void) {
+  make_object = fg_nv.cudnnBackendCreateDescriptor;
+  destroy_object = fg_nv.cudnnBackendDestroyDescriptor;
+  fg_nv.cudnnBackendCreateDescriptor = make_counted;
+  fg_nv.cudnnBackendDestroyDescriptor = destroy_counted;
+}
+
 static int note_all(int n, char **paths) {
   int failures = 0;
   for (int i = 0; i < 2 * n; i++)
@@ -208,6 +233,7 @@ int main(int argc, char **argv) {
     printf("skipped: %s\n", fgsm_last_error());
     return 77;
   }
+  count_objects();
   while (models < argc && strcmp(argv[models], "--") != 0)
     models++;
   if (models < argc)
@@ -227,5 +253,7 @@ int main(int argc, char **argv) {
     failures += check_card(argv[i]);
   if (n_calls == 0 || models < 2)
     printf("FAIL no call or no card: nothing was checked\n"), failures++;
+  if (n_objects != 0)
+    printf("FAIL %ld cuDNN objects were not destroyed\n", n_objects), failures++;
   return failures != 0;
 }
