@@ -8,7 +8,8 @@ extern const struct fg_case_table bench_cases_shapes;
 #define X(dims) FG_TD(F32, FG_NORMAL, 4, dims)
 #define PRODUCT(label, ta, tb, a, b, y)                                                            \
   {                                                                                                \
-    .name = label, .op = FG_OP_matmul, .attrs = {.matmul = {ta, tb, 0.125, {FG_UNARY_identity}}},  \
+    .name = label, .op = FG_OP_matmul,                                                             \
+    .attrs = {.matmul = {ta, tb, 0.125, {FG_UNARY_identity, 0, 0}}},                               \
     .in =                                                                                          \
     { X(a),                                                                                        \
       X(b) },                                                                                      \
