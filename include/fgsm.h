@@ -129,6 +129,17 @@ FGSM_API void fgsm_model_destroy(fgsm_model *model);
 FGSM_API fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *options,
                                          int json, char **text) FGSM_MUST_USE;
 
+/* How a result is laid out: for people, as one JSON object, as a table with a header line. */
+typedef enum fgsm_format { FGSM_FORMAT_TEXT, FGSM_FORMAT_JSON, FGSM_FORMAT_CSV } fgsm_format;
+
+/* Measures how fast the model is attacked as the options say (eps: 8/255 unless set), on generated
+ * samples: images a second end to end through the pipeline and on the device alone, the share of what
+ * the machine could do at most (measured in the same run), seconds of each stage and call, memory,
+ * joules where a meter can be read. Each is the median of repetitions ("runs", "seconds"), which
+ * alternate between the batch sizes of option "batch". The text is the caller's: fgsm_free. */
+FGSM_API fgsm_status fgsm_model_bench(const fgsm_model *model, const fgsm_options *options,
+                                      fgsm_format format, char **text) FGSM_MUST_USE;
+
 /* Writes the model back as ONNX (graph unchanged, weights as they are now). */
 FGSM_API fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) FGSM_MUST_USE;
 

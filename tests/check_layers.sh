@@ -57,6 +57,7 @@ may host/ops op.h
 may host/attack onnx.h
 may host/pipe io.h
 may host/inspect onnx.h
+may host/bench job.h
 may host/cli fgsm.h
 may host/device options.h
 may host/pipe device.h
@@ -75,6 +76,8 @@ may_not host/graph device.h
 may_not host/device graph.h
 may_not host/attack pipe.h
 may_not host/inspect attack.h
+may_not host/pipe bench.h
+may_not host/bench describe.h
 may_not host/inspect io.h
 may_not host/io graph.h
 may_not host/io onnx.h

@@ -147,6 +147,27 @@ grep -q '█' stdout && fail "blocks where the locale has none"
 grep -q "$(printf '\033')" stdout || fail "no colour with --color always"
 expect 2 "$fgsm" inspect "$model" --width 3
 
+# ---- how fast
+expect 0 "$fgsm" bench "$model" --batch 4,8 --runs 3 --threads 1 --json --device "$device"
+for row in 0 1; do
+  for key in end_to_end attack device_only; do
+    "$json_get" batches $row $key images_per_second <stdout >/dev/null || fail "bench lacks $key"
+  done
+done
+member 8 batches 1 device_batch
+expect 0 "$fgsm" bench "$model" --batch 4 --runs 2 --threads 1 --csv --device "$device"
+awk 'NR == 1 { n = gsub(/,/, ",") } gsub(/,/, ",") != (NR == 1 ? 0 : n) && NR > 1 { exit 1 }' stdout ||
+  fail "lines of bench --csv differ in columns"
+grep -q '^4,plan,"whole"' stdout || fail "bench --csv lacks the plan"
+expect 0 "$fgsm" bench "$model" --batch 4 --runs 2 --threads 1 --device "$device"
+grep -q 'img/s' stdout || fail "bench prints no rate"
+expect 2 "$fgsm" bench "$model" --json --csv
+expect 2 "$fgsm" bench "$model" --eps 1/255,2/255
+expect 2 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --batch 4,8
+says "is for bench"
+expect 4 "$fgsm" bench missing.onnx
+expect 5 "$fgsm" bench "$model" --device cuda
+
 # ---- bad models and data
 expect 4 "$fgsm" attack missing.onnx images-idx3-ubyte --eps 0.1
 says "missing.onnx"

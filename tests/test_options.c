@@ -143,6 +143,9 @@ Test(options, every_row_is_documented_and_settable) {
                {"plot", "unicode"},
                {"width", "120"},
                {"color", "never"},
+               {"csv", "true"},
+               {"runs", "20"},
+               {"seconds", "0.5"},
                {"json", "true"},
                {"quiet", "true"},
                {"device", "cuda:1"},
@@ -233,6 +236,10 @@ Test(options, nonsense_is_refused_with_the_reason) {
   expect_refused(o, "steps", "99999999999999999999", "whole number");
   expect_refused(o, "batch", "0", "1 to 65536");
   expect_refused(o, "batch", "65537", "1 to 65536");
+  expect_refused(o, "batch", "4,8,4", "twice");
+  expect_refused(o, "batch", "4,", "whole number");
+  expect_refused(o, "width", "39", "40 to");
+  expect_refused(o, "seconds", "0", "above 0");
   expect_refused(o, "limit", "-5", "whole number");
   expect_refused(o, "seed", "9223372036854775808", "whole number");
   expect_refused(o, "std", "0.2,0", "above 0");
@@ -259,7 +266,11 @@ Test(options, nonsense_is_refused_with_the_reason) {
   expect_refused(o, "json", "yes", "neither true nor false");
   expect_refused(o, "device", "cuda:x", "whole number");
   expect_refused(o, "device", "tpu", "none of");
-  cr_expect_eq(o->batch, 64);
+  cr_expect(o->batch == 64 && o->n_batches == 1);
+  expect_set(o, "batch", "4,8");
+  cr_expect(o->batch == 4 && o->n_batches == 2 && o->batches[1] == 8);
+  expect_set(o, "dot", NULL);
+  cr_expect_str_eq(o->dot, "-");
   expect_set(o, "clip", "none");
   cr_expect(o->clip_none);
   expect_set(o, "json", NULL);

@@ -265,5 +265,13 @@ fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x, vo
     FG_TRY(fg_plan_bind(pass->plan, pass->wire[w], memory));
     pass->bound[w] = memory;
   }
-  return fg_plan_run(pass->plan, a->stream[FG_TRAFFIC_compute]);
+  void *stream = a->stream[FG_TRAFFIC_compute];
+  if (!a->timed)
+    return fg_plan_run(pass->plan, stream);
+  FG_TRY(a->device->backend->sync(a->device, stream));
+  double began = fg_now();
+  FG_TRY(fg_plan_run(pass->plan, stream));
+  FG_TRY(a->device->backend->sync(a->device, stream));
+  pass->seconds += fg_now() - began;
+  return FGSM_OK;
 }

@@ -189,6 +189,25 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
   return FGSM_OK;
 }
 
+fgsm_status fg_attacker_replay(struct fg_attacker *a) {
+  for (int restart = 0; restart < a->info.spec.restarts; restart++) {
+    void *x = a->wire[FG_WIRE_x0];
+    if (has_start(a)) {
+      FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
+      x = a->ring[0];
+    }
+    if (a->info.spec.steps == 0)
+      FG_TRY(fg_pass_run(a, &a->settle, x, other(a, x)));
+    for (int step = 0; step < a->info.spec.steps; step++) {
+      FG_TRY(fg_pass_run(a, &a->gradient, x, other(a, x)));
+      if (a->step.plan)
+        FG_TRY(fg_pass_run(a, &a->step, x, other(a, x)));
+      x = other(a, x);
+    }
+  }
+  return a->device->backend->sync(a->device, a->stream[FG_TRAFFIC_compute]);
+}
+
 /* Turns iterate *x into what will be written (wire bytes, or floats) and looks at that. *x becomes
  * the iterate that holds exactly what is written. */
 static fgsm_status look(struct fg_attacker *a, const struct fg_batch *b, void **x) {

@@ -14,6 +14,7 @@ struct fg_ratio {
 };
 
 #define FG_MAX_EPS 64
+#define FG_MAX_BATCHES 16
 #define FG_MAX_FEEDS 16
 #define FG_MAX_CHANNELS 16
 #define FG_MAX_OPTIONS 64 /* rows of the table */
@@ -57,7 +58,9 @@ struct fgsm_options {
   /* device */
   char device[64]; /* auto | cpu | ref | cuda | cuda:i,... | cuda:all */
   char precision[8];
-  int64_t batch;
+  int64_t batch; /* the first of */
+  int64_t batches[FG_MAX_BATCHES];
+  int n_batches;
   bool batch_given;
   int64_t max_memory; /* bytes; 0: fg_memory_share */
   int threads;        /* 0: all that this process may use */
@@ -66,8 +69,11 @@ struct fgsm_options {
   int width;     /* columns; 0: unsaid */
   char plot[8];  /* auto | unicode | ascii */
   char color[8]; /* auto | always | never */
+  /* bench */
+  int runs;       /* 0: as many as `seconds` allow */
+  double seconds; /* for each batch size */
   /* the command's own, read by it through fgsm_options */
-  bool json, quiet;
+  bool json, csv, quiet;
 };
 
 /* One entry of `feed`, at *list, which moves on; false at the end. The texts are not terminated. */

@@ -43,6 +43,7 @@ fgsm_status cli_fail(fgsm_status status, const char *format, ...)
 /* ---- the commands */
 fgsm_status cli_attack(const struct call *call);
 fgsm_status cli_inspect(const struct call *call);
+fgsm_status cli_bench(const struct call *call);
 fgsm_status cli_convert(const struct call *call);
 fgsm_status cli_devices(const struct call *call);
 fgsm_status cli_version(const struct call *call);

@@ -45,6 +45,12 @@ fgsm_status cli_attack(const struct call *call) {
   return status;
 }
 
+/* With a newline at its end. */
+static void print_text(const char *text) {
+  size_t n = strlen(text);
+  printf("%s%s", text, n && text[n - 1] == '\n' ? "" : "\n");
+}
+
 fgsm_status cli_inspect(const struct call *call) {
   struct progress progress;
   fgsm_model *model = NULL;
@@ -56,10 +62,31 @@ fgsm_status cli_inspect(const struct call *call) {
   if (status == FGSM_OK)
     status = fgsm_model_describe(model, call->options, cli_switch(call, "json"), &text);
   end_log(&progress);
-  if (status == FGSM_OK) {
-    size_t n = strlen(text);
-    printf("%s%s", text, n && text[n - 1] == '\n' ? "" : "\n");
-  }
+  if (status == FGSM_OK)
+    print_text(text);
+  fgsm_free(text);
+  fgsm_model_destroy(model);
+  return status;
+}
+
+fgsm_status cli_bench(const struct call *call) {
+  struct progress progress;
+  fgsm_model *model = NULL;
+  char *text = NULL;
+  bool json = cli_switch(call, "json"), csv = cli_switch(call, "csv");
+  if (json && csv)
+    return cli_fail(FGSM_USAGE, "--json and --csv exclude each other");
+  begin_log(call, &progress);
+  fgsm_status status = fgsm_model_load(call->args[0], &model);
+  if (status == FGSM_OK)
+    status = fgsm_model_bench(model, call->options,
+                              json  ? FGSM_FORMAT_JSON
+                              : csv ? FGSM_FORMAT_CSV
+                                    : FGSM_FORMAT_TEXT,
+                              &text);
+  end_log(&progress);
+  if (status == FGSM_OK)
+    print_text(text);
   fgsm_free(text);
   fgsm_model_destroy(model);
   return status;

@@ -19,6 +19,8 @@ static const struct command commands[] = {
      cli_attack},
     {"inspect", "MODEL", "Show a model's operators, shapes, cost, and what is unsupported.", 1, 1,
      cli_inspect},
+    {"bench", "MODEL", "Measure how fast a model is attacked, and what the machine allows.", 1, 1,
+     cli_bench},
     {"convert", "DATA OUT", "Copy a dataset into another format.", 2, 2, cli_convert},
     {"devices", "", "List the devices that can compute here.", 0, 0, cli_devices},
     {"version", "", "Print the version.", 0, 0, cli_version},

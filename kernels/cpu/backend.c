@@ -180,6 +180,7 @@ const struct fg_backend fg_cpu = {.name = "cpu",
                                   .describe = describe,
                                   .takes_blocked = takes_blocked,
                                   .prefers = prefers,
+                                  .burst = fg_cpu_burst,
                                   .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_cpu_##name,
 #include "ops.def"
