@@ -80,6 +80,8 @@ fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *opt
   if (!model || !options || !text)
     return FG_FAIL(USAGE, "fgsm_model_describe: model, options and text must not be NULL");
   FG_TRY(one_batch(options));
+  if (options->batch_auto)
+    return FG_FAIL(USAGE, "option 'batch': auto measures an attack; give inspect a number");
   char *dot = NULL;
   bool instead = options->dot && strcmp(options->dot, "-") == 0;
   if (instead && json)

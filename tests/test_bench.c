@@ -144,6 +144,31 @@ Test(bench, measures_every_form_of_attack) {
   }
 }
 
+/* A size that was found by measuring is one that was tried: doubled from 8 on. */
+Test(bench, batch_is_found_by_measuring) {
+  json_t *json = bench_json(onnx_small_net(), (const char *const[]){"batch=auto", "runs=2", NULL});
+  cr_assert(json_array_size(member(json, "batches")) == 1);
+  int batch = (int)number(json_array_get(member(json, "batches"), 0), "batch");
+  cr_expect(batch >= 8 && batch <= 4096 && (batch & (batch - 1)) == 0, "%d", batch);
+  json_decref(json);
+}
+
+/* Whatever the clip range is, what bench makes lies within it: bytes, and floats. */
+Test(bench, samples_lie_in_the_clip_range) {
+  struct onnx_bytes g = {0};
+  onnx_put(&g, 1, onnx_node("Sigmoid", "s", "x", "y"));
+  onnx_put(&g, 11, onnx_port("x", ONNX_FLOAT, 2, (int64_t[]){-1, 4}));
+  onnx_put(&g, 12, onnx_port("y", ONNX_FLOAT, 2, (int64_t[]){-1, 4}));
+  json_t *bytes = bench_json(onnx_small_net(),
+                             (const char *const[]){"batch=4", "runs=2", "clip=0.25,0.5", NULL});
+  json_t *floats =
+      bench_json(onnx_model(g, 13), (const char *const[]){"batch=4", "runs=2", "clip=-3,-1", NULL});
+  cr_expect(json_array_size(member(bytes, "batches")) == 1);
+  cr_expect(json_array_size(member(floats, "batches")) == 1);
+  json_decref(floats);
+  json_decref(bytes);
+}
+
 /* The oracle has no ceilings: nothing is made up for it. The file's batch is fixed. */
 Test(bench, what_is_unknown_is_null) {
   struct onnx_bytes g = {0};

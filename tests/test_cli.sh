@@ -162,6 +162,13 @@ grep -q '^4,plan,"whole"' stdout || fail "bench --csv lacks the plan"
 expect 0 "$fgsm" bench "$model" --batch 4 --runs 2 --threads 1 --device "$device"
 grep -q 'img/s' stdout || fail "bench prints no rate"
 expect 2 "$fgsm" bench "$model" --json --csv
+# A batch that was measured gives what that number gives.
+expect 0 attack images-idx3-ubyte --eps 0.1 --batch auto --threads 1 --out out/auto-idx3-ubyte --json
+batch=$("$json_get" batch <stdout) || fail "no batch in the answer"
+expect 0 attack images-idx3-ubyte --eps 0.1 --batch "$batch" --threads 1 --out out/given-idx3-ubyte --json
+cmp -s out/auto-idx3-ubyte out/given-idx3-ubyte || fail "--batch auto gave other bytes than --batch $batch"
+rm -rf out && mkdir out
+expect 2 "$fgsm" inspect "$model" --batch auto
 expect 2 "$fgsm" bench "$model" --eps 1/255,2/255
 expect 2 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --batch 4,8
 says "is for bench"

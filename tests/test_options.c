@@ -269,6 +269,10 @@ Test(options, nonsense_is_refused_with_the_reason) {
   cr_expect(o->batch == 64 && o->n_batches == 1);
   expect_set(o, "batch", "4,8");
   cr_expect(o->batch == 4 && o->n_batches == 2 && o->batches[1] == 8);
+  expect_set(o, "batch", "auto");
+  cr_expect(o->batch_auto && !o->batch_given && o->batch == 64 && o->n_batches == 1);
+  expect_set(o, "batch", "8");
+  cr_expect(!o->batch_auto && o->batch_given && o->batch == 8);
   expect_set(o, "dot", NULL);
   cr_expect_str_eq(o->dot, "-");
   expect_set(o, "clip", "none");

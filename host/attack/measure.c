@@ -1,6 +1,7 @@
 /* Timings of one attacker. See measure.h. */
 #include "measure.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,21 +44,30 @@ struct fg_spread fg_spread_of(double *values, int n) {
 
 /* ---- making */
 
-void fg_measure_fill(const struct fg_sample_shape *shape, int64_t n, int64_t first, void *x) {
+void fg_measure_fill(const struct fg_sample_shape *shape, const struct fgsm_options *options,
+                     int64_t n, int64_t first, void *x) {
+  double lo = options->clip_none ? 0 : options->clip_lo;
+  double hi = options->clip_none ? 1 : options->clip_hi;
   int64_t count = n;
   for (int i = 0; i < shape->rank; i++)
     count *= shape->dim[i];
+  if (shape->type == FG_U8) {
+    lo = ceil(255 * lo - 1e-6);
+    hi = fmax(lo, floor(255 * hi + 1e-6));
+  }
   uint64_t state = 0x9E3779B97F4A7C15u * (uint64_t)(first + 1);
   for (int64_t i = 0; i < count; i++) {
     state = state * 6364136223846793005u + 1442695040888963407u;
+    double u = lo + (hi - lo) * ((double)(state >> 40) * 0x1p-24);
     if (shape->type == FG_U8)
-      ((uint8_t *)x)[i] = (uint8_t)(state >> 56);
+      ((uint8_t *)x)[i] = (uint8_t)(u + 0.5);
     else
-      ((float *)x)[i] = (float)(state >> 40) * 0x1p-24f;
+      ((float *)x)[i] = (float)u;
   }
 }
 
-static fgsm_status make_samples(struct fg_measure *m, const struct fg_sample_shape *shape) {
+static fgsm_status make_samples(struct fg_measure *m, const struct fgsm_options *options,
+                                const struct fg_sample_shape *shape) {
   const struct fg_attacker_info *info = &m->a->info;
   size_t n = (size_t)info->batch, count = (size_t)m->a->count;
   bool whole = (m->x = malloc(n * count * fg_type_size(shape->type))) &&
@@ -69,7 +79,7 @@ static fgsm_status make_samples(struct fg_measure *m, const struct fg_sample_sha
             (m->results[e] = calloc(n, sizeof *m->results[e]));
   if (!whole)
     return FG_FAIL(MEMORY, "no memory for a batch of %zu samples; choose a smaller batch", n);
-  fg_measure_fill(shape, info->batch, 0, m->x);
+  fg_measure_fill(shape, options, info->batch, 0, m->x);
   for (size_t i = 0; i < n; i++) {
     m->index[i] = (int64_t)i;
     m->labels[i] = m->targets[i] = (int64_t)i % info->classes;
@@ -108,7 +118,7 @@ fgsm_status fg_measure_create(const struct fg_onnx *onnx, const struct fgsm_opti
   }
   fgsm_status status = fg_attacker_create(onnx, options, device, shape, arrays, batch, &m->a);
   if (status == FGSM_OK)
-    status = make_samples(m, shape);
+    status = make_samples(m, options, shape);
   if (status == FGSM_OK)
     status = warm_up(m);
   if (status != FGSM_OK) {

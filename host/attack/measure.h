@@ -45,7 +45,17 @@ int fg_measure_climb_repeats(const struct fg_measure *m);
 fgsm_status fg_measure_whole(struct fg_measure *m, double *seconds) FGSM_MUST_USE;
 fgsm_status fg_measure_calls(struct fg_measure *m, double *call) FGSM_MUST_USE;
 
-/* Generated samples: `bytes` of them that look like noise, the same for the same `first`. */
-void fg_measure_fill(const struct fg_sample_shape *shape, int64_t n, int64_t first, void *x);
+/* n generated samples that look like noise, the same for the same `first`, within the options' clip
+ * range. */
+void fg_measure_fill(const struct fg_sample_shape *shape, const struct fgsm_options *options,
+                     int64_t n, int64_t first, void *x);
+
+/* The batch size of at most `most` samples that attacks fastest, or almost and is smaller (tune.c).
+ * Devices are opened for it one after the other. */
+fgsm_status fg_attack_tune_batch(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                                 const struct fg_device_opener *opener,
+                                 const struct fg_sample_shape *shape,
+                                 const struct fg_attack_arrays *arrays, int64_t most,
+                                 int64_t *batch) FGSM_MUST_USE;
 
 #endif

@@ -213,7 +213,8 @@ static const struct row table[] = {
      fg_set_word,
      FIELD(precision)},
     {{"batch", "N", "64, or fewer if memory is short", NULL,
-      "Samples per pass; bench takes a list.", "device", "attack inspect bench"},
+      "Samples per pass; auto finds a number by measuring; bench takes a list.", "device",
+      "attack inspect bench"},
      fg_set_batch,
      FIELD(batch)},
     {{"max-memory", "SIZE", "three quarters of what the machine, its cgroup and ulimit allow", NULL,
@@ -318,7 +319,7 @@ fgsm_status fgsm_options_create(fgsm_options **out) {
   strcpy(o->precision, "fp32");
   strcpy(o->plot, "auto");
   strcpy(o->color, "auto");
-  o->batch = o->batches[0] = 64;
+  o->batch = o->batches[0] = FG_USUAL_BATCH;
   o->n_batches = 1;
   o->seconds = 3;
   *out = o;

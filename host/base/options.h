@@ -15,6 +15,7 @@ struct fg_ratio {
 
 #define FG_MAX_EPS 64
 #define FG_MAX_BATCHES 16
+#define FG_USUAL_BATCH 64
 #define FG_MAX_FEEDS 16
 #define FG_MAX_CHANNELS 16
 #define FG_MAX_OPTIONS 64 /* rows of the table */
@@ -61,7 +62,7 @@ struct fgsm_options {
   int64_t batch; /* the first of */
   int64_t batches[FG_MAX_BATCHES];
   int n_batches;
-  bool batch_given;
+  bool batch_given, batch_auto; /* auto: to be found by measuring; then batch is the default */
   int64_t max_memory; /* bytes; 0: fg_memory_share */
   int threads;        /* 0: all that this process may use */
   /* how things are shown */

@@ -148,12 +148,19 @@ static bool next_item(const char **list, char *item, size_t size) {
   return true;
 }
 
-/* One size or several; `batch` is the first. */
+/* auto, one size, or several; `batch` is the first. */
 fgsm_status fg_set_batch(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   int64_t items[FG_MAX_BATCHES];
   char item[32];
   int count = 0;
   (void)field, (void)size;
+  o->batch_auto = strcmp(value, "auto") == 0;
+  if (o->batch_auto) {
+    o->batch = o->batches[0] = FG_USUAL_BATCH;
+    o->n_batches = 1;
+    o->batch_given = false;
+    return FGSM_OK;
+  }
   for (const char *list = value; list; count++) {
     if (count == FG_MAX_BATCHES)
       return FG_FAIL(USAGE, "it has more than %d sizes", FG_MAX_BATCHES);

@@ -85,11 +85,16 @@ static fgsm_status describe_calls(struct fg_bench_row *row) {
   return status;
 }
 
+static fgsm_status open_device(void *user, struct fg_device **out) {
+  const struct fg_bench *b = user;
+  return fg_device_open(&b->choice, 0, b->options, out);
+}
+
 static fgsm_status open_row(struct fg_bench *b, struct fg_bench_row *row,
                             const struct fg_sample_shape *shape,
                             const struct fg_attack_arrays *arrays) {
   struct fg_device *device;
-  FG_TRY(fg_device_open(&b->choice, 0, b->options, &device));
+  FG_TRY(open_device(b, &device));
   FG_TRY(fg_measure_create(b->onnx, b->options, device, shape, arrays, row->asked, &row->m));
   row->buffer_bytes = fg_measure_buffer_bytes(row->m);
   row->joules_per_image = -1;
@@ -126,6 +131,7 @@ static fgsm_status pipe_once(struct fg_bench *b, struct fg_bench_row *row,
   const struct fg_attacker_info *info = fg_measure_info(row->m);
   fgsm_options own = *b->options;
   own.batch = row->asked;
+  own.batch_auto = false;
   FG_TRY(fg_bench_end_to_end(b->onnx, b->path, &own, shape, info->classes,
                              piped_samples(row, shape), &row->end_to_end));
   if (row->end_to_end.images_per_second > 0)
@@ -241,6 +247,9 @@ static fgsm_status bench(struct fg_bench *b, fgsm_format format, struct samples 
     return FG_FAIL(USAGE, "option 'device': bench measures one device, not %d", b->choice.n);
   FG_TRY(fg_extras_load(b->options, &extras));
   fgsm_status status = FGSM_OK;
+  if (b->options->batch_auto)
+    status = fg_attack_tune_batch(b->onnx, b->options, &(struct fg_device_opener){open_device, b},
+                                  &shape, &extras.arrays, INT64_MAX, &b->rows[0].asked);
   for (int i = 0; i < b->n_rows && status == FGSM_OK; i++)
     status = open_row(b, &b->rows[i], &shape, &extras.arrays);
   fg_extras_free(&extras);

@@ -46,8 +46,8 @@ static void remove_folder(const struct folder *f) {
   rmdir(f->path);
 }
 
-static fgsm_status write_data(const char *path, const struct fg_sample_shape *shape,
-                              int64_t classes, int64_t n) {
+static fgsm_status write_data(const char *path, const struct fgsm_options *options,
+                              const struct fg_sample_shape *shape, int64_t classes, int64_t n) {
   struct fg_dataset_info info = {
       .n = n, .type = shape->type, .stored = shape->type, .rank = shape->rank, .has_labels = true};
   struct fg_sink *sink = NULL;
@@ -59,7 +59,7 @@ static fgsm_status write_data(const char *path, const struct fg_sample_shape *sh
   fgsm_status status = x ? fg_sink_open(path, &info, &sink) : FG_FAIL(MEMORY, "no memory");
   for (int64_t i = 0; i < n && status == FGSM_OK; i++) {
     int64_t label = i % classes;
-    fg_measure_fill(shape, 1, i, x);
+    fg_measure_fill(shape, options, 1, i, x);
     status = fg_sink_write(sink, 1, x, &label, NULL);
   }
   if (status == FGSM_OK)
@@ -88,7 +88,7 @@ static fgsm_status run(const struct fg_onnx *onnx, const char *path, const fgsm_
   fgsm_options own = *options; /* its texts stay the caller's */
   char *json = NULL;
   FG_TRY(make_folder(f));
-  FG_TRY(write_data(f->data, shape, classes, n));
+  FG_TRY(write_data(f->data, options, shape, classes, n));
   own.labels = NULL; /* those beside the data */
   own.out = f->out;
   own.start = own.limit = 0;

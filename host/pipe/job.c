@@ -12,6 +12,7 @@
 
 #include "device.h"
 #include "job.h"
+#include "measure.h"
 #include "pipe.h"
 
 enum { MOST_SLOTS = FG_MOST_WORKERS + 2, MAX_PATH = 4096 };
@@ -35,6 +36,7 @@ struct job {
   const struct fg_onnx *onnx;
   const char *model_path, *data_path;
   const struct fgsm_options *options;
+  struct fgsm_options tuned; /* the same with a batch that was measured */
   fgsm_progress_fn progress;
   void *user;
   struct fg_dataset *dataset, *target_dataset; /* the latter: the data with targets as labels */
@@ -184,6 +186,20 @@ static fgsm_status open_device(void *user, struct fg_device **out) {
   return fg_device_open(o->choice, o->which, o->job->options, out);
 }
 
+/* Option batch = auto. */
+static fgsm_status tune_batch(struct job *job, const struct fg_device_choice *choice,
+                              const struct fg_attack_arrays *arrays) {
+  struct fg_sample_shape shape = {.type = job->info.type, .rank = job->info.rank};
+  struct opening opening = {job, choice, 0};
+  struct fg_device_opener opener = {open_device, &opening};
+  memcpy(shape.dim, job->info.dim, sizeof shape.dim);
+  job->tuned = *job->options; /* its texts stay the caller's */
+  FG_TRY(fg_attack_tune_batch(job->onnx, job->options, &opener, &shape, arrays, job->n,
+                              &job->tuned.batch));
+  job->options = &job->tuned;
+  return FGSM_OK;
+}
+
 /* One more attacker: the first decides the batch for all. */
 static fgsm_status open_attacker(struct job *job, const struct fg_device_choice *choice, int which,
                                  const struct fg_attack_arrays *arrays,
@@ -210,16 +226,17 @@ static fgsm_status open_attacker(struct job *job, const struct fg_device_choice 
 /* An attacker for each lane of each device that was asked for, but for no batch that never comes.
  * Device by device, lane by lane, so that few batches are spread over all devices. */
 static fgsm_status open_attackers(struct job *job) {
-  int64_t batches = (job->n + job->options->batch - 1) / job->options->batch;
   struct fg_device_choice choice;
   struct fg_extras extras = {0};
   FG_TRY(fg_device_choose(job->options->device, &choice));
   FG_TRY(fg_device_open(&choice, 0, job->options, &job->host));
   FG_TRY(fg_extras_load(job->options, &extras));
+  fgsm_status status =
+      job->options->batch_auto ? tune_batch(job, &choice, &extras.arrays) : FGSM_OK;
+  int64_t batches = (job->n + job->options->batch - 1) / job->options->batch;
   int64_t most = (int64_t)job->host->lanes * choice.n;
   const struct fg_attack_besides others =
       besides(job, &extras, (int)(most < batches ? most : batches));
-  fgsm_status status = FGSM_OK;
   for (int lane = 0; lane < job->host->lanes; lane++)
     for (int i = 0; i < choice.n && status == FGSM_OK; i++)
       if (job->n_attackers == 0 || job->n_attackers < batches)
