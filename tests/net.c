@@ -163,5 +163,6 @@ const char *test_data(const char *what) {
 }
 
 const char *golden_dir(void) {
-  return FGSM_SOURCE_DIR "/tests/golden";
+  const char *dir = getenv("FGSM_TEST_GOLDEN");
+  return dir ? dir : FGSM_SOURCE_DIR "/tests/golden";
 }

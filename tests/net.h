@@ -38,7 +38,7 @@ void net_close(struct net *net);
 /* The folder of real data and models (FGSM_TEST_DATA or ../shared/data beside the sources), or
  * NULL, after printing that `what` is skipped. */
 const char *test_data(const char *what);
-/* The folder tests/golden. */
+/* The folder tests/golden, or FGSM_TEST_GOLDEN. */
 const char *golden_dir(void);
 
 #endif
