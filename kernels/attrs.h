@@ -324,7 +324,8 @@ struct fg_loss_attrs {
 enum fg_norm { FG_NORM_linf, FG_NORM_l2, FG_NORM_l1 };
 
 /* Numbers that change from run to run lie in a tensor of doubles, so that a recorded plan can be
- * replayed: params[FG_PARAM_...]. */
+ * replayed: params[FG_PARAM_...]. step and quantize take a row of them for each sample, too: params
+ * [N, FG_PARAM_COUNT]. */
 enum fg_param {
   FG_PARAM_eps,   /* the budget, in the units of x                                           */
   FG_PARAM_alpha, /* the step length, in the units of x                                      */

@@ -28,6 +28,8 @@ template <class T> static inline T *fg_cuda_to(const struct fg_call *call, int i
 /* Whether t is absent or F32, U8 or BOOL of a sample's shape; whether t holds the parameters. */
 bool fg_cuda_is_feature(const struct fg_tensor *t, const struct fg_tensor *x);
 bool fg_cuda_is_params(const struct fg_tensor *t);
+/* The same, or such a row for each of n samples. */
+bool fg_cuda_are_params(const struct fg_tensor *t, int64_t n);
 
 static inline bool fg_cuda_is_int(enum fg_type type) {
   return type >= FG_I64 && type <= FG_BOOL;
