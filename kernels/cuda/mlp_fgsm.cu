@@ -178,6 +178,8 @@ struct State {
 fgsm_status check(const struct fg_call *call) {
   const struct fg_mlp_attrs &a = call->attrs->mlp;
   const struct fg_tensor *in = call->in, *out = call->out, *x0 = &in[0];
+  if (a.steps < 1)
+    return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: a look without steps");
   for (int i = 0; i < 6; i++) {
     const bool is_label = i == 3, optional = i > 3, half = i == 2 && in[i].type == FG_BF16;
     if (in[i].type != (is_label ? FG_I32 : FG_F32) && !half && !(optional && !present(&in[i])))
@@ -186,8 +188,8 @@ fgsm_status check(const struct fg_call *call) {
       return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: a tensor in channel blocks");
   }
   int64_t weights = 0;
-  if (a.layers < 1 || a.layers > FG_MLP_LAYERS || a.steps < 1 || a.step.norm != FG_NORM_linf)
-    return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: layers, steps or norm out of range");
+  if (a.layers < 1 || a.layers > FG_MLP_LAYERS || a.step.norm != FG_NORM_linf)
+    return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: layers or norm out of range");
   for (int l = 0; l < a.layers; l++) {
     if (a.width[l] < 1 || a.width[l + 1] < 1 || a.width[l] > 65536 || a.width[l + 1] > 65536)
       return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: layers of %d and %d", a.width[l],
@@ -267,6 +269,7 @@ fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   c.loss = present(&out[1]) ? static_cast<float *>(out[1].data) : nullptr;
   c.prediction = present(&out[2]) ? static_cast<int *>(out[2].data) : nullptr;
   c.stats = present(&out[3]) ? static_cast<float *>(out[3].data) : nullptr;
+  c.logits = present(&out[4]) ? static_cast<float *>(out[4].data) : nullptr;
   c.steps = a.steps;
   c.objective = a.loss.kind;
   c.targeted = a.loss.targeted;
