@@ -85,6 +85,13 @@ __device__ __forceinline__ void fg_cuda_offsets(const struct fg_cuda_walk &walk,
   }
 }
 
+/* Of results that lie `stride` places apart, the one at place `at` along an axis of `count` results, or
+ * -1: the window that reaches a place with one of its taps, once the tap's reach is taken off. */
+__device__ __forceinline__ int fg_cuda_result_at(int at, int stride, int count) {
+  const int i = at / stride;
+  return at >= 0 && at % stride == 0 && i < count ? i : -1;
+}
+
 /* ---- four at a time: elements i..i+3 of n, i a multiple of four. wide: p is 16-byte aligned. */
 
 __device__ __forceinline__ void fg_cuda_load4(const float *p, int64_t i, int64_t n, bool wide,

@@ -233,12 +233,9 @@ __device__ __forceinline__ void settle_sample(const Tile &t, int64_t n0, int s, 
   Sample *sample = t.samples() + s;
   sample->broken = p.broken != 0;
   sample->broken_parts += (int)p.broken;
-  if (!report || !c.stats || n0 + s >= c.samples)
-    return;
-  float *to = c.stats + (n0 + s) * (c.search ? 4 : 3);
-  to[0] = (float)p.sum;
-  to[1] = p.free_places ? (float)((double)p.zeros / (double)p.free_places) : 1.0f;
-  to[2] = (float)sample->broken_parts;
+  if (report && c.stats && n0 + s < c.samples)
+    write_stats(c.stats + (n0 + s) * (c.search ? 4 : 3), p.sum, p.zeros, p.free_places,
+                sample->broken_parts);
 }
 
 } // namespace

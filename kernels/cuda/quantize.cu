@@ -19,22 +19,6 @@ struct job {
   bool project, wide;
 };
 
-/* The whole number in lo..hi nearest to v; halves go up, NaN to lo. */
-__device__ __forceinline__ double nearest(double v, double lo, double hi) {
-  v = floor(v + 0.5);
-  return v >= hi ? hi : v > lo ? v : lo;
-}
-
-__device__ __forceinline__ double byte_of(double x, double x0, double eps, bool project) {
-  const double slack = 2e-5;
-  double lo = 0, hi = 255;
-  if (project) {
-    lo = fmax(lo, ceil(255 * (x0 - eps) - slack));
-    hi = fmin(hi, floor(255 * (x0 + eps) + slack));
-  }
-  return lo <= hi && !isnan(x) ? nearest(255 * x, lo, hi) : nearest(255 * x0, 0, 255);
-}
-
 /* ptxas budget: to_bytes registers 64 shared 256 blocks 4 loads16 */
 __global__ void __launch_bounds__(FG_CHUNK_THREADS) to_bytes(struct job job) {
   const struct fg_cuda_place p = fg_cuda_chunk(job.chunks);
@@ -47,10 +31,9 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) to_bytes(struct job job) {
     fg_cuda_load4(job.x + base, i, p.last, job.wide, x, 0.0f);
     fg_cuda_load4(job.x0 + base, i, p.last, job.wide, x0, 0.0f);
     for (int k = 0; k < 4; k++) {
-      const double v = byte_of(x[k], x0[k], eps, job.project);
-      q[k] = (uint8_t)v;
+      q[k] = fgsm::byte_of(x[k], x0[k], eps, job.project);
       if (i + k < p.last)
-        fg_cuda_survey_add(&s, v / 255 - x0[k], i + k);
+        fg_cuda_survey_add(&s, q[k] / 255.0 - x0[k], i + k);
     }
     if (job.wide && i + 4 <= p.last) {
       fgsm_stv(job.q + base + i, make_uchar4(q[0], q[1], q[2], q[3]));

@@ -196,10 +196,8 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) finish_step(struct job job) 
   const double *param = params_of(job, p.sample), eps = param[FG_PARAM_eps];
   const int64_t base = p.sample * job.chunks.features;
   if (p.first == 0 && threadIdx.x == 0 && job.stats) {
-    float *stats = job.stats + 3 * p.sample;
-    stats[0] = (float)survey->sum;
-    stats[1] = survey->free ? (float)((double)survey->zeros / (double)survey->free) : 1.0f;
-    stats[2] = (float)survey->broken;
+    fgsm::write_stats(job.stats + 3 * p.sample, survey->sum, survey->zeros, survey->free,
+                      survey->broken);
   }
   for (int64_t i = p.first + 4 * threadIdx.x; i < p.last; i += 4 * FG_CHUNK_THREADS) {
     double d[4], m[4];
@@ -211,14 +209,14 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) finish_step(struct job job) 
         continue;
       double v = d[k];
       if (job.project && linf) {
-        v = fg_cuda_hold(v, x0[k], job.map.data ? job.map.at(i + k) : eps);
+        v = fgsm::hold(v, x0[k], job.map.data ? job.map.at(i + k) : eps);
       } else if (job.project) {
         v = job.norm == FG_NORM_l2 ? v * known.shrink
             : known.theta > 0      ? copysign(fmax(fabs(v) - known.theta, 0.0), v)
                                    : v;
         v = x0[k] + v;
       }
-      y[k] = fg_cuda_into_box(v, param[FG_PARAM_lo], param[FG_PARAM_hi]);
+      y[k] = fgsm::into_box(v, param[FG_PARAM_lo], param[FG_PARAM_hi]);
     }
     fg_cuda_store4(job.next + base, i, p.last, job.wide, y);
     if (!job.m_next)
