@@ -7,7 +7,8 @@
  * first, through the same seam: bytes by a copy, FLOPs by a product of matrices. A call whose tensors
  * stay in a cache may pass 100 %.
  *
- *   bench-ops [--backend NAME] [--threads N] [--cases] [--json FILE] [PART OF A NAME]  */
+ *   bench-ops [--backend NAME] [--threads N] [--cases] [--json FILE] [PART OF A NAME]
+ *   bench-ops --count [PART OF A NAME]     bytes and FLOPs alone, as a table; nothing is run  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,10 +124,28 @@ static bool time_all(struct bench *b, bool small, const char *part) {
   return whole;
 }
 
+/* A row for each of the sizes: what it must move and compute, and of that a sample's part. */
+static void count_all(const char *part) {
+  printf("| operator | call | bytes | FLOPs | bytes a sample | FLOPs a sample |\n"
+         "|---|---|---|---|---|---|\n");
+  for (int i = 2; i < bench_sizes.n; i++) {
+    const struct fg_case *c = &bench_sizes.cases[i];
+    struct fg_call call;
+    union fg_attrs attrs;
+    if (!is_named(c, part))
+      continue;
+    fg_case_call(c, FG_F32, &attrs, &call);
+    double bytes = bench_bytes(&call), flops = bench_flops(&call);
+    double samples = (double)call.out[0].dim[0];
+    printf("| %s | %s | %.0f | %.0f | %.0f | %.0f |\n", fg_op_name(c->op), c->name, bytes, flops,
+           bytes / samples, flops / samples);
+  }
+}
+
 int main(int argc, char **argv) {
   struct bench b = {.target = {.threads = fg_cpu_count()}};
   const char *part = "", *json = NULL, *backend = "cpu";
-  bool small = false;
+  bool small = false, count = false;
   for (int i = 1; i < argc; i++)
     if (strcmp(argv[i], "--backend") == 0 && i + 1 < argc)
       backend = argv[++i];
@@ -136,8 +155,14 @@ int main(int argc, char **argv) {
       json = argv[++i];
     else if (strcmp(argv[i], "--cases") == 0)
       small = true;
+    else if (strcmp(argv[i], "--count") == 0)
+      count = true;
     else
       part = argv[i];
+  if (count) {
+    count_all(part);
+    return 0;
+  }
   const struct fg_backend *found;
   if (fg_backend_find(backend, &found) != FGSM_OK ||
       found->open(0, b.target.threads, &b.target.device) != FGSM_OK) {

@@ -44,25 +44,32 @@
     .pad_hi = {1, 1}, .dim = {32, 64, 112, 112})
 #define POOLED D(32, 64, 56, 56)
 #define PLACES FG_TD(U8, FG_INTEGER(0, 8), 4, POOLED)
-#define MLP(label, type, steps_, search_, figures)                                                 \
+#define RELU                                                                                       \
+  { FG_UNARY_relu, 0, 0 }
+#define DENSE(label, type, widths, acts, n, features, weights, classes, steps_, search_, figures)  \
   {                                                                                                \
     .name = label, .op = FG_OP_mlp_fgsm,                                                           \
-    .attrs = {.mlp = {.layers = 3,                                                                 \
-                      .width = {784, 1024, 1024, 10},                                              \
-                      .act = {{FG_UNARY_relu, 0, 0}, {FG_UNARY_relu, 0, 0}},                       \
+    .attrs = {.mlp = {.layers = sizeof(int[]) FG_DIMS(widths) / sizeof(int) - 1,                   \
+                      .width = FG_DIMS(widths),                                                    \
+                      .act = FG_DIMS(acts),                                                        \
                       .step = {FG_NORM_linf, true},                                                \
                       .steps = steps_,                                                             \
                       .search = search_}},                                                         \
-    .in = {FG_R(FG_UNIT, 8192, 784),                                                               \
-           FG_R(FG_UNIT, 8192, 784),                                                               \
-           FG_T(type, FG_UNIFORM(-0.05, 0.05), 1863690),                                           \
-           FG_T(I32, FG_INTEGER(0, 9), 8192),                                                      \
+    .in = {FG_R(FG_UNIT, n, features),                                                             \
+           FG_R(FG_UNIT, n, features),                                                             \
+           FG_T(type, FG_UNIFORM(-0.05, 0.05), weights),                                           \
+           FG_T(I32, FG_INTEGER(0, classes - 1), n),                                               \
            NONE,                                                                                   \
            NONE,                                                                                   \
            PARAMS},                                                                                \
-    .out = {FG_Y(8192, 784), FG_Y(8192), FG_T(I32, FG_NORMAL, 8192), FG_Y(8192, figures)},         \
-    .constant = 4                                                                                  \
+    .out = {FG_Y(n, features), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures)}, .constant = 4  \
   }
+#define WIDE(label, type, steps_, search_, figures)                                                \
+  DENSE(label, type, D(784, 1024, 1024, 10), D(RELU, RELU), 8192, 784, 1863690, 10, steps_,        \
+        search_, figures)
+#define ACAS(label, steps_, search_, figures)                                                      \
+  DENSE(label, F32, D(5, 50, 50, 50, 50, 50, 50, 5), D(RELU, RELU, RELU, RELU, RELU, RELU), 65536, \
+        5, 13305, 5, steps_, search_, figures)
 
 static const struct fg_case cases[] = {
     {.name = "copy of 64 MiB",
@@ -93,6 +100,11 @@ static const struct fg_case cases[] = {
      .attrs = {.unary = {.kind = FG_UNARY_relu}},
      .in = {U4(POOLED)},
      .out = {U4(POOLED)}},
+    {.name = "slopes of a relu of 64 x 56 x 56, 32 samples",
+     .op = FG_OP_unary_grad,
+     .attrs = {.unary = {.kind = FG_UNARY_relu}},
+     .in = {NONE, U4(POOLED), U4(POOLED)},
+     .out = {U4(POOLED)}},
     {.name = "sum of two of 64 x 56 x 56, 32 samples",
      .op = FG_OP_binary,
      .attrs = {.binary = {FG_BINARY_add}},
@@ -108,6 +120,11 @@ static const struct fg_case cases[] = {
      .attrs = {.layer_norm = {2, 1e-6}},
      .in = {FG_R(FG_UNIT, 32, 197, 768), FG_R(FG_UNIT, 768), FG_R(FG_UNIT, 768)},
      .out = {FG_Y(32, 197, 768), FG_Y(32, 197, 1), FG_Y(32, 197, 1)}},
+    {.name = "ResNet's pool, 32 samples",
+     .op = FG_OP_max_pool,
+     .attrs = {.pool = FG_DIMS(POOL)},
+     .in = {U4(D(32, 64, 112, 112))},
+     .out = {U4(POOLED), T4(U8, POOLED)}},
     {.name = "backward of ResNet's pool, 32 samples",
      .op = FG_OP_max_pool_grad,
      .attrs = {.pool = FG_DIMS(POOL)},
@@ -119,9 +136,21 @@ static const struct fg_case cases[] = {
     STEM("ResNet stem behind its pool, 32 samples", F32, 64, 7, 2, PLACES, POOL, POOLED, 32, 224),
     STEM("ResNet stem behind its pool in bfloat16, 32 samples", BF16, 64, 7, 2, PLACES, POOL,
          POOLED, 32, 224),
-    MLP("784-1024-1024-10, 8192 samples", F32, 1, false, 3),
-    MLP("784-1024-1024-10 in bfloat16, 8192 samples", BF16, 1, false, 3),
-    MLP("784-1024-1024-10 in bfloat16, 8192 samples, 10 steps", BF16, 10, false, 3),
-    MLP("784-1024-1024-10 in bfloat16, 8192 samples, least budget", BF16, 10, true, 4),
+    {.name = "patches of ViT-B/16, 32 samples",
+     .op = FG_OP_conv_grad_input_step,
+     .attrs =
+         {.conv_step = {.conv = {.spatial = 2, .group = 1, .stride = {16, 16}, .dilation = {1, 1}},
+                        .step = {FG_NORM_linf, true}}},
+     .in = {U4(D(32, 768, 14, 14)), U4(D(768, 3, 16, 16)), U4(IMAGES), U4(IMAGES), NONE, NONE,
+            PARAMS},
+     .out = {U4(IMAGES), NONE, FG_Y(32, 3)},
+     .constant = 2},
+    ACAS("5-50x6-5, 65536 samples", 1, false, 3),
+    ACAS("5-50x6-5, 65536 samples, 10 steps", 10, false, 3),
+    ACAS("5-50x6-5, 65536 samples, least budget", 10, true, 4),
+    WIDE("784-1024-1024-10, 8192 samples", F32, 1, false, 3),
+    WIDE("784-1024-1024-10 in bfloat16, 8192 samples", BF16, 1, false, 3),
+    WIDE("784-1024-1024-10 in bfloat16, 8192 samples, 10 steps", BF16, 10, false, 3),
+    WIDE("784-1024-1024-10 in bfloat16, 8192 samples, least budget", BF16, 10, true, 4),
 };
 const struct fg_case_table bench_sizes = {"sizes", cases, (int)(sizeof cases / sizeof *cases)};

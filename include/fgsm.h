@@ -179,6 +179,9 @@ typedef struct fgsm_result {
   float zero_gradient_share; /* share of components with an exactly zero gradient, 0..1     */
   float linf, l2;            /* of x' - x, in the units of x (bytes: fractions of 255)      */
   uint32_t flags;            /* FGSM_FLAG_...                                               */
+  /* Attack minimal-eps: the least eps that reaches the attack's aim, 0 where the clean sample does,
+   * infinity where eps itself does not. Other attacks: 0. */
+  float minimal_eps;
 } fgsm_result;
 
 #define FGSM_FLAG_ZERO_GRADIENT 1u /* every component of the gradient was exactly zero        */

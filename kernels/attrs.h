@@ -324,7 +324,8 @@ struct fg_loss_attrs {
 enum fg_norm { FG_NORM_linf, FG_NORM_l2, FG_NORM_l1 };
 
 /* Numbers that change from run to run lie in a tensor of doubles, so that a recorded plan can be
- * replayed: params[FG_PARAM_...]. */
+ * replayed: params[FG_PARAM_...]. step and quantize take a row of them for each sample, too: params
+ * [N, FG_PARAM_COUNT]. */
 enum fg_param {
   FG_PARAM_eps,   /* the budget, in the units of x                                           */
   FG_PARAM_alpha, /* the step length, in the units of x                                      */
@@ -388,10 +389,13 @@ struct fg_gemm_step_attrs {
 };
 
 /* mlp_fgsm: x0 [N, ...], x, weights [P], labels [N], eps_map?, mask?, params -> x', loss?,
- *   prediction?, stats?: the whole attack of a dense network, `steps` times over
+ *   prediction?, stats?, logits? [N, K]: the whole attack of a dense network, `steps` times over
  *     logits = the network at x; loss's dlogits; their gradient with respect to x; step,
- *   without momentum, each step from where the last one came to. loss, prediction and stats [N, 3]
- *   are those of the last step, taken where it started from.
+ *   without momentum, each step from where the last one came to. loss, prediction, logits and
+ *   stats [N, 3] are those of the last step, taken where it started from; but the third number
+ *   counts the components that were not finite in any step.
+ *   Without steps (0) it only looks: loss, prediction and logits at x. x0, eps_map, mask and params
+ *   are then absent, and so are x' and stats.
  *   The network: h_0 = x; h_l = act[l - 1](w_l h_(l-1) + b_l) for l = 1 .. layers; logits are the
  *   last h. width[l] is h_l's length, width[0] the number of features. `weights` is one vector: for
  *   each layer w_l [width[l], width[l-1]], row-major, then b_l [width[l]] (zeros for none). The
@@ -414,7 +418,7 @@ struct fg_mlp_attrs {
   struct fg_unary_attrs act[FG_MLP_LAYERS];
   struct fg_loss_attrs loss;
   struct fg_step_attrs step; /* linf */
-  int steps;                 /* at least 1; of a search, at most 50 */
+  int steps;                 /* of a search 1 to 50 halvings */
   bool search;
 };
 

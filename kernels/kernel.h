@@ -26,7 +26,7 @@ enum fg_op {
 };
 
 #define FG_MAX_IN 16
-#define FG_MAX_OUT 4
+#define FG_MAX_OUT 5
 
 #define FG_TYPE_MAP(X)                                                                             \
   X(F32, "float32", 4)                                                                             \

@@ -44,7 +44,36 @@ extern const struct fg_case_table device_cases_sizes;
     .in = {x}, .out = {y}, .tolerance = 1e-5                                                       \
   }
 
+#define SCATTER(label, k, n, inner)                                                                \
+  {                                                                                                \
+    .name = label, .op = FG_OP_scatter, .attrs = {.scatter = {FG_SCATTER_##k}},                    \
+    .in = {FG_R(FG_NORMAL, 5, inner), FG_T(I64, FG_INTEGER(-5, 4), n), FG_R(FG_NORMAL, n, inner)}, \
+    .out = {FG_Y(5, inner)}, .tolerance = 1e-6                                                     \
+  }
+#define TOP(label, k, n, least)                                                                    \
+  {                                                                                                \
+    .name = label, .op = FG_OP_top, .attrs = {.top = {1, k, least, false}},                        \
+    .in = {FG_R(FG_NORMAL, 2, n, 2)}, .out = {FG_T(I64, FG_NORMAL, 2, k, 2)},                      \
+    .flags = FG_CASE_EXACT                                                                         \
+  }
+#define CUMSUM(label, type, n, exclusive_, reverse_)                                               \
+  {                                                                                                \
+    .name = label, .op = FG_OP_cumsum, .attrs = {.cumsum = {1, exclusive_, reverse_}},             \
+    .in = {FG_T(type, FG_NORMAL, 9, n)}, .out = {                                                  \
+      FG_T(type, FG_NORMAL, 9, n)                                                                  \
+    }                                                                                              \
+  }
+
 static const struct fg_case cases[] = {
+    SCATTER("rows put by 16 bytes", none, 7, 12),
+    SCATTER("rows added by 16 bytes", add, 7, 12),
+    SCATTER("rows multiplied over blocks", mul, 11, 301),
+    TOP("few of more than a block", 3, 301, false),
+    TOP("many of more than a block", 40, 301, true),
+    CUMSUM("sums of many rounds", F32, 301, false, false),
+    CUMSUM("sums by 16 bytes, reverse", F32, 300, false, true),
+    CUMSUM("sums by 16 bytes, exclusive", F32, 256, true, false),
+    CUMSUM("sums of int64 over rounds", I64, 131, true, true),
     STEP("linf over chunks", linf, 4099, NONE, NONE, USUAL),
     STEP("linf over whole chunks", linf, 8192, NONE, NONE, USUAL),
     STEP("linf over chunks with momentum", linf, 4100, FG_R(FG_NORMAL, 2, 4100), FG_Y(2, 4100),

@@ -36,10 +36,11 @@ struct fg_case_tensor {
 };
 
 enum {
-  FG_CASE_EXACT = 1,       /* equal bits after conversion: movement and integers                */
-  FG_CASE_SPARSE = 2,      /* mostly zeros by nature: excused from the non-zero check           */
-  FG_CASE_NO_GRADIENT = 4, /* at a kink, or a form that only later passes make                 */
-  FG_CASE_MAY_DECLINE = 8  /* a form of a fused operator that a backend may leave unfused       */
+  FG_CASE_EXACT = 1,        /* equal bits after conversion: movement and integers                */
+  FG_CASE_SPARSE = 2,       /* mostly zeros by nature: excused from the non-zero check           */
+  FG_CASE_NO_GRADIENT = 4,  /* at a kink, or a form that only later passes make                 */
+  FG_CASE_MAY_DECLINE = 8,  /* a form of a fused operator that a backend may leave unfused       */
+  FG_CASE_CPU_DECLINES = 16 /* the CPU's backend may, where its library is faster, or bfloat16  */
 };
 
 struct fg_case {

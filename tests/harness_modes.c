@@ -27,8 +27,10 @@ static enum fg_verdict execute(struct fg_run *run, const struct fg_case *c,
                                const struct fg_target *target, const struct fg_run_options *o,
                                char *why, size_t size) {
   enum fg_run_result result = fg_run_begin(run, c, target, o);
-  if (result == FG_RUN_NO_KERNEL ||
-      (result == FG_RUN_DECLINED && (c->flags & FG_CASE_MAY_DECLINE) && target->backend != &fg_ref))
+  bool is_cpu = strcmp(target->backend->name, "cpu") == 0;
+  bool may_decline = ((c->flags & FG_CASE_MAY_DECLINE) && target->backend != &fg_ref) ||
+                     ((c->flags & FG_CASE_CPU_DECLINES) && is_cpu);
+  if (result == FG_RUN_NO_KERNEL || (result == FG_RUN_DECLINED && may_decline))
     return FG_SKIP;
   if (result != FG_RUN_OK)
     return say(why, size, "%s", run->why);

@@ -127,6 +127,7 @@ Test(bench, measures_every_form_of_attack) {
   static const char *const attacks[][4] = {{"attack=pgd", "steps=2", "restarts=2", "start keep"},
                                            {"attack=mi-fgsm", "steps=2", "decay=1", "gradient"},
                                            {"attack=rs-fgsm", "target=1", "loss=margin", "start"},
+                                           {"attack=minimal-eps", "steps=3", "seed=1", "gradient"},
                                            {"attack=noise-sign", "norm=linf", "seed=1", "settle"}};
   for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++) {
     json_t *json =

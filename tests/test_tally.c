@@ -7,13 +7,13 @@
 
 #include "job.h"
 
-/* label attacked, clean and adversarial prediction, losses, gradient, zero share, linf, l2, flags
- */
+/* label attacked, clean and adversarial prediction, losses, gradient, zero share, linf, l2, flags,
+ * least eps */
 static const fgsm_result results[] = {
-    {1, 1, 2, 0.1f, 2.0f, 1, 0, 0.10f, 1, 0},
-    {1, 1, 1, 0.1f, 0.2f, 1, 0, 0.10f, 1, FGSM_FLAG_ZERO_GRADIENT},
-    {3, 4, 5, 1.0f, 2.0f, 1, 0, 0.20f, 1, 0}, /* wrong before: no success */
-    {2, 2, 2, NAN, 0.5f, 1, 0, 0.00f, 0, FGSM_FLAG_NONFINITE | FGSM_FLAG_OFF_LATTICE},
+    {1, 1, 2, 0.1f, 2.0f, 1, 0, 0.10f, 1, 0, 0},
+    {1, 1, 1, 0.1f, 0.2f, 1, 0, 0.10f, 1, FGSM_FLAG_ZERO_GRADIENT, 0},
+    {3, 4, 5, 1.0f, 2.0f, 1, 0, 0.20f, 1, 0, 0}, /* wrong before: no success */
+    {2, 2, 2, NAN, 0.5f, 1, 0, 0.00f, 0, FGSM_FLAG_NONFINITE | FGSM_FLAG_OFF_LATTICE, 0},
 };
 static const int64_t labels[] = {1, 1, 3, 2};
 
@@ -36,9 +36,9 @@ Test(tally, untargeted_success_is_over_the_clean_correct) {
 
 Test(tally, targeted_success_is_reaching_the_target) {
   static const fgsm_result towards[] = {
-      {7, 1, 7, 0, 0, 0, 0, 0, 0, 0}, /* reached */
-      {7, 1, 2, 0, 0, 0, 0, 0, 0, 0}, /* wrong now, but not the target */
-      {7, 7, 7, 0, 0, 0, 0, 0, 0, 0}, /* was the target: no candidate */
+      {7, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0}, /* reached */
+      {7, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0}, /* wrong now, but not the target */
+      {7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0}, /* was the target: no candidate */
   };
   static const int64_t truth[] = {1, 1, 7};
   struct fg_tally t = {0};
@@ -78,8 +78,8 @@ Test(tally, a_rate_over_nothing_is_null) {
 Test(tally, records_read_back_exactly) {
   static const int64_t index[] = {10, 11, 12, 13};
   struct fg_text text = {0};
-  fg_records_head(&text);
-  fg_records_add(&text, 4, index, labels, results);
+  fg_records_head(&text, false);
+  fg_records_add(&text, 4, index, labels, results, false);
   cr_assert(!text.failed);
   const char *line = strchr(text.data, '\n') + 1;
   cr_expect(strncmp(line, "10,1,1,2,", 9) == 0, "%s", line);
@@ -87,5 +87,34 @@ Test(tally, records_read_back_exactly) {
   cr_expect_eq(loss, results[0].clean_loss);
   cr_expect(strstr(text.data, ",zero-gradient\n"));
   cr_expect(strstr(text.data, "nonfinite|off-lattice\n"));
+  fg_text_free(&text);
+}
+
+Test(tally, least_eps_has_quantiles_of_all_samples) {
+  static const float least[] = {0, 0.1f, 0.25f, INFINITY};
+  fgsm_result found[4] = {0};
+  struct fg_tally t = {.minimal_most = 0.5};
+  for (int i = 0; i < 4; i++)
+    found[i].minimal_eps = least[i];
+  fg_tally_add(&t, false, 4, labels, found);
+  json_t *object = json_object();
+  cr_assert(fg_tally_report(&t, object));
+  const json_t *minimal = json_object_get(object, "minimal_eps");
+  cr_expect_eq(json_integer_value(json_object_get(minimal, "reached")), 3);
+  cr_expect_float_eq(json_real_value(json_object_get(minimal, "median")), 0.1, 1e-9);
+  cr_expect_float_eq(json_real_value(json_object_get(minimal, "q75")), 0.25, 1e-9);
+  cr_expect_float_eq(json_real_value(json_object_get(minimal, "q05")), 0, 1e-9);
+  cr_expect(json_is_null(json_object_get(minimal, "q95")), "one of four is never reached");
+  json_decref(object);
+}
+
+Test(tally, least_eps_is_a_column_where_it_was_looked_for) {
+  static const int64_t index[] = {0};
+  static const fgsm_result found[] = {{.label = 1, .minimal_eps = 0.125f}};
+  struct fg_text text = {0};
+  fg_records_head(&text, true);
+  fg_records_add(&text, 1, index, labels, found, true);
+  cr_expect(strstr(text.data, ",flags,minimal_eps\n"), "%s", text.data);
+  cr_expect(strstr(text.data, ",,0.125\n"), "%s", text.data);
   fg_text_free(&text);
 }

@@ -24,6 +24,7 @@ struct fg_attack_spec {
   bool project;  /* onto the eps ball after each step */
   double decay;  /* momentum's mu; < 0: no momentum   */
   int restarts;  /* at least 1 */
+  int halvings;  /* 0; else look for the least eps, with so many halvings of the range at most */
 };
 
 /* The i-th attack, NULL past the end; by name, NULL if unknown. */

@@ -183,6 +183,11 @@ static fgsm_status decide(const struct fgsm_options *options, const struct fg_sa
     FG_TRY(decide_eps(options, a));
   if (arrays->mask)
     FG_TRY(check_array("--mask", arrays->mask, arrays->n_mask, a));
+  if (a->info.spec.halvings && arrays->eps_map)
+    return FG_FAIL(USAGE, "--attack %s and an eps per feature exclude each other",
+                   a->info.spec.name);
+  if (a->info.spec.halvings && a->info.n_eps > 1)
+    return FG_FAIL(USAGE, "--attack %s takes one eps: the largest to be tried", a->info.spec.name);
   a->has_map = arrays->eps_map != NULL;
   a->has_mask = arrays->mask != NULL;
   FG_TRY(decide_loss(options, a));
@@ -198,11 +203,30 @@ static bool has_start(const struct fg_attacker *a) {
   return a->info.spec.start != FG_START_none;
 }
 
+/* Those that a backend may have as one call. A look at the network as one call foretells it: other
+ * models are not built again only to be declined. */
+static fgsm_status make_whole_passes(struct fg_attacker *a, const struct fg_onnx *onnx,
+                                     const struct fgsm_options *options) {
+  const struct fg_attack_spec *spec = &a->info.spec;
+  struct fg_recipe recipe = {.model = true, .gradient = true, .step = true};
+  char note[FG_NOTE_SIZE];
+  bool exact = a->real == FG_F64 || a->info.out_type == FG_U8; /* what is written is rounded yet */
+  if (spec->steps > 2 && fg_pass_is_whole(&a->gradient)) {
+    recipe.repeat = spec->steps - 1;
+    return fg_pass_create(a, onnx, options, &recipe, note, &a->rest);
+  }
+  recipe.halvings = spec->halvings;
+  if (spec->halvings && !exact && fg_pass_is_whole(&a->evaluate))
+    return fg_pass_create(a, onnx, options, &recipe, note, &a->search);
+  return FGSM_OK;
+}
+
 static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx,
                                const struct fgsm_options *options) {
   const struct fg_attack_spec *spec = &a->info.spec;
   bool bytes = a->shape.type == FG_U8 || a->info.out_type == FG_U8;
-  bool split = spec->steps == 1 && !has_start(a) && a->info.n_eps > 1;
+  bool minimal = spec->halvings > 0;
+  bool split = spec->steps == 1 && !has_start(a) && (a->info.n_eps > 1 || minimal);
   char model_note[FG_NOTE_SIZE] = "", again[FG_NOTE_SIZE];
   const struct {
     bool wanted;
@@ -211,11 +235,11 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   } list[] = {
       {true, {.model = true}, &a->evaluate},
       {spec->steps > 0, {.model = true, .gradient = true, .step = !split}, &a->gradient},
-      {split, {.step = true}, &a->step},
+      {split, {.step = true, .rows = minimal}, &a->step},
       {has_start(a), {.start = true}, &a->start},
       {spec->steps == 0, {.settle = true}, &a->settle},
       {bytes, {.dequantize = true}, &a->dequantize},
-      {a->info.out_type == FG_U8, {.quantize = true}, &a->quantize},
+      {a->info.out_type == FG_U8, {.quantize = true, .rows = minimal}, &a->quantize},
       {spec->restarts > 1, {.keep = true}, &a->keep},
   };
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
@@ -226,6 +250,7 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
       if (i == 0)
         FG_TRY(check_classes(a));
     }
+  FG_TRY(make_whole_passes(a, onnx, options));
   if (*model_note)
     note(a, model_note);
   a->info.evaluate = *fg_plan_info(a->evaluate.plan);
@@ -263,7 +288,7 @@ static fgsm_status make_memory(struct fg_attacker *a) {
 
 static fgsm_status make_staging(struct fg_attacker *a) {
   size_t batch = (size_t)a->info.batch;
-  size_t row = a->info.classes > 3 ? (size_t)a->info.classes : 3;
+  size_t row = a->info.classes > 4 ? (size_t)a->info.classes : 4;
   const struct fg_backend *backend = a->device->backend;
   FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * sizeof(double), &a->stage));
   FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * fg_type_size(a->info.out_type),
@@ -272,9 +297,12 @@ static fgsm_status make_staging(struct fg_attacker *a) {
   a->predictions = malloc(batch * sizeof *a->predictions);
   a->index = malloc(batch * sizeof *a->index);
   a->reals = malloc(batch * row * sizeof *a->reals);
+  a->rows = malloc(batch * FG_PARAM_COUNT * sizeof *a->rows);
+  a->bounds = calloc(batch, sizeof *a->bounds);
   a->clean = calloc(batch, sizeof *a->clean);
   a->flags = calloc(batch, sizeof *a->flags);
-  if (!a->labels || !a->predictions || !a->index || !a->reals || !a->clean || !a->flags)
+  if (!a->labels || !a->predictions || !a->index || !a->reals || !a->rows || !a->bounds ||
+      !a->clean || !a->flags)
     return FG_FAIL(MEMORY, "no memory for a batch of %zu samples; --batch less may help", batch);
   return FGSM_OK;
 }
@@ -408,6 +436,8 @@ void fg_attacker_destroy(struct fg_attacker *a) {
   free(a->predictions);
   free(a->index);
   free(a->reals);
+  free(a->rows);
+  free(a->bounds);
   free(a->clean);
   free(a->flags);
   free(a);

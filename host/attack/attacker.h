@@ -26,6 +26,7 @@ enum fg_wire {
   FG_WIRE_eps_map,
   FG_WIRE_mask,
   FG_WIRE_params,
+  FG_WIRE_rows,   /* params of each sample, where they differ              */
   FG_WIRE_labels, /* I32: the classes attacked (targets, if targeted)      */
   FG_WIRE_index,
   FG_WIRE_stats,
@@ -46,9 +47,13 @@ struct fg_recipe {
   bool model;      /* x -> logits, loss, prediction                             */
   bool gradient;   /* and its gradient, an output unless a step follows         */
   bool step;       /* x0, x, gradient -> next (and stats, m_next)               */
+  bool rows;       /* step and quantize take wire rows for params               */
   bool settle;     /* a step of length 0: x into the ball around x0 and the box */
   bool quantize;   /* x, x0 -> bytes                                            */
   bool keep;       /* x, loss, prediction, labels -> best_...                   */
+  /* The pass is wanted only where the backend takes model, gradient and step as one call, which
+   * then makes so many steps, or a search with so many halvings. */
+  int repeat, halvings;
 };
 
 struct fg_pass {
@@ -77,6 +82,8 @@ struct fg_attacker {
   struct fg_loss_attrs loss;
   bool timed; /* passes are waited for, and say what they took */
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
+  struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
+  struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
   void *arena, *wire[FG_WIRE_COUNT];
   void *ring[2]; /* two iterates: a pass reads one and writes the other */
 
@@ -92,7 +99,9 @@ struct fg_attacker {
   void *written;   /* samples of out_type */
   int32_t *labels; /* the classes attacked */
   int64_t *index;
-  double *reals; /* batch x max(classes, 3) */
+  double *reals;            /* batch x max(classes, 4) */
+  double *rows;             /* batch x FG_PARAM_COUNT  */
+  struct fg_bounds *bounds; /* minimal-eps: batch */
   int32_t *predictions;
   struct fg_clean *clean;
   uint32_t *flags;
@@ -106,6 +115,13 @@ struct fg_clean {
   double factor;   /* by which the loss operator's gradient falls short of the loss's own */
 };
 
+/* Where minimal-eps has a sample: between lo, where the aim is not reached, and hi, where it is, in
+ * units of eps; a look is at t. */
+struct fg_bounds {
+  double lo, hi, t;
+  bool any; /* the aim is reached at 1 */
+};
+
 /* Some samples of a caller, at most a batch. */
 struct fg_batch {
   int64_t n;
@@ -115,7 +131,7 @@ struct fg_batch {
 
 /* ---- memory (memory.c) */
 
-enum { FG_ATTACK_PASSES = 8 };
+enum { FG_ATTACK_PASSES = 10 };
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]);
 /* An attacker of this batch with what the caller takes besides; NULL there, and *need the bytes it
  * would take (0: not known), where it is refused for want of memory. */
@@ -144,6 +160,29 @@ fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x,
 /* The climb once more, from the samples that the last run left on the device: its passes alone,
  * nothing read back. For measuring. */
 fgsm_status fg_attacker_replay(struct fg_attacker *a) FGSM_MUST_USE;
+
+/* Whether the pass is one call of mlp_fgsm. */
+bool fg_pass_is_whole(const struct fg_pass *pass);
+
+/* ---- parts of a run (run.c) that minimal.c needs too */
+
+/* The params of a run at eps times t. */
+void fg_run_params(const struct fg_attacker *a, double eps, double t, double radius, int restart,
+                   double params[FG_PARAM_COUNT]);
+/* Prediction and loss of the last forward pass, of the whole batch. */
+fgsm_status fg_run_outcome(struct fg_attacker *a, int32_t *prediction, double *loss) FGSM_MUST_USE;
+/* After the first gradient pass: its statistics; flags. `columns`: of the stats. */
+fgsm_status fg_run_first_gradient(struct fg_attacker *a) FGSM_MUST_USE;
+fgsm_status fg_run_stats(struct fg_attacker *a, bool first, int columns) FGSM_MUST_USE;
+/* Turns iterate *x into what will be written, and looks at that; *x becomes what holds exactly it. */
+fgsm_status fg_run_look(struct fg_attacker *a, const struct fg_batch *b, void **x) FGSM_MUST_USE;
+void *fg_run_other(const struct fg_attacker *a, const void *x);
+
+/* minimal.c: fills a->bounds; *out is the iterate at each sample's least eps, or at eps. */
+fgsm_status fg_minimal_climb(struct fg_attacker *a, const struct fg_batch *b,
+                             void **out) FGSM_MUST_USE;
+/* The least eps of sample s, infinity for none. */
+double fg_minimal_eps(const struct fg_attacker *a, int64_t s);
 
 /* ---- between host and device (samples.c) */
 

@@ -33,6 +33,11 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
     *rank = 1;
     dim[0] = FG_PARAM_COUNT;
     break;
+  case FG_WIRE_rows:
+    *type = FG_F64;
+    *rank = 2;
+    dim[1] = FG_PARAM_COUNT;
+    break;
   case FG_WIRE_index:
     *type = FG_I64;
     *rank = 1;
@@ -58,9 +63,9 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
 /* The wire's value; an input of the graph unless an operator made it. */
 static fgsm_status take(struct builder *b, enum fg_wire wire, fg_id *out) {
   static const char *const names[FG_WIRE_COUNT] = {
-      "x",       "next",       "x0",     "bytes",     "gradient",    "m",     "m_next",
-      "eps_map", "mask",       "params", "labels",    "index",       "stats", "logits",
-      "loss",    "prediction", "best_x", "best_loss", "best_success"};
+      "x",       "next", "x0",         "bytes",  "gradient",  "m",           "m_next",
+      "eps_map", "mask", "params",     "rows",   "labels",    "index",       "stats",
+      "logits",  "loss", "prediction", "best_x", "best_loss", "best_success"};
   if (b->value[wire] == FG_ABSENT) {
     enum fg_type type;
     int rank;
@@ -134,7 +139,7 @@ static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
 }
 
 /* The step; `settle` is one of length 0 along whatever: x0 serves. */
-static fgsm_status add_step(struct builder *b, bool settle) {
+static fgsm_status add_step(struct builder *b, bool settle, bool rows) {
   const struct fg_attacker *a = b->a;
   const struct fg_attack_spec *spec = &a->info.spec;
   union fg_attrs attrs = {.step = {.norm = spec->norm, .project = spec->project}};
@@ -146,7 +151,7 @@ static fgsm_status add_step(struct builder *b, bool settle) {
   FG_TRY(take_optional(b, momentum, FG_WIRE_m, &in[3]));
   FG_TRY(take_optional(b, a->has_map, FG_WIRE_eps_map, &in[4]));
   FG_TRY(take_optional(b, a->has_mask, FG_WIRE_mask, &in[5]));
-  FG_TRY(take(b, FG_WIRE_params, &in[6]));
+  FG_TRY(take(b, rows ? FG_WIRE_rows : FG_WIRE_params, &in[6]));
   FG_TRY(fg_graph_add(b->g, FG_OP_step, settle ? "settle" : "step", &attrs, 7, in, out));
   FG_TRY(give(b, FG_WIRE_next, out[0]));
   if (momentum)
@@ -154,13 +159,13 @@ static fgsm_status add_step(struct builder *b, bool settle) {
   return settle ? FGSM_OK : give(b, FG_WIRE_stats, out[2]);
 }
 
-static fgsm_status add_quantize(struct builder *b) {
+static fgsm_status add_quantize(struct builder *b, bool rows) {
   const struct fg_attack_spec *spec = &b->a->info.spec;
   union fg_attrs attrs = {.step = {.norm = spec->norm, .project = spec->project}};
   fg_id in[3], out[FG_MAX_OUT];
   FG_TRY(take(b, FG_WIRE_x, &in[0]));
   FG_TRY(take(b, FG_WIRE_x0, &in[1]));
-  FG_TRY(take(b, FG_WIRE_params, &in[2]));
+  FG_TRY(take(b, rows ? FG_WIRE_rows : FG_WIRE_params, &in[2]));
   FG_TRY(fg_graph_add(b->g, FG_OP_quantize, "quantize", &attrs, 3, in, out));
   return give(b, FG_WIRE_bytes, out[0]);
 }
@@ -187,17 +192,25 @@ static fgsm_status add_parts(struct builder *b, const struct fg_onnx *onnx,
   if (recipe->model)
     FG_TRY(add_model(b, onnx, options, recipe, note));
   if (recipe->step || recipe->settle)
-    FG_TRY(add_step(b, recipe->settle));
+    FG_TRY(add_step(b, recipe->settle, recipe->rows));
   if (recipe->quantize)
-    FG_TRY(add_quantize(b));
+    FG_TRY(add_quantize(b, recipe->rows));
   if (recipe->keep)
     FG_TRY(add_keep(b));
   return FGSM_OK;
 }
 
-/* The passes over the graph, and the ids that outlive them. */
-static fgsm_status finish(struct builder *b, struct fg_pass *out) {
+/* The passes over the graph, and the ids that outlive them. *made is false where the recipe asks for
+ * one call that the backend does not have. */
+static fgsm_status finish(struct builder *b, const struct fg_recipe *recipe, struct fg_pass *out,
+                          bool *made) {
+  *made = true;
   FG_TRY(fg_fuse(b->g, b->a->device));
+  if (recipe->repeat || recipe->halvings)
+    FG_TRY(fg_fuse_steps(b->g, b->a->device, recipe->repeat + recipe->halvings,
+                         recipe->halvings > 0, made));
+  if (!*made)
+    return FGSM_OK;
   FG_TRY(fg_layout(b->g, b->a->device));
   FG_TRY(fg_graph_compact(b->g));
   for (int w = 0; w < FG_WIRE_COUNT; w++) {
@@ -233,6 +246,7 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
                            const struct fgsm_options *options, const struct fg_recipe *recipe,
                            char *note, struct fg_pass *out) {
   struct builder b = {.a = a};
+  bool made = true;
   for (int w = 0; w < FG_WIRE_COUNT; w++) {
     b.value[w] = FG_ABSENT;
     b.slot[w] = -1;
@@ -244,16 +258,21 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     b.g->arena.limit_bytes = left;
   fgsm_status status = add_parts(&b, onnx, options, recipe, note);
   if (status == FGSM_OK)
-    status = finish(&b, out);
-  if (status == FGSM_OK)
+    status = finish(&b, recipe, out, &made);
+  if (status == FGSM_OK && made)
     status = check_size(&b);
   if (status == FGSM_MEMORY && b.g->arena.refused)
     status = too_large(&b);
-  if (status != FGSM_OK) {
+  if (status != FGSM_OK || !made) {
     fg_graph_destroy(b.g);
     return status;
   }
   return fg_plan_create(b.g, a->device, false, &out->plan);
+}
+
+bool fg_pass_is_whole(const struct fg_pass *pass) {
+  const struct fg_graph *g = pass->plan ? fg_plan_graph(pass->plan) : NULL;
+  return g && g->n_nodes == 1 && g->nodes[0].op == FG_OP_mlp_fgsm;
 }
 
 fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x, void *next) {

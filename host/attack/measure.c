@@ -155,7 +155,9 @@ struct fg_device *fg_measure_device(const struct fg_measure *m) {
 }
 
 static struct fg_pass *main_pass(const struct fg_measure *m) {
-  return m->a->gradient.plan ? &m->a->gradient : &m->a->evaluate;
+  return m->a->gradient.plan ? &m->a->gradient
+         : m->a->search.plan ? &m->a->search
+                             : &m->a->evaluate;
 }
 
 const struct fg_plan *fg_measure_plan(const struct fg_measure *m) {
@@ -164,14 +166,16 @@ const struct fg_plan *fg_measure_plan(const struct fg_measure *m) {
 
 static struct fg_pass *stage_at(const struct fg_measure *m, int i) {
   struct fg_attacker *a = m->a;
-  struct fg_pass *const passes[FG_STAGES] = {&a->dequantize, &a->start,    &a->gradient, &a->step,
-                                             &a->settle,     &a->quantize, &a->evaluate, &a->keep};
+  struct fg_pass *const passes[FG_STAGES] = {&a->dequantize, &a->start,  &a->gradient, &a->step,
+                                             &a->rest,       &a->search, &a->settle,   &a->quantize,
+                                             &a->evaluate,   &a->keep};
   return passes[i];
 }
 
 const char *fg_stage_name(int stage) {
-  static const char *const names[FG_STAGES] = {"dequantize", "start",    "gradient", "step",
-                                               "settle",     "quantize", "evaluate", "keep"};
+  static const char *const names[FG_STAGES] = {"dequantize", "start",  "gradient", "step",
+                                               "rest",       "search", "settle",   "quantize",
+                                               "evaluate",   "keep"};
   return names[stage];
 }
 

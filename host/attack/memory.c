@@ -9,7 +9,8 @@
 
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]) {
   struct fg_pass *all[FG_ATTACK_PASSES] = {&a->dequantize, &a->start,    &a->gradient, &a->step,
-                                           &a->settle,     &a->evaluate, &a->quantize, &a->keep};
+                                           &a->settle,     &a->evaluate, &a->quantize, &a->keep,
+                                           &a->rest,       &a->search};
   memcpy(list, all, sizeof all);
 }
 
@@ -19,8 +20,10 @@ void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]) {
   memset(bytes, 0, FG_WIRE_COUNT * sizeof *bytes);
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     for (int w = 0; passes[i]->plan && w < FG_WIRE_COUNT; w++)
-      if (passes[i]->wire[w] != FG_ABSENT)
-        bytes[w] = fg_value_bytes(fg_plan_graph(passes[i]->plan), passes[i]->wire[w]);
+      if (passes[i]->wire[w] != FG_ABSENT) {
+        size_t wants = fg_value_bytes(fg_plan_graph(passes[i]->plan), passes[i]->wire[w]);
+        bytes[w] = wants > bytes[w] ? wants : bytes[w];
+      }
   size_t iterate = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
   bytes[FG_WIRE_x0] = bytes[FG_WIRE_x] = bytes[FG_WIRE_next] = iterate;
   bytes[FG_WIRE_params] = FG_PARAM_COUNT * sizeof(double);

@@ -13,25 +13,28 @@ static bool has_start(const struct fg_attacker *a) {
   return a->info.spec.start != FG_START_none;
 }
 
-static void *other(const struct fg_attacker *a, const void *x) {
+void *fg_run_other(const struct fg_attacker *a, const void *x) {
   return a->ring[x == a->ring[0]];
 }
 
-static fgsm_status upload_params(struct fg_attacker *a, int k, double radius, int restart) {
+void fg_run_params(const struct fg_attacker *a, double eps, double t, double radius, int restart,
+                   double params[FG_PARAM_COUNT]) {
   const struct fg_attack_spec *spec = &a->info.spec;
-  double eps = a->info.eps[k];
-  double params[FG_PARAM_COUNT] = {
-      [FG_PARAM_eps] = eps,
-      [FG_PARAM_alpha] = spec->steps == 0  ? 0
-                         : spec->step >= 0 ? spec->step
-                                           : spec->alpha * eps,
-      [FG_PARAM_decay] = spec->decay >= 0 ? spec->decay : 0,
-      [FG_PARAM_lo] = a->lo,
-      [FG_PARAM_hi] = a->hi,
-      [FG_PARAM_radius] = radius * eps,
-      [FG_PARAM_seed] = a->seed,
-      [FG_PARAM_stream] = restart,
-  };
+  params[FG_PARAM_eps] = t * eps;
+  params[FG_PARAM_alpha] = t * (spec->steps == 0  ? 0
+                                : spec->step >= 0 ? spec->step
+                                                  : spec->alpha * eps);
+  params[FG_PARAM_decay] = spec->decay >= 0 ? spec->decay : 0;
+  params[FG_PARAM_lo] = a->lo;
+  params[FG_PARAM_hi] = a->hi;
+  params[FG_PARAM_radius] = radius * eps;
+  params[FG_PARAM_seed] = a->seed;
+  params[FG_PARAM_stream] = restart;
+}
+
+static fgsm_status upload_params(struct fg_attacker *a, int k, double radius, int restart) {
+  double params[FG_PARAM_COUNT];
+  fg_run_params(a, a->info.eps[k], 1, radius, restart, params);
   return fg_upload(a, a->wire[FG_WIRE_params], params, sizeof params);
 }
 
@@ -43,14 +46,14 @@ static fgsm_status upload_labels(struct fg_attacker *a) {
 /* ---- what is known of the clean samples */
 
 /* Prediction and loss of the last forward pass. */
-static fgsm_status read_outcome(struct fg_attacker *a, int32_t *prediction, double *loss) {
+fgsm_status fg_run_outcome(struct fg_attacker *a, int32_t *prediction, double *loss) {
   size_t n = (size_t)a->info.batch;
   FG_TRY(fg_download(a, a->wire[FG_WIRE_prediction], n * sizeof *prediction, prediction));
   return fg_download_reals(a, a->wire[FG_WIRE_loss], a->info.batch, loss);
 }
 
 static fgsm_status read_clean(struct fg_attacker *a) {
-  FG_TRY(read_outcome(a, a->predictions, a->reals));
+  FG_TRY(fg_run_outcome(a, a->predictions, a->reals));
   for (int64_t s = 0; s < a->info.batch; s++) {
     a->clean[s].prediction = a->predictions[s];
     a->clean[s].loss = a->reals[s];
@@ -73,7 +76,7 @@ static double missing_factor(const double *z, int64_t n, int64_t label) {
 
 /* After the first gradient pass: its statistics and, where it began at the clean samples, their
  * prediction and loss. */
-static fgsm_status read_first_gradient(struct fg_attacker *a) {
+fgsm_status fg_run_first_gradient(struct fg_attacker *a) {
   int64_t classes = a->info.classes;
   bool scaled = a->loss.kind == FG_LOSS_ce && !a->loss.parity;
   if (!has_start(a))
@@ -86,10 +89,10 @@ static fgsm_status read_first_gradient(struct fg_attacker *a) {
 }
 
 /* After a step: flags samples with a gradient that is not finite; keeps the first statistics. */
-static fgsm_status read_stats(struct fg_attacker *a, bool first) {
-  FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_stats], a->info.batch * 3, a->reals));
+fgsm_status fg_run_stats(struct fg_attacker *a, bool first, int columns) {
+  FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_stats], a->info.batch * columns, a->reals));
   for (int64_t s = 0; s < a->info.batch; s++) {
-    const double *stats = a->reals + 3 * s;
+    const double *stats = a->reals + columns * s;
     if (!(stats[2] == 0))
       a->flags[s] |= FGSM_FLAG_NONFINITE;
     if (first)
@@ -161,8 +164,8 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
     x = a->ring[0];
   }
   if (spec->steps == 0) {
-    FG_TRY(fg_pass_run(a, &a->settle, x, other(a, x)));
-    x = other(a, x);
+    FG_TRY(fg_pass_run(a, &a->settle, x, fg_run_other(a, x)));
+    x = fg_run_other(a, x);
   }
   if (a->wire[FG_WIRE_m]) {
     size_t bytes = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
@@ -172,14 +175,20 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
   }
   for (int step = 0; step < spec->steps; step++) {
     bool first = k == 0 && restart == 0 && step == 0;
-    void *next = other(a, x);
+    void *next = fg_run_other(a, x);
+    if (step > 0 && a->rest.plan) {
+      FG_TRY(fg_pass_run(a, &a->rest, x, next));
+      FG_TRY(fg_run_stats(a, false, 3));
+      *out = next;
+      return FGSM_OK;
+    }
     if (!a->step.plan || first)
       FG_TRY(fg_pass_run(a, &a->gradient, x, next));
     if (first)
-      FG_TRY(read_first_gradient(a));
+      FG_TRY(fg_run_first_gradient(a));
     if (a->step.plan)
       FG_TRY(fg_pass_run(a, &a->step, x, next));
-    FG_TRY(read_stats(a, first));
+    FG_TRY(fg_run_stats(a, first, 3));
     void *m = a->wire[FG_WIRE_m];
     a->wire[FG_WIRE_m] = a->wire[FG_WIRE_m_next];
     a->wire[FG_WIRE_m_next] = m;
@@ -189,29 +198,49 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
   return FGSM_OK;
 }
 
-fgsm_status fg_attacker_replay(struct fg_attacker *a) {
-  for (int restart = 0; restart < a->info.spec.restarts; restart++) {
-    void *x = a->wire[FG_WIRE_x0];
-    if (has_start(a)) {
-      FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
-      x = a->ring[0];
-    }
-    if (a->info.spec.steps == 0)
-      FG_TRY(fg_pass_run(a, &a->settle, x, other(a, x)));
-    for (int step = 0; step < a->info.spec.steps; step++) {
-      FG_TRY(fg_pass_run(a, &a->gradient, x, other(a, x)));
-      if (a->step.plan)
-        FG_TRY(fg_pass_run(a, &a->step, x, other(a, x)));
-      x = other(a, x);
-    }
+/* minimal-eps: in one call, or as many looks as it takes at most. */
+static fgsm_status replay_search(struct fg_attacker *a) {
+  void *x = a->wire[FG_WIRE_x0];
+  if (a->search.plan)
+    return fg_pass_run(a, &a->search, x, a->ring[0]);
+  FG_TRY(fg_pass_run(a, &a->gradient, x, NULL));
+  for (int look = 0; look < a->info.spec.halvings + 2; look++) {
+    FG_TRY(fg_pass_run(a, &a->step, x, a->ring[0]));
+    FG_TRY(fg_pass_run(a, &a->evaluate, a->ring[0], NULL));
   }
+  return FGSM_OK;
+}
+
+static fgsm_status replay_climb(struct fg_attacker *a) {
+  void *x = a->wire[FG_WIRE_x0];
+  if (has_start(a)) {
+    FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
+    x = a->ring[0];
+  }
+  if (a->info.spec.steps == 0)
+    return fg_pass_run(a, &a->settle, x, fg_run_other(a, x));
+  for (int step = 0; step < a->info.spec.steps; step++) {
+    void *next = fg_run_other(a, x);
+    if (step > 0 && a->rest.plan)
+      return fg_pass_run(a, &a->rest, x, next);
+    FG_TRY(fg_pass_run(a, &a->gradient, x, next));
+    if (a->step.plan)
+      FG_TRY(fg_pass_run(a, &a->step, x, next));
+    x = next;
+  }
+  return FGSM_OK;
+}
+
+fgsm_status fg_attacker_replay(struct fg_attacker *a) {
+  for (int restart = 0; restart < a->info.spec.restarts; restart++)
+    FG_TRY(a->info.spec.halvings > 0 ? replay_search(a) : replay_climb(a));
   return a->device->backend->sync(a->device, a->stream[FG_TRAFFIC_compute]);
 }
 
 /* Turns iterate *x into what will be written (wire bytes, or floats) and looks at that. *x becomes
  * the iterate that holds exactly what is written. */
-static fgsm_status look(struct fg_attacker *a, const struct fg_batch *b, void **x) {
-  void *written = other(a, *x);
+fgsm_status fg_run_look(struct fg_attacker *a, const struct fg_batch *b, void **x) {
+  void *written = fg_run_other(a, *x);
   if (a->info.out_type == FG_U8) {
     FG_TRY(fg_pass_run(a, &a->quantize, *x, NULL));
     FG_TRY(fg_pass_run(a, &a->dequantize, NULL, written));
@@ -246,9 +275,12 @@ static fgsm_status attack_once(struct fg_attacker *a, const struct fg_batch *b, 
   if (restarts > 1)
     FG_TRY(begin_best(a, k));
   for (int r = 0; r < restarts; r++) {
-    FG_TRY(climb(a, k, r, &x));
+    if (a->info.spec.halvings)
+      FG_TRY(fg_minimal_climb(a, b, &x));
+    else
+      FG_TRY(climb(a, k, r, &x));
     if (restarts > 1) {
-      FG_TRY(look(a, b, &x));
+      FG_TRY(fg_run_look(a, b, &x));
       FG_TRY(fg_pass_run(a, &a->keep, x, NULL));
     }
   }
@@ -257,7 +289,7 @@ static fgsm_status attack_once(struct fg_attacker *a, const struct fg_batch *b, 
   if (a->info.eps[k] == 0)
     x = a->wire[FG_WIRE_x0]; /* the identity, whatever the box would round */
   FG_TRY(fg_samples_restore(a, b, x));
-  FG_TRY(look(a, b, &x));
+  FG_TRY(fg_run_look(a, b, &x));
   return fg_samples_fetch(a, x);
 }
 
@@ -265,7 +297,7 @@ static fgsm_status attack_once(struct fg_attacker *a, const struct fg_batch *b, 
 
 static fgsm_status report(struct fg_attacker *a, const struct fg_batch *b, int k,
                           fgsm_result *results) {
-  FG_TRY(read_outcome(a, a->predictions, a->reals));
+  FG_TRY(fg_run_outcome(a, a->predictions, a->reals));
   for (int64_t s = 0; s < b->n; s++) {
     const struct fg_clean *clean = &a->clean[s];
     fgsm_result r = {.label = a->labels[s],
@@ -280,6 +312,8 @@ static fgsm_status report(struct fg_attacker *a, const struct fg_batch *b, int k
       if (clean->stats[1] >= 1 && clean->stats[2] == 0)
         r.flags |= FGSM_FLAG_ZERO_GRADIENT;
     }
+    if (a->info.spec.halvings)
+      r.minimal_eps = (float)fg_minimal_eps(a, s);
     fg_samples_measure(a, b, s, a->info.eps[k], &r);
     results[s] = r;
   }

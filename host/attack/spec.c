@@ -12,30 +12,33 @@
 #define OWN (-1.0) /* the step's length is alpha times eps */
 #define NO_MOMENTUM (-1.0)
 
-/* name, source, norm, steps, alpha, step, start, radius, project, decay, restarts */
+/* name, source, norm, steps, alpha, step, start, radius, project, decay, restarts, halvings */
 static const struct fg_attack_spec table[] = {
     {"fgsm", "Goodfellow, Shlens, Szegedy: Explaining and harnessing adversarial examples, 2015",
-     FG_NORM_linf, 1, 1.0, OWN, NONE, 0.0, true, NO_MOMENTUM, 1},
+     FG_NORM_linf, 1, 1.0, OWN, NONE, 0.0, true, NO_MOMENTUM, 1, 0},
     {"rs-fgsm", "Wong, Rice, Kolter: Fast is better than free, 2020", FG_NORM_linf, 1, 1.25, OWN,
-     UNIFORM, 1.0, true, NO_MOMENTUM, 1},
+     UNIFORM, 1.0, true, NO_MOMENTUM, 1, 0},
     {"n-fgsm", "de Jorge et al.: Make some noise, 2022", FG_NORM_linf, 1, 1.0, OWN, UNIFORM, 2.0,
-     false, NO_MOMENTUM, 1},
+     false, NO_MOMENTUM, 1, 0},
     {"r-fgsm", "Tramer et al.: Ensemble adversarial training, 2018", FG_NORM_linf, 1, 0.5, OWN,
-     SIGN, 0.5, true, NO_MOMENTUM, 1},
+     SIGN, 0.5, true, NO_MOMENTUM, 1, 0},
     {"bim", "Kurakin, Goodfellow, Bengio: Adversarial examples in the physical world, 2017",
-     FG_NORM_linf, 10, 0.25, OWN, NONE, 0.0, true, NO_MOMENTUM, 1},
+     FG_NORM_linf, 10, 0.25, OWN, NONE, 0.0, true, NO_MOMENTUM, 1, 0},
     {"pgd", "Madry et al.: Towards deep learning models resistant to adversarial attacks, 2018",
-     FG_NORM_linf, 10, 0.25, OWN, UNIFORM, 1.0, true, NO_MOMENTUM, 1},
+     FG_NORM_linf, 10, 0.25, OWN, UNIFORM, 1.0, true, NO_MOMENTUM, 1, 0},
     {"mi-fgsm", "Dong et al.: Boosting adversarial attacks with momentum, 2018", FG_NORM_linf, 10,
-     0.25, OWN, NONE, 0.0, true, 1.0, 1},
+     0.25, OWN, NONE, 0.0, true, 1.0, 1, 0},
     {"fgm", "Miyato, Dai, Goodfellow: Adversarial training methods for semi-supervised text, 2017",
-     FG_NORM_l2, 1, 1.0, OWN, NONE, 0.0, true, NO_MOMENTUM, 1},
+     FG_NORM_l2, 1, 1.0, OWN, NONE, 0.0, true, NO_MOMENTUM, 1, 0},
+    {"minimal-eps", "fgsm's direction, and along it the least eps that suffices, by bisection",
+     FG_NORM_linf, 1, 1.0, OWN, NONE, 0.0, true, NO_MOMENTUM, 1, 20},
     {"noise-sign", "baseline: each feature moved by eps, up or down by chance", FG_NORM_linf, 0,
-     0.0, OWN, SIGN, 1.0, true, NO_MOMENTUM, 1},
+     0.0, OWN, SIGN, 1.0, true, NO_MOMENTUM, 1, 0},
     {"noise-uniform", "baseline: a random point of the ball", FG_NORM_linf, 0, 0.0, OWN, UNIFORM,
-     1.0, true, NO_MOMENTUM, 1},
+     1.0, true, NO_MOMENTUM, 1, 0},
 };
 
+enum { MOST_HALVINGS = 50 }; /* of the search that mlp_fgsm makes */
 enum { N_TABLE = sizeof table / sizeof *table };
 
 const struct fg_attack_spec *fg_attack_at(int i) {
@@ -62,6 +65,8 @@ static fgsm_status merge_norm(const char *norm, struct fg_attack_spec *spec) {
   if (i == sizeof norms / sizeof *norms)
     return FG_FAIL(USAGE, "--norm %s: there is linf, l2 and l1", norm);
   spec->norm = norms[i].norm;
+  if (spec->halvings && spec->norm != FG_NORM_linf)
+    return FG_FAIL(USAGE, "--attack %s is about eps in linf; leave --norm out", spec->name);
   if (spec->norm == FG_NORM_l1 && spec->start != NONE)
     return FG_FAIL(USAGE,
                    "--attack %s starts from a random point, which is not defined for --norm l1; "
@@ -81,7 +86,12 @@ static fgsm_status merge_steps(const struct fgsm_options *options, struct fg_att
       return FG_FAIL(USAGE, "--alpha with --attack %s: noise takes no steps", spec->name);
     spec->step = options->alpha.value;
   }
-  if (options->steps > 0 && options->steps != spec->steps) {
+  if (options->steps > 0 && spec->halvings) {
+    if (options->steps > MOST_HALVINGS)
+      return FG_FAIL(USAGE, "--steps %d with --attack %s: at most %d halvings", options->steps,
+                     spec->name, MOST_HALVINGS);
+    spec->halvings = options->steps;
+  } else if (options->steps > 0 && options->steps != spec->steps) {
     if (spec->steps == 0)
       return FG_FAIL(USAGE, "--steps with --attack %s: noise takes no steps", spec->name);
     if (spec->steps == 1)

@@ -26,7 +26,8 @@ struct row {
 };
 
 #define FIELD(name) offsetof(struct fgsm_options, name), sizeof((struct fgsm_options *)0)->name
-#define ATTACKS "fgsm|fgm|rs-fgsm|n-fgsm|r-fgsm|bim|pgd|mi-fgsm|noise-sign|noise-uniform"
+#define ATTACKS                                                                                    \
+  "fgsm|fgm|rs-fgsm|n-fgsm|r-fgsm|bim|pgd|mi-fgsm|minimal-eps|noise-sign|noise-uniform"
 
 static const struct row table[] = {
     /* name, argument, default in words, choices, help, group, commands */
@@ -54,8 +55,8 @@ static const struct row table[] = {
       "attack", "attack bench"},
      fg_set_ratio,
      FIELD(alpha)},
-    {{"steps", "N", "the attack's own", NULL, "Steps of an iterated attack.", "attack",
-      "attack bench"},
+    {{"steps", "N", "the attack's own", NULL,
+      "Steps of an iterated attack; halvings of minimal-eps.", "attack", "attack bench"},
      fg_set_steps,
      FIELD(steps)},
     {{"restarts", "N", "the attack's own", NULL,

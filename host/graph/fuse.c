@@ -4,19 +4,19 @@
  *   affine, then activation                     -> affine with act
  *   matmul, then one common factor              -> alpha
  *   a + b, then an activation's gradient        -> unary_grad with two gradients
+ *   max_pool_grad, conv_grad_input, then step   -> conv_grad_input_step with index (fuse_step.c)
  *   conv_grad_input, then step                  -> conv_grad_input_step
+ *   matmul (a first layer's gradient), step     -> gemm_grad_input_step
+ *   a dense network, its loss, gradient, step   -> mlp_fgsm (fuse_mlp.c), before all others
  *
  * A fusion stands only if the backend's kernel prepares it: the trial is the question, and a
  * decline leaves the graph as it was. An activation is swallowed only when nothing else needs its
  * argument, which is so when its gradient is computed from its result. */
-#include <string.h>
-
+#include "fuse.h"
 #include "op.h"
-#include "rewrite.h"
 
-/* Whether the device can run the node. */
-static bool accepts(const struct fg_graph *g, const struct fg_node *node,
-                    struct fg_device *device) {
+bool fg_fuse_accepts(const struct fg_graph *g, const struct fg_node *node,
+                     struct fg_device *device) {
   const struct fg_kernel *kernel = device->backend->kernels[node->op];
   struct fg_call call;
   if (!kernel->run)
@@ -62,7 +62,7 @@ static bool fuse_residual(struct fg_rewrite *rw, int64_t at, struct fg_device *d
     fused.in[k] = FG_ABSENT;
   fused.in[3] = other;
   fused.n_in = 4;
-  if (!accepts(g, &fused, device))
+  if (!fg_fuse_accepts(g, &fused, device))
     return false;
   take(rw, at, &fused, user);
   return true;
@@ -78,7 +78,7 @@ static bool fuse_act(struct fg_rewrite *rw, int64_t at, struct fg_device *device
   if (!user || user->op != FG_OP_unary || act->kind != FG_UNARY_identity)
     return false;
   *act = user->attrs.unary;
-  if (!accepts(g, &fused, device))
+  if (!fg_fuse_accepts(g, &fused, device))
     return false;
   take(rw, at, &fused, user);
   return true;
@@ -100,7 +100,7 @@ static bool fuse_alpha(struct fg_rewrite *rw, int64_t at, struct fg_device *devi
     if (fg_constant_real(g, user->in[1], i) != factor)
       return false;
   fused.attrs.matmul.alpha *= factor;
-  if (!accepts(g, &fused, device))
+  if (!fg_fuse_accepts(g, &fused, device))
     return false;
   take(rw, at, &fused, user);
   return true;
@@ -120,7 +120,7 @@ static bool fuse_two_gradients(struct fg_rewrite *rw, int64_t at, struct fg_devi
   fused.in[2] = add->in[0];
   fused.in[3] = add->in[1];
   fused.n_in = 4;
-  if (!accepts(g, &fused, device))
+  if (!fg_fuse_accepts(g, &fused, device))
     return false;
   fg_rewrite_kill(rw, add);
   fg_rewrite_touch(rw, &fused);
@@ -128,35 +128,12 @@ static bool fuse_two_gradients(struct fg_rewrite *rw, int64_t at, struct fg_devi
   return true;
 }
 
-/* conv_grad_input whose only user is a step without momentum. */
-static bool fuse_step(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
-  struct fg_graph *g = rw->g;
-  struct fg_node conv = g->nodes[at], *step = fg_rewrite_only_user(rw, conv.out[0]);
-  if (!step || step->op != FG_OP_step || step->in[2] != conv.out[0] || step->in[3] != FG_ABSENT)
-    return false;
-  struct fg_node fused = *step;
-  fused.op = FG_OP_conv_grad_input_step;
-  fused.n_in = 7;
-  memcpy(fused.in,
-         (fg_id[]){conv.in[0], conv.in[1], step->in[0], step->in[1], step->in[4], step->in[5],
-                   step->in[6]},
-         7 * sizeof(fg_id));
-  fused.attrs.conv_step =
-      (struct fg_conv_step_attrs){.conv = conv.attrs.conv, .step = step->attrs.step};
-  fused.out[1] = FG_ABSENT;
-  if (!accepts(g, &fused, device))
-    return false;
-  fg_rewrite_kill(rw, &g->nodes[at]);
-  fg_rewrite_touch(rw, step);
-  *step = fused;
-  return true;
-}
-
 /* The rules for node `at`, until one applies. */
 static bool fuse_node(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
   switch (rw->g->nodes[at].op) {
   case FG_OP_matmul:
-    return fuse_alpha(rw, at, device) || fuse_residual(rw, at, device) || fuse_act(rw, at, device);
+    return fuse_alpha(rw, at, device) || fuse_residual(rw, at, device) ||
+           fuse_act(rw, at, device) || fg_fuse_gemm_step(rw, at, device);
   case FG_OP_conv:
     return fuse_residual(rw, at, device) || fuse_act(rw, at, device);
   case FG_OP_affine:
@@ -164,22 +141,34 @@ static bool fuse_node(struct fg_rewrite *rw, int64_t at, struct fg_device *devic
   case FG_OP_unary_grad:
     return fuse_two_gradients(rw, at, device);
   case FG_OP_conv_grad_input:
-    return fuse_step(rw, at, device);
+    return fg_fuse_conv_step(rw, at, device);
   default:
     return false;
   }
 }
 
+/* One sweep over the graph; *changed if a rule applied. */
+static fgsm_status sweep(struct fg_graph *g, struct fg_device *device, bool whole_nets,
+                         bool *changed) {
+  struct fg_rewrite rw;
+  fgsm_status status = fg_rewrite_begin(g, &rw);
+  *changed = false;
+  for (int64_t i = 0; status == FGSM_OK && i < rw.n_nodes; i++)
+    if (fg_rewrite_fresh(&rw, i)) {
+      if (whole_nets)
+        status = fg_fuse_mlp(&rw, i, device, changed);
+      else
+        *changed |= fuse_node(&rw, i, device);
+    }
+  return fg_rewrite_end(&rw, status);
+}
+
 fgsm_status fg_fuse(struct fg_graph *g, struct fg_device *device) {
+  bool changed;
   FG_TRY(device->backend->enter(device));
-  for (bool changed = true; changed;) {
-    struct fg_rewrite rw;
-    fgsm_status status = fg_rewrite_begin(g, &rw);
-    changed = false;
-    for (int64_t i = 0; i < rw.n_nodes && status == FGSM_OK; i++)
-      if (fg_rewrite_fresh(&rw, i))
-        changed |= fuse_node(&rw, i, device);
-    FG_TRY(fg_rewrite_end(&rw, status));
-  }
+  FG_TRY(sweep(g, device, true, &changed));
+  do
+    FG_TRY(sweep(g, device, false, &changed));
+  while (changed);
   return FGSM_OK;
 }

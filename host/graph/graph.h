@@ -189,6 +189,12 @@ fgsm_status fg_grad(struct fg_graph *g, int n_of, const fg_id *of, const fg_id *
 /* Fuses what `device`'s backend has kernels for. */
 fgsm_status fg_fuse(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
 
+/* After fg_fuse: makes the graph's mlp_fgsm take `steps` steps, or look for the least budget with so
+ * many halvings. *done is false, and the graph as it was, where there is none or the backend
+ * declines. */
+fgsm_status fg_fuse_steps(struct fg_graph *g, struct fg_device *device, int steps, bool search,
+                          bool *done) FGSM_MUST_USE;
+
 /* Inserts reorders and marks values FG_BLOCKED. */
 fgsm_status fg_layout(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
 

@@ -28,6 +28,7 @@ static enum stance stance(const struct fg_graph *g, const struct fg_node *node) 
   case FG_OP_avg_pool_grad:
   case FG_OP_unary:
   case FG_OP_unary_grad:
+  case FG_OP_conv_grad_input_step:
     return FOLLOWS;
   case FG_OP_binary: {
     struct fg_tensor a = fg_value_tensor(g, node->in[0]), b = fg_value_tensor(g, node->in[1]);
@@ -55,6 +56,8 @@ static bool blockable(const struct layouts *l, const struct fg_node *node, int s
     return is_out || slot == 0 || slot == 3;
   case FG_OP_conv_grad_input:
     return is_out || slot == 0;
+  case FG_OP_conv_grad_input_step:
+    return !is_out && slot == 0;
   case FG_OP_conv_grad_weight:
     return !is_out;
   case FG_OP_affine:
@@ -86,7 +89,8 @@ static bool propose(const struct layouts *l, const struct fg_node *node, struct 
   }
   if (node->op == FG_OP_conv && call->in[3].type != FG_NONE && node->n_in > 3)
     call->in[3].layout = call->out[0].layout;
-  if (s == FOLLOWS && node->op != FG_OP_affine && !all)
+  bool in_part = node->op == FG_OP_affine || node->op == FG_OP_conv_grad_input_step;
+  if (s == FOLLOWS && !in_part && !all)
     return false;
   return reached && any && l->device->backend->takes_blocked(l->device, call);
 }

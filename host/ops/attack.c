@@ -43,9 +43,24 @@ static double flops_loss(const struct fg_graph *g, const struct fg_node *node) {
 
 const struct fg_op_def fg_def_loss = {infer_loss, NULL, flops_loss};
 
-/* eps_map and mask have a sample's shape; params are FG_PARAM_COUNT doubles. */
+/* params are FG_PARAM_COUNT doubles or, with `rows`, so many for each sample of x. */
+static fgsm_status check_params(const struct fg_value *x, const struct fg_value *params,
+                                bool rows) {
+  if (!params)
+    return FG_FAIL(INTERNAL, "params are missing");
+  if (!rows || params->rank != 2)
+    return per_sample(params, FG_PARAM_COUNT, FG_F64, "params");
+  if (params->type != FG_F64 || params->dim[0] != x->dim[0] || params->dim[1] != FG_PARAM_COUNT)
+    return FG_FAIL(MODEL, "params are %s %s where float64 [%lld, %d] is expected",
+                   fg_type_name(params->type), FG_SHAPE(params), (long long)x->dim[0],
+                   (int)FG_PARAM_COUNT);
+  return FGSM_OK;
+}
+
+/* eps_map and mask have a sample's shape. */
 static fgsm_status check_maps(const struct fg_value *x, const struct fg_value *eps_map,
-                              const struct fg_value *mask, const struct fg_value *params) {
+                              const struct fg_value *mask, const struct fg_value *params,
+                              bool rows) {
   const struct fg_value *map[] = {eps_map, mask};
   static const char *const what[] = {"eps_map", "the mask"};
   struct fg_value sample = {.rank = x->rank - 1};
@@ -59,9 +74,7 @@ static fgsm_status check_maps(const struct fg_value *x, const struct fg_value *e
         return FG_FAIL(MODEL, "%s is %s where %s is expected", what[i], fg_type_name(map[i]->type),
                        fg_type_name(x->type));
     }
-  if (!params)
-    return FG_FAIL(INTERNAL, "params are missing");
-  return per_sample(params, FG_PARAM_COUNT, FG_F64, "params");
+  return check_params(x, params, rows);
 }
 
 static fgsm_status check_norm(enum fg_norm norm) {
@@ -74,7 +87,7 @@ fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x
                          const struct fg_value *eps_map, const struct fg_value *mask,
                          const struct fg_value *params) {
   FG_TRY(check_norm(a->norm));
-  return check_maps(x0, eps_map, mask, params);
+  return check_maps(x0, eps_map, mask, params, false);
 }
 
 fgsm_status fg_rule_grad_step_reals(const struct fg_graph *g, const struct fg_node *node) {
@@ -93,7 +106,7 @@ static fgsm_status infer_perturb(const struct fg_graph *g, struct fg_node *node,
     return FG_FAIL(INTERNAL, "there is no random start %d", (int)kind);
   const struct fg_value *x0 = fg_rule_input(g, node, 0);
   FG_TRY(check_maps(x0, fg_rule_input(g, node, 2), fg_rule_input(g, node, 3),
-                    fg_rule_input(g, node, 4)));
+                    fg_rule_input(g, node, 4), false));
   FG_TRY(per_sample(fg_rule_input(g, node, 1), x0->dim[0], FG_I64, "index"));
   return fg_rule_output(out, x0->type, x0->rank, x0->dim);
 }
@@ -109,8 +122,9 @@ static fgsm_status infer_step(const struct fg_graph *g, struct fg_node *node,
   FG_TRY(fg_rule_inputs(g, node, 3, 7));
   FG_TRY(fg_rule_reals(g, node, 15));
   const struct fg_value *x0 = fg_rule_input(g, node, 0), *m = fg_rule_input(g, node, 3);
-  FG_TRY(fg_rule_step(&node->attrs.step, x0, fg_rule_input(g, node, 4), fg_rule_input(g, node, 5),
-                      fg_rule_input(g, node, 6)));
+  FG_TRY(check_norm(node->attrs.step.norm));
+  FG_TRY(check_maps(x0, fg_rule_input(g, node, 4), fg_rule_input(g, node, 5),
+                    fg_rule_input(g, node, 6), true));
   FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 1), x0, "x"));
   FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 2), x0, "the gradient"));
   FG_TRY(fg_rule_output(&out[0], x0->type, x0->rank, x0->dim));
@@ -133,7 +147,8 @@ static fgsm_status infer_quantize(const struct fg_graph *g, struct fg_node *node
   FG_TRY(fg_rule_reals(g, node, 3));
   const struct fg_value *x = fg_rule_input(g, node, 0), *x0 = fg_rule_input(g, node, 1);
   FG_TRY(fg_rule_same_shape(x, x0, "x'"));
-  FG_TRY(fg_rule_step(&node->attrs.step, x0, NULL, NULL, fg_rule_input(g, node, 2)));
+  FG_TRY(check_norm(node->attrs.step.norm));
+  FG_TRY(check_maps(x0, NULL, NULL, fg_rule_input(g, node, 2), true));
   FG_TRY(fg_rule_output(&out[0], FG_U8, x0->rank, x0->dim));
   return fg_rule_output(&out[1], x0->type, 2, (int64_t[]){x0->dim[0], 2});
 }

@@ -69,15 +69,23 @@ static fgsm_status check_layers(const struct fg_mlp_attrs *a, int64_t *weights) 
   return FGSM_OK;
 }
 
-/* mlp_fgsm: x0, x, weights, labels, eps_map?, mask?, params -> x', loss, prediction, stats. */
+/* mlp_fgsm: x0, x, weights, labels, eps_map?, mask?, params -> x', loss, prediction, stats,
+ * logits. */
 static fgsm_status infer_mlp(const struct fg_graph *g, struct fg_node *node, struct fg_value *out) {
   const struct fg_mlp_attrs *a = &node->attrs.mlp;
   const enum fg_loss_kind kind = a->loss.kind;
   int64_t count;
-  FG_TRY(fg_rule_inputs(g, node, 4, 7));
-  const struct fg_value *x0 = fg_rule_input(g, node, 0), *labels = fg_rule_input(g, node, 3);
-  const struct fg_value *weights = fg_rule_input(g, node, 2);
-  FG_TRY(fg_rule_reals(g, node, weights && weights->type == FG_BF16 ? 3 : 7));
+  const bool looks = a->steps == 0 && !a->search;
+  const struct fg_value *x = fg_rule_input(g, node, 1), *weights = fg_rule_input(g, node, 2);
+  if (!looks)
+    FG_TRY(fg_rule_inputs(g, node, 4, 7));
+  else if (node->n_in != 4 || !x || fg_rule_input(g, node, 0) || !weights ||
+           !fg_rule_input(g, node, 3))
+    return FG_FAIL(INTERNAL, "a look takes x, weights and labels");
+  const uint32_t reals = weights && weights->type == FG_BF16 ? 3 : 7;
+  FG_TRY(fg_rule_reals(g, node, looks ? reals & 6 : reals));
+  const struct fg_value *x0 = looks ? x : fg_rule_input(g, node, 0),
+                        *labels = fg_rule_input(g, node, 3);
   FG_TRY(check_layers(a, &count));
   if (kind != FG_LOSS_ce && kind != FG_LOSS_margin && kind != FG_LOSS_dlr)
     return FG_FAIL(INTERNAL, "there is no loss %d", (int)kind);
@@ -85,28 +93,32 @@ static fgsm_status infer_mlp(const struct fg_graph *g, struct fg_node *node, str
     return FG_FAIL(UNSUPPORTED, "a loss over %d classes", a->width[a->layers]);
   if (a->step.norm != FG_NORM_linf)
     return FG_FAIL(UNSUPPORTED, "a whole attack in one call is linf's alone");
-  if (a->steps < 1 || (a->search && a->steps > 50))
+  if (a->steps < (a->search ? 1 : 0) || (a->search && a->steps > 50))
     return FG_FAIL(INTERNAL, "%d steps", a->steps);
-  FG_TRY(fg_rule_step(&a->step, x0, fg_rule_input(g, node, 4), fg_rule_input(g, node, 5),
-                      fg_rule_input(g, node, 6)));
-  FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 1), x0, "x"));
+  if (!looks)
+    FG_TRY(fg_rule_step(&a->step, x0, fg_rule_input(g, node, 4), fg_rule_input(g, node, 5),
+                        fg_rule_input(g, node, 6)));
+  FG_TRY(fg_rule_same_shape(x, x0, "x"));
   FG_TRY(fg_rule_vector(weights, count, "weights"));
   FG_TRY(fg_rule_vector(labels, x0->dim[0], "labels"));
   if (features(x0) != a->width[0] || labels->type != FG_I32)
     return FG_FAIL(MODEL, "x0 %s or labels of %s where [N, %d] and int32 are expected",
                    FG_SHAPE(x0), fg_type_name(labels->type), a->width[0]);
-  FG_TRY(fg_rule_output(&out[0], x0->type, x0->rank, x0->dim));
+  if (!looks)
+    FG_TRY(fg_rule_output(&out[0], x0->type, x0->rank, x0->dim));
   FG_TRY(fg_rule_output(&out[1], x0->type, 1, x0->dim));
   FG_TRY(fg_rule_output(&out[2], FG_I32, 1, x0->dim));
-  return fg_rule_output(&out[3], x0->type, 2, (int64_t[]){x0->dim[0], a->search ? 4 : 3});
+  if (!looks)
+    FG_TRY(fg_rule_output(&out[3], x0->type, 2, (int64_t[]){x0->dim[0], a->search ? 4 : 3}));
+  return fg_rule_output(&out[4], x0->type, 2, (int64_t[]){x0->dim[0], a->width[a->layers]});
 }
 
 /* Two per weight and sample forward, two backward; a search goes forward `steps` + 2 times more. */
 static double flops_mlp(const struct fg_graph *g, const struct fg_node *node) {
   const struct fg_mlp_attrs *a = &node->attrs.mlp;
   double pass =
-      2.0 * (double)fg_value(g, node->in[0])->dim[0] * (double)fg_value_count(g, node->in[2]);
-  return a->search ? pass * (4 + a->steps) : 2 * pass * a->steps;
+      2.0 * (double)fg_value(g, node->in[1])->dim[0] * (double)fg_value_count(g, node->in[2]);
+  return a->search ? pass * (4 + a->steps) : pass * (a->steps ? 2 * a->steps : 1);
 }
 
 const struct fg_op_def fg_def_mlp_fgsm = {infer_mlp, NULL, flops_mlp};

@@ -60,6 +60,10 @@ struct job {
   locale_t c_locale; /* records have decimal points whatever the process's locale */
 };
 
+static bool is_minimal(const struct job *job) {
+  return fg_attacker_info(job->attackers[0])->spec.halvings > 0;
+}
+
 /* ---- stages */
 
 static fgsm_status read_all(const struct job *job, struct fg_dataset *dataset, int64_t n, void *x,
@@ -107,7 +111,7 @@ static fgsm_status write_output(struct job *job, int e, const struct fg_slot *sl
   struct output *out = &job->outputs[e];
   FG_TRY(fg_sink_write(out->sink, slot->n, b->x_adv[e], b->labels, b->extra));
   job->rows.length = 0;
-  fg_records_add(&job->rows, slot->n, b->index, b->labels, b->results[e]);
+  fg_records_add(&job->rows, slot->n, b->index, b->labels, b->results[e], is_minimal(job));
   if (job->rows.failed)
     return FG_FAIL(MEMORY, "no memory for the records of %lld samples", (long long)slot->n);
   return fg_file_write(out->records, job->rows.data, job->rows.length);
@@ -370,7 +374,7 @@ static fgsm_status open_output(const struct job *job, int e, struct output *out)
   FG_TRY(keep_apart(job, path));
   FG_TRY(fg_file_create(path, &out->manifest));
   struct fg_text head = {0};
-  fg_records_head(&head);
+  fg_records_head(&head, is_minimal(job));
   fgsm_status status = head.failed ? FG_FAIL(MEMORY, "no memory for the records")
                                    : fg_file_write(out->records, head.data, head.length);
   fg_text_free(&head);
@@ -484,6 +488,8 @@ static fgsm_status run(struct job *job, char **json) {
                          .user = job,
                          .stage = {read_stage, compute_stage, write_stage},
                          .n_workers = job->n_attackers};
+  if (is_minimal(job))
+    job->tally[0].minimal_most = fg_attacker_info(job->attackers[0])->eps[0];
   job->began = fg_now();
   FG_TRY(fg_pipe_run(&pipe, times));
   FG_TRY(finish(job, times, json));

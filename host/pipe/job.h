@@ -46,12 +46,18 @@ bool fg_job_target_file(const struct fgsm_options *options);
 
 /* ---- counts */
 
+enum { FG_TALLY_BINS = 1000 };
+
 struct fg_tally {
   int64_t samples, clean_correct, adversarial_correct, changed;
   int64_t candidates, successes; /* clean-correct samples that could, and did, succeed */
   int64_t zero_gradient, nonfinite, off_lattice;
   int64_t finite_losses; /* samples whose two losses are numbers */
   double clean_loss_sum, adversarial_loss_sum, linf_max, l2_sum;
+  /* minimal-eps: set first, the largest eps tried; then counts of samples by their least eps, in
+   * FG_TALLY_BINS equal parts of that, rounded up; those that need none are in minimal[0]. */
+  double minimal_most;
+  int64_t minimal[FG_TALLY_BINS + 1];
 };
 /* labels[i] < 0: the sample has none, and its clean prediction stands for it. */
 void fg_tally_add(struct fg_tally *tally, bool targeted, int64_t n, const int64_t *labels,
@@ -63,9 +69,10 @@ json_t *fg_tally_denominators(void);
 
 /* ---- records: index,label,...,flags */
 
-void fg_records_head(struct fg_text *text);
+/* With `minimal`, the least eps of each sample too. */
+void fg_records_head(struct fg_text *text, bool minimal);
 void fg_records_add(struct fg_text *text, int64_t n, const int64_t *index, const int64_t *labels,
-                    const fgsm_result *results);
+                    const fgsm_result *results, bool minimal);
 
 /* ---- manifest */
 

@@ -2,9 +2,11 @@
  * so many digits that they read back exactly; the caller's thread is in the "C" locale. */
 #include "job.h"
 
-void fg_records_head(struct fg_text *text) {
-  fg_text_add(text, "index,label,clean_prediction,adversarial_prediction,clean_loss,"
-                    "adversarial_loss,gradient_l1,zero_gradient_share,linf,l2,flags\n");
+void fg_records_head(struct fg_text *text, bool minimal) {
+  fg_text_add(text,
+              "index,label,clean_prediction,adversarial_prediction,clean_loss,"
+              "adversarial_loss,gradient_l1,zero_gradient_share,linf,l2,flags%s\n",
+              minimal ? ",minimal_eps" : "");
 }
 
 static void add_flags(struct fg_text *text, uint32_t flags) {
@@ -23,7 +25,7 @@ static void add_flags(struct fg_text *text, uint32_t flags) {
 }
 
 void fg_records_add(struct fg_text *text, int64_t n, const int64_t *index, const int64_t *labels,
-                    const fgsm_result *results) {
+                    const fgsm_result *results, bool minimal) {
   for (int64_t i = 0; i < n; i++) {
     const fgsm_result *r = &results[i];
     int64_t label = labels[i] >= 0 ? labels[i] : r->clean_prediction;
@@ -32,6 +34,8 @@ void fg_records_add(struct fg_text *text, int64_t n, const int64_t *index, const
                 (double)r->clean_loss, (double)r->adversarial_loss, (double)r->gradient_l1,
                 (double)r->zero_gradient_share, (double)r->linf, (double)r->l2);
     add_flags(text, r->flags);
+    if (minimal)
+      fg_text_add(text, ",%.9g", (double)r->minimal_eps);
     fg_text_add(text, "\n");
   }
 }

@@ -4,6 +4,12 @@
 
 #include "job.h"
 
+/* The part of 0..1 that holds `share`, rounded up; what rounding put a little above is below. */
+static int part_of(double share) {
+  double part = ceil(share * FG_TALLY_BINS - 1e-3);
+  return part < FG_TALLY_BINS ? (int)part : FG_TALLY_BINS;
+}
+
 void fg_tally_add(struct fg_tally *tally, bool targeted, int64_t n, const int64_t *labels,
                   const fgsm_result *results) {
   for (int64_t i = 0; i < n; i++) {
@@ -29,6 +35,8 @@ void fg_tally_add(struct fg_tally *tally, bool targeted, int64_t n, const int64_
     if (r->linf > tally->linf_max)
       tally->linf_max = r->linf;
     tally->l2_sum += r->l2;
+    if (tally->minimal_most > 0 && isfinite(r->minimal_eps))
+      tally->minimal[part_of(r->minimal_eps / tally->minimal_most)]++;
   }
 }
 
@@ -40,6 +48,28 @@ static bool set_count(json_t *object, const char *name, int64_t n) {
 static bool set_share(json_t *object, const char *name, double sum, int64_t n) {
   double share = n ? sum / (double)n : NAN;
   return json_object_set_new(object, name, isfinite(share) ? json_real(share) : json_null()) == 0;
+}
+
+/* The eps that suffices for a share of all samples; null where no eps up to the largest does. */
+static json_t *quantile(const struct fg_tally *t, double share) {
+  int64_t least = (int64_t)ceil(share * (double)t->samples - 1e-9), seen = 0;
+  for (int i = 0; i <= FG_TALLY_BINS; i++) {
+    seen += t->minimal[i];
+    if (seen >= least && seen > 0)
+      return json_real(t->minimal_most * i / FG_TALLY_BINS);
+  }
+  return json_null();
+}
+
+static bool set_minimal(json_t *object, const struct fg_tally *t) {
+  int64_t reached = 0;
+  for (int i = 0; i <= FG_TALLY_BINS; i++)
+    reached += t->minimal[i];
+  json_t *minimal = json_pack("{s:I, s:f, s:o, s:o, s:o, s:o, s:o}", "reached", (json_int_t)reached,
+                              "resolution", t->minimal_most / FG_TALLY_BINS, "median",
+                              quantile(t, 0.5), "q05", quantile(t, 0.05), "q25", quantile(t, 0.25),
+                              "q75", quantile(t, 0.75), "q95", quantile(t, 0.95));
+  return json_object_set_new(object, "minimal_eps", minimal) == 0;
 }
 
 bool fg_tally_report(const struct fg_tally *t, json_t *object) {
@@ -60,7 +90,8 @@ bool fg_tally_report(const struct fg_tally *t, json_t *object) {
          set_share(object, "mean_loss_adversarial", t->adversarial_loss_sum, t->finite_losses) &&
          set_count(object, "zero_gradient_samples", t->zero_gradient) &&
          set_count(object, "nonfinite_samples", t->nonfinite) &&
-         set_count(object, "off_lattice_samples", t->off_lattice);
+         set_count(object, "off_lattice_samples", t->off_lattice) &&
+         (t->minimal_most <= 0 || set_minimal(object, t));
 }
 
 json_t *fg_tally_denominators(void) {

@@ -13,10 +13,9 @@
 #include "conv.h"
 #include "synchronous.h"
 
-/* Fusions that spare a pass over memory on a card, and nothing where oneDNN has the product. */
-FG_NO_KERNEL(cpu, conv_grad_input_step);
+/* It would spare a pass over the gradient, which lies in the cache when the step reads it; the
+ * product is oneDNN's either way. */
 FG_NO_KERNEL(cpu, gemm_grad_input_step);
-FG_NO_KERNEL(cpu, mlp_fgsm);
 
 #define OP(name, max_in, n_out, trait) extern const struct fg_kernel fg_cpu_##name;
 #include "ops.def"
@@ -136,6 +135,8 @@ static bool takes_blocked(const struct fg_device *device, const struct fg_call *
   case FG_OP_conv_grad_input:
   case FG_OP_conv_grad_weight:
     return conv_takes(call, block);
+  case FG_OP_conv_grad_input_step: /* dy alone */
+    return call->in[0].layout == FG_BLOCKED && block == 8;
   case FG_OP_max_pool:
   case FG_OP_max_pool_grad:
   case FG_OP_avg_pool:

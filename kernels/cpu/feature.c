@@ -13,9 +13,8 @@ static bool is_sample_shaped(const struct fg_tensor *t, const struct fg_tensor *
 }
 
 fgsm_status fg_cpu_check_features(const struct fg_call *call, const struct fg_tensor *x,
-                                  int eps_map, int mask, int params) {
+                                  int eps_map, int mask) {
   const struct fg_tensor *e = fg_cpu_optional(call, eps_map), *m = fg_cpu_optional(call, mask);
-  const struct fg_tensor *p = fg_cpu_optional(call, params);
   if (x->rank < 1 || !is_sample_shaped(e, x) || !is_sample_shaped(m, x))
     return FG_FAIL(UNSUPPORTED, "cpu: %s: eps_map or mask has another shape than a sample",
                    fg_op_name(call->op));
@@ -23,10 +22,17 @@ fgsm_status fg_cpu_check_features(const struct fg_call *call, const struct fg_te
       (m && m->type != FG_F32 && m->type != FG_U8 && m->type != FG_BOOL))
     return FG_FAIL(UNSUPPORTED, "cpu: %s: eps_map of %s, mask of %s", fg_op_name(call->op),
                    fg_type_name(e ? e->type : FG_NONE), fg_type_name(m ? m->type : FG_NONE));
-  if (!p || p->type != FG_F64 || fg_count(p) != FG_PARAM_COUNT)
+  return fg_cpu_need_plain(call);
+}
+
+fgsm_status fg_cpu_check_params(const struct fg_call *call, int i, int64_t rows) {
+  const struct fg_tensor *p = fg_cpu_optional(call, i);
+  bool vector = p && p->rank == 1 && p->dim[0] == FG_PARAM_COUNT;
+  bool matrix = p && p->rank == 2 && p->dim[0] == rows && p->dim[1] == FG_PARAM_COUNT;
+  if ((!vector && !matrix) || p->type != FG_F64)
     return FG_FAIL(UNSUPPORTED, "cpu: %s: params are not float64 [%d]", fg_op_name(call->op),
                    (int)FG_PARAM_COUNT);
-  return fg_cpu_need_plain(call);
+  return FGSM_OK;
 }
 
 void fg_cpu_load_mask(const struct fg_tensor *mask, int64_t from, int64_t n, float *to) {
@@ -48,4 +54,9 @@ void fg_cpu_load_eps(const struct fg_tensor *map, double eps, int64_t from, int6
   const float *m = map ? (const float *)map->data + from : NULL;
   for (int64_t i = 0; i < n; i++)
     to[i] = m ? m[i] : eps;
+}
+
+void fg_cpu_load_scaled(const struct fg_tensor *map, double t, int64_t n, float *to) {
+  for (int64_t i = 0; i < n; i++)
+    to[i] = (float)(((const float *)map->data)[i] * t);
 }

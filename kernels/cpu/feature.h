@@ -22,15 +22,21 @@ static inline const struct fg_tensor *fg_cpu_optional(const struct fg_call *call
 }
 
 /* FGSM_UNSUPPORTED unless eps_map is float32, mask float32, uint8 or bool (or absent), both of a
- * sample's shape, and params are doubles. */
+ * sample's shape. */
 fgsm_status fg_cpu_check_features(const struct fg_call *call, const struct fg_tensor *x,
-                                  int eps_map, int mask, int params) FGSM_MUST_USE;
+                                  int eps_map, int mask) FGSM_MUST_USE;
+
+/* FGSM_UNSUPPORTED unless input i are params; with `rows`, or a row of them for so many samples. */
+fgsm_status fg_cpu_check_params(const struct fg_call *call, int i, int64_t rows) FGSM_MUST_USE;
 
 /* to[j] = 1 where the mask lets feature from + j go, else 0; 1 without a mask. */
 void fg_cpu_load_mask(const struct fg_tensor *mask, int64_t from, int64_t n, float *to);
 
 /* to[j] = eps of feature from + j; `eps` without a map. */
 void fg_cpu_load_eps(const struct fg_tensor *map, double eps, int64_t from, int64_t n, double *to);
+
+/* to[j] = t times eps of feature j. */
+void fg_cpu_load_scaled(const struct fg_tensor *map, double t, int64_t n, float *to);
 
 /* The float beside y: above it for step 1, below it for step -1. y is no NaN. Floats' bits, those
  * of negative ones turned over, are integers in the same order; -0 (there -1) is stepped over. */

@@ -1,7 +1,7 @@
 /* loss: per sample, its value, its gradient and the prediction (attrs.h has the formulas). A sample
  * with a NaN logit has a NaN loss, a NaN gradient and prediction -1; a label out of range has NaN
  * loss and a zero gradient. Exponentials are floats, their sums double. */
-#include "cpu.h"
+#include "loss.h"
 
 #include <math.h>
 
@@ -136,18 +136,28 @@ static double sample(const struct fg_loss_attrs *a, const float *z, int64_t k, i
   return loss;
 }
 
+double fg_cpu_loss_sample(const struct fg_loss_attrs *a, const float *z, int64_t k, int64_t label,
+                          float *d, int32_t *prediction) {
+  bool broken = has_nan(z, k);
+  *prediction = broken ? -1 : (int32_t)largest(z, k, -1, -1);
+  return sample(a, z, k, label, broken, d);
+}
+
+int64_t fg_cpu_loss_classes(enum fg_loss_kind kind) {
+  return kind == FG_LOSS_ce ? 1 : kind == FG_LOSS_margin ? 2 : 3;
+}
+
 static void samples(const void *ctx, int64_t begin, int64_t end) {
   const struct loss *c = ctx;
   for (int64_t i = begin; i < end; i++) {
     const float *z = c->z + i * c->k;
-    bool broken = has_nan(z, c->k);
-    if (c->d || c->loss) {
-      double loss = sample(c->attrs, z, c->k, c->labels[i], broken, c->d ? c->d + i * c->k : NULL);
-      if (c->loss)
-        c->loss[i] = (float)loss;
-    }
+    int32_t prediction;
+    double loss = fg_cpu_loss_sample(c->attrs, z, c->k, c->labels[i], c->d ? c->d + i * c->k : NULL,
+                                     &prediction);
+    if (c->loss)
+      c->loss[i] = (float)loss;
     if (c->prediction)
-      c->prediction[i] = broken ? -1 : (int32_t)largest(z, c->k, -1, -1);
+      c->prediction[i] = prediction;
   }
 }
 
@@ -160,8 +170,7 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   const struct fg_tensor *z = &call->in[0];
   FG_TRY(fg_cpu_need_f32(call, 1, call->n_out < 2 ? call->n_out : 2));
   FG_TRY(fg_cpu_need_plain(call));
-  enum fg_loss_kind kind = call->attrs->loss.kind;
-  int64_t least = kind == FG_LOSS_ce ? 1 : kind == FG_LOSS_margin ? 2 : 3;
+  int64_t least = fg_cpu_loss_classes(call->attrs->loss.kind);
   if (z->rank != 2 || call->in[1].type != FG_I32)
     return FG_FAIL(UNSUPPORTED, "cpu: loss takes logits [N, K] and int32 labels");
   if (z->dim[1] < least)

@@ -98,7 +98,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   (void)device;
   const struct fg_tensor *x0 = &call->in[X0], *index = &call->in[INDEX];
   FG_TRY(fg_cpu_need_f32(call, 1, 1));
-  FG_TRY(fg_cpu_check_features(call, x0, EPS_MAP, MASK, PARAMS));
+  FG_TRY(fg_cpu_check_features(call, x0, EPS_MAP, MASK));
+  FG_TRY(fg_cpu_check_params(call, PARAMS, 0));
   if (index->type != FG_I64 || fg_count(index) != x0->dim[0])
     return FG_FAIL(UNSUPPORTED, "cpu: perturb: index is not int64 [N]");
   if (fg_cpu_features(x0) / 4 >= (int64_t)FG_PHILOX_LENGTH_BLOCK)

@@ -13,8 +13,9 @@ struct quantize {
   const float *x, *x0;
   uint8_t *q;
   float *stats;
-  int64_t n; /* features */
-  double eps;
+  int64_t n;         /* features */
+  const double *eps; /* of the first sample; of the next one `eps_step` on */
+  int64_t eps_step;
   bool ball;
 };
 
@@ -64,7 +65,7 @@ static void quantize_sample(const struct quantize *c, int64_t s) {
   double most = 0, squares = 0, distance[FG_CPU_TILE];
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = c->n - from < FG_CPU_TILE ? c->n - from : FG_CPU_TILE, at = s * c->n + from;
-    quantize_tile(c->x + at, c->x0 + at, c->eps, c->ball, c->q + at, distance, n);
+    quantize_tile(c->x + at, c->x0 + at, c->eps[s * c->eps_step], c->ball, c->q + at, distance, n);
     measure_distances(distance, n, &most, &squares);
   }
   if (c->stats) {
@@ -82,7 +83,8 @@ static fgsm_status prepare_quantize(struct fg_call *call, struct fg_device *devi
   (void)device;
   const struct fg_tensor *x = &call->in[X];
   FG_TRY(fg_cpu_need_f32(call, 2, 0));
-  FG_TRY(fg_cpu_check_features(call, x, FG_MAX_IN, FG_MAX_IN, PARAMS));
+  FG_TRY(fg_cpu_check_features(call, x, FG_MAX_IN, FG_MAX_IN));
+  FG_TRY(fg_cpu_check_params(call, PARAMS, x->dim[0]));
   if (!fg_same_shape(x, &call->in[START]) || call->out[0].type != FG_U8)
     return FG_FAIL(UNSUPPORTED, "cpu: quantize: x and x0 have one shape, q is uint8");
   return FGSM_OK;
@@ -98,7 +100,8 @@ static fgsm_status run_quantize(const struct fg_call *call, void *scratch, void 
                        .stats = call->n_out > 1 && fg_cpu_present(&call->out[1]) ? call->out[1].data
                                                                                  : NULL,
                        .n = fg_cpu_features(x),
-                       .eps = ((const double *)call->in[PARAMS].data)[FG_PARAM_eps],
+                       .eps = (const double *)call->in[PARAMS].data + FG_PARAM_eps,
+                       .eps_step = call->in[PARAMS].rank == 2 ? FG_PARAM_COUNT : 0,
                        .ball = a->project && a->norm == FG_NORM_linf};
   fg_cpu_parallel(x->dim[0], 1, 20 + 2 * (double)c.n, quantize_samples, &c);
   return FGSM_OK;

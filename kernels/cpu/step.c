@@ -5,25 +5,17 @@
  * moving to a neighbouring float, never by a tolerance. Arithmetic is in double. A sample is walked
  * in tiles, more than once: to measure g, to find the length of the step and of what must be
  * projected, to move; the numbers between are worked out again rather than stored. */
-#include "feature.h"
+#include "step.h"
 
 #include <math.h>
 
 enum { X0, X, G, M, EPS_MAP, MASK, PARAMS };
 enum { NEXT, M_NEXT, STATS };
 
-struct step {
-  const struct fg_tensor *eps_map, *mask;
-  const double *params;
-  const float *x0, *x, *g, *m;
-  float *next, *m_next, *stats;
-  int64_t n; /* features */
-  struct fg_step_attrs attrs;
-};
-
 /* What is known of one sample after it was measured. */
 struct sample {
-  const struct step *c;
+  const struct fg_cpu_step *c;
+  const double *params;
   const float *x0, *x, *g, *m;
   double sum, mean; /* of |g| */
   int64_t zeros, free, broken;
@@ -38,7 +30,7 @@ struct tile {
   double eps[FG_CPU_TILE], alpha[FG_CPU_TILE], d[FG_CPU_TILE];
 };
 
-static int64_t tile_size(const struct step *c, int64_t from) {
+static int64_t tile_size(const struct fg_cpu_step *c, int64_t from) {
   return c->n - from < FG_CPU_TILE ? c->n - from : FG_CPU_TILE;
 }
 
@@ -64,7 +56,7 @@ FG_CLONES static void measure_gradient(const float *g, const float *free_places,
 }
 
 static void measure(struct sample *s, struct tile *t) {
-  const struct step *c = s->c;
+  const struct fg_cpu_step *c = s->c;
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = tile_size(c, from);
     fg_cpu_load_mask(c->mask, from, n, t->free);
@@ -90,15 +82,15 @@ FG_CLONES static void blend(const float *g, const float *m, const float *free_pl
 }
 
 static void load_gradient(const struct sample *s, int64_t from, int64_t n, struct tile *t) {
-  const struct step *c = s->c;
+  const struct fg_cpu_step *c = s->c;
   fg_cpu_load_mask(c->mask, from, n, t->free);
-  blend(s->g + from, s->m ? s->m + from : NULL, t->free, c->params[FG_PARAM_decay], s->mean, t->g,
+  blend(s->g + from, s->m ? s->m + from : NULL, t->free, s->params[FG_PARAM_decay], s->mean, t->g,
         n);
 }
 
 /* The largest |g'| and its place; then the l2 norm in units of it, which cannot overflow. */
 static void find_length(struct sample *s, struct tile *t) {
-  const struct step *c = s->c;
+  const struct fg_cpu_step *c = s->c;
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = tile_size(c, from);
     load_gradient(s, from, n, t);
@@ -121,17 +113,18 @@ static void find_length(struct sample *s, struct tile *t) {
 /* ---- directions and projections; t->d becomes x + alpha * direction - x0 */
 
 /* t->eps and t->alpha of each feature. */
-static void load_lengths(const struct step *c, int64_t from, int64_t n, struct tile *t) {
-  double eps = c->params[FG_PARAM_eps], alpha = c->params[FG_PARAM_alpha];
+static void load_lengths(const struct sample *s, int64_t from, int64_t n, struct tile *t) {
+  const struct fg_cpu_step *c = s->c;
+  double eps = s->params[FG_PARAM_eps], alpha = s->params[FG_PARAM_alpha];
   fg_cpu_load_eps(c->eps_map, eps, from, n, t->eps);
   for (int64_t i = 0; i < n; i++)
     t->alpha[i] = !c->eps_map ? alpha : eps > 0 ? alpha * (t->eps[i] / eps) : 0;
 }
 
 static void load_move(const struct sample *s, int64_t from, int64_t n, struct tile *t) {
-  const struct step *c = s->c;
+  const struct fg_cpu_step *c = s->c;
   load_gradient(s, from, n, t);
-  load_lengths(c, from, n, t);
+  load_lengths(s, from, n, t);
   for (int64_t i = 0; i < n; i++) {
     double direction;
     if (c->attrs.norm == FG_NORM_l2)
@@ -144,8 +137,8 @@ static void load_move(const struct sample *s, int64_t from, int64_t n, struct ti
 }
 
 static void find_shrink(struct sample *s, struct tile *t) {
-  const struct step *c = s->c;
-  double squares = 0, eps = c->params[FG_PARAM_eps];
+  const struct fg_cpu_step *c = s->c;
+  double squares = 0, eps = s->params[FG_PARAM_eps];
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = tile_size(c, from);
     load_move(s, from, n, t);
@@ -160,8 +153,8 @@ static void find_shrink(struct sample *s, struct tile *t) {
  * iteration (1986): theta over those still above it only grows, and stands still after finitely
  * many turns. */
 static void find_threshold(struct sample *s, struct tile *t) {
-  const struct step *c = s->c;
-  double eps = c->params[FG_PARAM_eps], theta = 0;
+  const struct fg_cpu_step *c = s->c;
+  double eps = s->params[FG_PARAM_eps], theta = 0;
   for (int64_t above = -1;;) {
     double sum = 0;
     int64_t count = 0;
@@ -227,10 +220,10 @@ FG_CLONES static void move_linf(const float *x0, const float *x, struct tile *t,
 }
 
 static void move_other(const struct sample *s, const struct tile *t, int64_t from, int64_t n) {
-  const struct step *c = s->c;
+  const struct fg_cpu_step *c = s->c;
   const float *x0 = s->x0 + from;
   float *next = c->next + (x0 - c->x0);
-  double lo = c->params[FG_PARAM_lo], hi = c->params[FG_PARAM_hi];
+  double lo = s->params[FG_PARAM_lo], hi = s->params[FG_PARAM_hi];
   for (int64_t i = 0; i < n; i++) {
     double d = t->d[i];
     if (c->attrs.project && c->attrs.norm == FG_NORM_l2)
@@ -242,14 +235,14 @@ static void move_other(const struct sample *s, const struct tile *t, int64_t fro
 }
 
 static void move(const struct sample *s, struct tile *t) {
-  const struct step *c = s->c;
+  const struct fg_cpu_step *c = s->c;
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = tile_size(c, from);
     if (c->attrs.norm == FG_NORM_linf) {
       load_gradient(s, from, n, t);
-      load_lengths(c, from, n, t);
-      move_linf(s->x0 + from, s->x + from, t, c->attrs.project, c->params[FG_PARAM_lo],
-                c->params[FG_PARAM_hi], c->next + (s->x0 - c->x0) + from, n);
+      load_lengths(s, from, n, t);
+      move_linf(s->x0 + from, s->x + from, t, c->attrs.project, s->params[FG_PARAM_lo],
+                s->params[FG_PARAM_hi], c->next + (s->x0 - c->x0) + from, n);
     } else {
       load_move(s, from, n, t);
       move_other(s, t, from, n);
@@ -261,10 +254,11 @@ static void move(const struct sample *s, struct tile *t) {
 
 /* ---- the kernel */
 
-static void one_sample(const struct step *c, int64_t i) {
+void fg_cpu_step_sample(const struct fg_cpu_step *c, int64_t i) {
   struct tile t;
   int64_t at = i * c->n;
   struct sample s = {.c = c,
+                     .params = c->params + i * c->param_step,
                      .x0 = c->x0 + at,
                      .x = c->x + at,
                      .g = c->g + at,
@@ -295,14 +289,15 @@ static void one_sample(const struct step *c, int64_t i) {
 
 static void samples(const void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++)
-    one_sample(ctx, i);
+    fg_cpu_step_sample(ctx, i);
 }
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   (void)device;
   const struct fg_tensor *x0 = &call->in[X0];
   FG_TRY(fg_cpu_need_f32(call, 4, call->n_out));
-  FG_TRY(fg_cpu_check_features(call, x0, EPS_MAP, MASK, PARAMS));
+  FG_TRY(fg_cpu_check_features(call, x0, EPS_MAP, MASK));
+  FG_TRY(fg_cpu_check_params(call, PARAMS, x0->dim[0]));
   for (int i = X; i <= M; i++)
     if (fg_cpu_present(&call->in[i]) && !fg_same_shape(x0, &call->in[i]))
       return FG_FAIL(UNSUPPORTED, "cpu: step: input %d has another shape than x0", i);
@@ -318,10 +313,11 @@ static float *out(const struct fg_call *call, int i) {
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   (void)scratch, (void)stream;
   const struct fg_tensor *x0 = &call->in[X0];
-  struct step c = {
+  struct fg_cpu_step c = {
     .eps_map = fg_cpu_optional(call, EPS_MAP),
     .mask = fg_cpu_optional(call, MASK),
     .params = call->in[PARAMS].data,
+    .param_step = call->in[PARAMS].rank == 2 ? FG_PARAM_COUNT : 0,
     .x0 = x0->data,
     .x = call->in[X].data,
     .g = call->in[G].data,

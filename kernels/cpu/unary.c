@@ -407,6 +407,13 @@ void fg_cpu_act(const struct fg_unary_attrs *act, float *y, int64_t n) {
   map_body(act)(&c, 0, n);
 }
 
+void fg_cpu_act_grad(const struct fg_unary_attrs *act, const float *v, float *d, int64_t n) {
+  if (act->kind == FG_UNARY_identity)
+    return;
+  struct flat c = {.v = v, .dy = d, .out = d, .a = (float)act->alpha, .b = (float)act->beta};
+  grad_body(act)(&c, 0, n);
+}
+
 /* ---- unary */
 
 static bool is_whole(enum fg_unary_kind kind) {

@@ -7,4 +7,7 @@
 /* y[i] = f(y[i]) for i in [0, n). */
 void fg_cpu_act(const struct fg_unary_attrs *act, float *y, int64_t n);
 
+/* d[i] = f'(v[i]) d[i]; v is x or y, as FG_UNARY_MAP says. */
+void fg_cpu_act_grad(const struct fg_unary_attrs *act, const float *v, float *d, int64_t n);
+
 #endif

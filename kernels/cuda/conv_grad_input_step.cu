@@ -111,12 +111,12 @@ template <class T, Pool POOL> __global__ void __launch_bounds__(256, 4) any(Call
     float g = 0;
     for (int k = set * filters; k < (set + 1) * filters; k++)
       for (int r = 0; r < s.r; r++) {
-        const int top = y + s.lo[0] - r * s.dilation[0], py = top / s.stride[0];
-        if (top < 0 || top % s.stride[0] || py >= s.p)
+        const int py = fg_cuda_result_at(y + s.lo[0] - r * s.dilation[0], s.stride[0], s.p);
+        if (py < 0)
           continue;
         for (int q = 0; q < s.s; q++) {
-          const int left = x + s.lo[1] - q * s.dilation[1], px = left / s.stride[1];
-          if (left < 0 || left % s.stride[1] || px >= s.q)
+          const int px = fg_cuda_result_at(x + s.lo[1] - q * s.dilation[1], s.stride[1], s.q);
+          if (px < 0)
             continue;
           const float w =
               value_at<T>(c.weights, (((int64_t)k * own + ch % own) * s.r + r) * s.s + q);
@@ -183,10 +183,10 @@ Variant plan(Call *c) {
 
 Call call_of(const struct fg_call *call) {
   const struct fg_conv_step_attrs &a = call->attrs->conv_step;
-  const struct fg_tensor *in = call->in, &w = in[1], &x0 = in[2], &index = in[7];
+  const struct fg_tensor *in = call->in, &w = in[1], &x0 = in[2], *index = fg_cuda_in(call, 7);
   Call c = {};
   Shape &s = c.shape;
-  const int64_t *y = present(&index) ? a.pool.dim : in[0].dim;
+  const int64_t *y = index ? a.pool.dim : in[0].dim;
   s.channels = (int)x0.dim[1];
   s.h = (int)x0.dim[2];
   s.w = (int)x0.dim[3];
@@ -208,8 +208,8 @@ Call call_of(const struct fg_call *call) {
   }
   c.bf16 = in[0].type == FG_BF16;
   d.dy = in[0].data;
-  d.index = present(&index) ? index.data : nullptr;
-  d.wide_index = index.type == FG_I32;
+  d.index = index ? index->data : nullptr;
+  d.wide_index = index && index->type == FG_I32;
   d.filters = s.filters;
   d.p = s.p;
   d.q = s.q;
@@ -252,25 +252,23 @@ cudaError_t launch_variant(Variant v, const Call &c, unsigned blocks, cudaStream
 
 fgsm_status prepare(struct fg_call *call, struct fg_device *) {
   const struct fg_conv_step_attrs &a = call->attrs->conv_step;
-  const struct fg_tensor *in = call->in, &dy = in[0], &index = in[7];
+  const struct fg_tensor *in = call->in, &dy = in[0], *index = fg_cuda_in(call, 7);
   FG_TRY(check_step(call, &a.step));
-  if (a.conv.spatial != 2 || dy.rank != 4 || in[1].rank != 4 || in[2].rank != 4 || a.conv.group < 1)
-    return FG_FAIL(UNSUPPORTED, "cuda: conv_grad_input_step is 2-D");
-  if (present(&index) && (!fg_same_shape(&index, &dy) || a.pool.spatial != 2 ||
-                          (index.type != FG_U8 && index.type != FG_I32)))
-    return FG_FAIL(UNSUPPORTED, "cuda: conv_grad_input_step: an index of another shape or type");
-  struct fg_tensor y = dy;
-  if (present(&index))
-    for (int i = 0; i < 4; i++)
-      y.dim[i] = a.pool.dim[i];
-  if (fg_count(&y) / (y.dim[0] > 0 ? y.dim[0] : 1) > INT32_MAX / 2)
-    return FG_FAIL(UNSUPPORTED, "cuda: conv_grad_input_step: more than 2^30 values of dy an image");
+  FG_CUDA_NEED(call,
+               a.conv.spatial == 2 && dy.rank == 4 && in[1].rank == 4 && in[2].rank == 4 &&
+                   a.conv.group >= 1,
+               "only in 2-D");
+  FG_CUDA_NEED(call,
+               !index || (fg_same_shape(index, &dy) && a.pool.spatial == 2 &&
+                          (index->type == FG_U8 || index->type == FG_I32)),
+               "an index of another shape or type");
+  const int64_t *y = index ? a.pool.dim : dy.dim;
+  FG_CUDA_NEED(call, y[1] * y[2] * y[3] <= INT32_MAX / 2, "more than 2^30 values of dy an image");
   Call c = call_of(call);
-  c.source.index = present(&index) ? &c : nullptr; /* whether it is there is all that plan asks */
+  c.source.index = index ? &c : nullptr; /* whether it is there is all that plan asks */
   plan(&c);
   const int64_t blocks = in[2].dim[0] * c.tiles;
-  if (blocks > INT32_MAX)
-    return FG_FAIL(UNSUPPORTED, "cuda: conv_grad_input_step: %lld blocks", (long long)blocks);
+  FG_CUDA_NEED(call, blocks <= INT32_MAX, "%lld blocks", (long long)blocks);
   call->scratch_bytes = (size_t)blocks * sizeof(Partial);
   return FGSM_OK;
 }
@@ -286,13 +284,13 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream_) {
   const Variant v = plan(&c);
   const unsigned blocks = samples * (unsigned)c.tiles;
   const Pool pool = pool_of(c.source);
-  FG_TRY(launched(pool == NO_POOL    ? launch_variant<NO_POOL>(v, c, blocks, stream)
-                  : pool == POOL_3X3 ? launch_variant<POOL_3X3>(v, c, blocks, stream)
-                                     : launch_variant<ANY_POOL>(v, c, blocks, stream),
-                  call->op));
-  return launched(FGSM_LAUNCH(settle_samples, dim3(samples), dim3(128), 0, stream, c.step,
-                              c.partial, c.tiles, stats_of(call)),
-                  call->op);
+  FG_TRY(fg_cuda_launched(call, pool == NO_POOL ? launch_variant<NO_POOL>(v, c, blocks, stream)
+                                : pool == POOL_3X3
+                                    ? launch_variant<POOL_3X3>(v, c, blocks, stream)
+                                    : launch_variant<ANY_POOL>(v, c, blocks, stream)));
+  return fg_cuda_launched(call,
+                          FGSM_LAUNCH(settle_samples, dim3(samples), dim3(128), 0, stream, c.step,
+                                      c.partial, c.tiles, fg_cuda_to<float>(call, 2)));
 }
 
 } // namespace

@@ -55,12 +55,12 @@ __device__ __forceinline__ float gather(const Source &s, int64_t plane, int y, i
   const int64_t base = plane * s.pool_p * s.pool_q;
   float sum = 0;
   for (int r = 0; r < rows; r++) {
-    const int top = y + (known ? 1 : s.lo[0]) - r * step_y, py = top / stride_y;
-    if (top < 0 || top % stride_y || py >= s.pool_p)
+    const int py = fg_cuda_result_at(y + (known ? 1 : s.lo[0]) - r * step_y, stride_y, s.pool_p);
+    if (py < 0)
       continue;
     for (int c = 0; c < cols; c++) {
-      const int left = x + (known ? 1 : s.lo[1]) - c * step_x, px = left / stride_x;
-      if (left < 0 || left % stride_x || px >= s.pool_q)
+      const int px = fg_cuda_result_at(x + (known ? 1 : s.lo[1]) - c * step_x, stride_x, s.pool_q);
+      if (px < 0)
         continue;
       const int64_t at = base + (int64_t)py * s.pool_q + px;
       const int place = !known && s.wide_index ? static_cast<const int *>(s.index)[at]

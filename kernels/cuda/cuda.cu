@@ -74,6 +74,12 @@ bool fg_cuda_is_params(const struct fg_tensor *t) {
   return t && t->type == FG_F64 && fg_count(t) == FG_PARAM_COUNT;
 }
 
+bool fg_cuda_are_params(const struct fg_tensor *t, int64_t n) {
+  return t && t->type == FG_F64 &&
+         ((t->rank == 1 && t->dim[0] == FG_PARAM_COUNT) ||
+          (t->rank == 2 && t->dim[0] == n && t->dim[1] == FG_PARAM_COUNT));
+}
+
 void fg_cuda_strides(int rank, const int64_t *dim, int64_t *stride) {
   int64_t n = 1;
   for (int i = rank - 1; i >= 0; i--) {

@@ -28,6 +28,8 @@ template <class T> static inline T *fg_cuda_to(const struct fg_call *call, int i
 /* Whether t is absent or F32, U8 or BOOL of a sample's shape; whether t holds the parameters. */
 bool fg_cuda_is_feature(const struct fg_tensor *t, const struct fg_tensor *x);
 bool fg_cuda_is_params(const struct fg_tensor *t);
+/* The same, or such a row for each of n samples. */
+bool fg_cuda_are_params(const struct fg_tensor *t, int64_t n);
 
 static inline bool fg_cuda_is_int(enum fg_type type) {
   return type >= FG_I64 && type <= FG_BOOL;
@@ -81,6 +83,13 @@ __device__ __forceinline__ void fg_cuda_offsets(const struct fg_cuda_walk &walk,
     for (int k = 0; k < OPERANDS; k++)
       offset[k] += at * walk.stride[k][d];
   }
+}
+
+/* Of results that lie `stride` places apart, the one at place `at` along an axis of `count` results, or
+ * -1: the window that reaches a place with one of its taps, once the tap's reach is taken off. */
+__device__ __forceinline__ int fg_cuda_result_at(int at, int stride, int count) {
+  const int i = at / stride;
+  return at >= 0 && at % stride == 0 && i < count ? i : -1;
 }
 
 /* ---- four at a time: elements i..i+3 of n, i a multiple of four. wide: p is 16-byte aligned. */

@@ -1,5 +1,5 @@
-/* What the attack's kernels share: samples cut into chunks of features, sums over a sample in two
- * stages of fixed order, and numbers that keep to the box and the ball exactly.
+/* What the attack's kernels share: samples cut into chunks of features, and sums over a sample in two
+ * stages of fixed order.
  *
  * A block owns one chunk of one sample. It leaves a survey (sums, the largest, counts) in scratch;
  * one block per sample then folds the chunks' surveys into the sample's. Everything that decides
@@ -7,7 +7,7 @@
 #ifndef FG_CUDA_FEATURE_H
 #define FG_CUDA_FEATURE_H
 
-#include "cuda.h"
+#include "keep.cuh"
 
 enum { FG_CHUNK_THREADS = 256, FG_CHUNK = 4096, FG_CHUNK_WARPS = FG_CHUNK_THREADS / 32 };
 
@@ -128,38 +128,6 @@ __device__ __forceinline__ double fg_cuda_scale(double length, double eps,
   if (!map.data)
     return length;
   return eps > 0 ? length * (map.at(i) / eps) : 0;
-}
-
-/* The float nearest to v, moved inward where needed so that it keeps to [lo, hi]. */
-__device__ __forceinline__ float fg_cuda_into_box(double v, double lo, double hi) {
-  v = v > hi ? hi : v < lo ? lo : v;
-  float y = (float)v;
-  if ((double)y > hi)
-    y = nextafterf(y, -INFINITY);
-  if ((double)y < lo)
-    y = nextafterf(y, INFINITY);
-  return y;
-}
-
-/* The sign of a - b - c in real arithmetic (Knuth's exact difference). */
-__device__ __forceinline__ int fg_cuda_compare_difference(double a, double b, double c) {
-  const double s = __dsub_rn(a, b), t = __dsub_rn(s, a);
-  const double rest = __dsub_rn(__dsub_rn(a, __dsub_rn(s, t)), __dadd_rn(b, t));
-  if (s != c)
-    return s > c ? 1 : -1;
-  return rest > 0 ? 1 : rest < 0 ? -1 : 0;
-}
-
-/* The float nearest to v that is within eps of x0 exactly; x0 where no neighbour of v is. */
-__device__ __forceinline__ float fg_cuda_hold(double v, float x0, double eps) {
-  const double up = __dadd_rn(x0, eps), down = __dsub_rn(x0, eps);
-  float y = (float)(v > up ? up : v < down ? down : v);
-  for (int i = 0; i < 3; i++) {
-    if (fg_cuda_compare_difference(y, x0, eps) <= 0 && fg_cuda_compare_difference(y, x0, -eps) >= 0)
-      return y;
-    y = nextafterf(y, x0);
-  }
-  return x0;
 }
 
 #endif

@@ -23,6 +23,10 @@
   ((kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), cudaGetLastError())
 // clang-format on
 
+/* In front of a loop whose arrays must lie in registers, and of one that would be too much code. */
+#define FGSM_UNROLL _Pragma("unroll")
+#define FGSM_NO_UNROLL _Pragma("unroll 1")
+
 /* FGSM_SHARED(float, tile, [8][33]); 16-byte aligned, without a value until written. */
 #define FGSM_SHARED(type, name, dims) __shared__ __align__(16) type name dims
 #define FGSM_SHARED_DYN(type, name)                                                                \

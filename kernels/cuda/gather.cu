@@ -5,15 +5,9 @@
  * order, and each element of dx follows its row's chain, so that sums have one order and nothing is
  * atomic. Floor: gather twice the result's bytes; gather_grad 4 bytes per element of dy and of dx,
  * 1 FLOP per element of dy, and n (n + 1) / 2 comparisons for the links. */
-#include "cuda.h"
+#include "rows.cuh"
 
 namespace {
-__device__ __forceinline__ int64_t row_of(const void *index, int type, int64_t i, int64_t rows) {
-  int64_t r = fg_cuda_get_int(index, type, i);
-  r = r < 0 ? r + rows : r;
-  return r >= 0 && r < rows ? r : -1;
-}
-
 __device__ __forceinline__ void set_ones(uint8_t *v) {
   *v = 0xFF;
 }
@@ -47,24 +41,6 @@ __global__ void __launch_bounds__(256)
   else
     v = fgsm_ldv<T>(x + (o * rows + r) * inner + j);
   fgsm_stv(y + e, v);
-}
-
-/* next[i]: the next place after i that names its row, or -1; head[row]: the first (heads are -1).
- * ptxas budget: link_places registers 24 shared 0 blocks 8 */
-__global__ void __launch_bounds__(256) link_places(const void *index, int type, int64_t *head,
-                                                   int64_t *next, int64_t n, int64_t rows) {
-  const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= n)
-    return;
-  const int64_t r = row_of(index, type, i, rows);
-  int64_t after = i + 1, before = i - 1;
-  while (after < n && row_of(index, type, after, rows) != r)
-    after++;
-  next[i] = after < n ? after : -1;
-  while (before >= 0 && row_of(index, type, before, rows) != r)
-    before--;
-  if (before < 0 && r >= 0)
-    head[r] = i;
 }
 
 /* ptxas budget: add_rows registers 32 shared 0 blocks 8 */
@@ -148,11 +124,7 @@ fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream) {
   cudaStream_t s = (cudaStream_t)stream;
   if (count == 0)
     return FGSM_OK;
-  FG_TRY(fg_cuda_launched(call, cudaMemsetAsync(head, 0xFF, (size_t)rows * sizeof *head, s)));
-  if (n > 0)
-    FG_TRY(
-        fg_cuda_launched(call, FGSM_LAUNCH(link_places, dim3(fg_cuda_blocks(n, 256)), dim3(256), 0,
-                                           s, index->data, (int)index->type, head, next, n, rows)));
+  FG_TRY(link_rows(call, index, rows, head, next, s));
   return fg_cuda_launched(call,
                           FGSM_LAUNCH(add_rows, dim3(fg_cuda_blocks(count, 256)), dim3(256), 0, s,
                                       (const float *)call->in[0].data, (const int64_t *)head,

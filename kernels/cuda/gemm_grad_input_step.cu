@@ -135,16 +135,17 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
   const struct fg_gemm_step_attrs &a = call->attrs->gemm_step;
   const struct fg_tensor *in = call->in;
   FG_TRY(check_step(call, &a.step));
-  if (in[0].rank != 2 || in[1].rank != 2 || a.matmul.trans_a ||
-      a.matmul.act.kind != FG_UNARY_identity || in[0].dim[0] != in[2].dim[0] ||
-      in[1].dim[a.matmul.trans_b] != in[0].dim[1])
-    return FG_FAIL(UNSUPPORTED, "cuda: gemm_grad_input_step: dy and w are no layer's gradient");
+  FG_CUDA_NEED(call,
+               in[0].rank == 2 && in[1].rank == 2 && !a.matmul.trans_a &&
+                   a.matmul.act.kind == FG_UNARY_identity && in[0].dim[0] == in[2].dim[0] &&
+                   in[1].dim[a.matmul.trans_b] == in[0].dim[1],
+               "dy and w are no layer's gradient");
   const Call c = call_of(call);
   const int64_t blocks = (c.samples + TILE - 1) / TILE * c.tiles;
-  if (c.samples > 0 && in[1].dim[!a.matmul.trans_b] != c.step.features)
-    return FG_FAIL(UNSUPPORTED, "cuda: gemm_grad_input_step: w is not as wide as a sample");
-  if (blocks > INT32_MAX || c.samples > INT32_MAX || in[0].dim[1] > INT32_MAX)
-    return FG_FAIL(UNSUPPORTED, "cuda: gemm_grad_input_step: too large for one launch");
+  FG_CUDA_NEED(call, in[1].dim[!a.matmul.trans_b] == c.step.features,
+               "w is not as wide as a sample");
+  FG_CUDA_NEED(call, blocks <= INT32_MAX && c.samples <= INT32_MAX && in[0].dim[1] <= INT32_MAX,
+               "too large for one launch");
   call->scratch_bytes = (size_t)(c.samples * parts_of(call, c)) * sizeof(Partial);
   return FGSM_OK;
 }
@@ -157,13 +158,13 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream_) {
   Call c = call_of(call);
   c.partial = static_cast<Partial *>(scratch);
   const dim3 grid((unsigned)((c.samples + TILE - 1) / TILE * c.tiles)), block(TILE_THREADS);
-  FG_TRY(launched(call->in[0].type == FG_BF16 ? FGSM_LAUNCH(dense_bf16, grid, block, 0, stream, c)
-                  : c.step.features % 4 == 0  ? FGSM_LAUNCH(dense<true>, grid, block, 0, stream, c)
-                                             : FGSM_LAUNCH(dense<false>, grid, block, 0, stream, c),
-                  call->op));
-  return launched(FGSM_LAUNCH(settle_samples, dim3((unsigned)c.samples), dim3(128), 0, stream,
-                              c.step, c.partial, parts_of(call, c), stats_of(call)),
-                  call->op);
+  FG_TRY(fg_cuda_launched(
+      call, call->in[0].type == FG_BF16 ? FGSM_LAUNCH(dense_bf16, grid, block, 0, stream, c)
+            : c.step.features % 4 == 0  ? FGSM_LAUNCH(dense<true>, grid, block, 0, stream, c)
+                                        : FGSM_LAUNCH(dense<false>, grid, block, 0, stream, c)));
+  return fg_cuda_launched(call, FGSM_LAUNCH(settle_samples, dim3((unsigned)c.samples), dim3(128), 0,
+                                            stream, c.step, c.partial, parts_of(call, c),
+                                            fg_cuda_to<float>(call, 2)));
 }
 
 } // namespace

@@ -6,22 +6,11 @@
  * per sample, adds them up in a fixed order, writes the statistics, and puts a sample whose
  * gradient is not finite back to x0. No atomics: the same bits every time.
  *
- * What is promised of x' (attrs.h) is kept in double, by moving to a neighbouring float, never by a
- * tolerance: about 20 double-precision operations a feature. */
+ * What is promised of x' (attrs.h) is kept by keep.cuh: about 20 double-precision operations a feature. */
 #ifndef FGSM_LINF_CUH
 #define FGSM_LINF_CUH
 
-#include "fgsm_cuda.h"
-#include "kernel.h"
-
-/* In front of a loop whose arrays must lie in registers, and of one that would be too much code. */
-#if defined(__CUDACC__)
-#define FGSM_UNROLL _Pragma("unroll")
-#define FGSM_NO_UNROLL _Pragma("unroll 1")
-#else
-#define FGSM_UNROLL
-#define FGSM_NO_UNROLL
-#endif
+#include "keep.cuh"
 
 namespace fgsm {
 
@@ -50,44 +39,6 @@ __device__ __forceinline__ Budget load_budget(const double *params) {
   return {eps, alpha, eps > 0 ? alpha / eps : 0, params[FG_PARAM_lo], params[FG_PARAM_hi]};
 }
 
-/* The float beside y: above it for 1, below it for -1. Bits of floats, those of negative ones
- * turned over, are integers in the same order; -0 (there -1) is stepped over. */
-__device__ __forceinline__ float beside(float y, int step) {
-  int bits = __float_as_int(y + 0.0f);
-  int key = (int)((unsigned)(bits ^ ((bits >> 31) & 0x7fffffff)) + (unsigned)step);
-  key = key == -1 ? key + (step - 1) / 2 : key;
-  return __int_as_float(key ^ ((key >> 31) & 0x7fffffff));
-}
-
-/* By how much |y - x0| exceeds eps; its sign is that of real arithmetic (Knuth's two-sum). */
-__device__ __forceinline__ double excess(double y, double x0, double eps) {
-  double d = y - x0, t = d - y, rest = (y - (d - t)) - (x0 + t);
-  double above = (d - eps) + rest, below = -((d + eps) + rest);
-  return above > below ? above : below;
-}
-
-/* The float nearest to v within eps of x0; x0 where neither it nor the next two toward x0 are. */
-__device__ __forceinline__ double hold(double v, float x0, double eps) {
-  double from = x0, most = from + eps, least = from - eps;
-  v = v > most ? most : v;
-  v = v < least ? least : v;
-  float y = (float)v;
-  const int step = y < x0 ? 1 : -1;
-  for (int i = 0; i < 3; i++) {
-    if (excess(y, from, eps) <= 0)
-      return y;
-    y = beside(y, step);
-  }
-  return from;
-}
-
-__device__ __forceinline__ float into_box(double v, double lo, double hi) {
-  v = v > hi ? hi : v < lo ? lo : v;
-  float y = (float)v;
-  y = (double)y > hi ? beside(y, -1) : y;
-  return (double)y < lo ? beside(y, 1) : y;
-}
-
 /* x' of one feature, its eps and alpha given. */
 __device__ __forceinline__ float move(float x0, float x, float g, const Budget &b, double eps,
                                       double alpha, bool project) {
@@ -95,24 +46,6 @@ __device__ __forceinline__ float move(float x0, float x, float g, const Budget &
   if (project)
     v = hold(v, x0, eps);
   return into_box(v, b.lo, b.hi);
-}
-
-/* quantize's byte; 2e-5 levels of slack let an x0 that was a byte stay one. */
-__device__ __forceinline__ uint8_t byte_of(float x, float x0, double eps, bool project) {
-  double lo = 0, hi = 255, v = 255.0 * (double)x;
-  if (project) {
-    const double least = ceil(255 * ((double)x0 - eps) - 2e-5);
-    const double most = floor(255 * ((double)x0 + eps) + 2e-5);
-    lo = least > lo ? least : lo;
-    hi = most < hi ? most : hi;
-  }
-  if (!(lo <= hi) || x != x) {
-    v = 255.0 * (double)x0;
-    lo = 0;
-    hi = 255;
-  }
-  v = floor(v + 0.5);
-  return (uint8_t)(v >= hi ? hi : v > lo ? v : lo);
 }
 
 __device__ __forceinline__ void count(Partial *p, float g, bool free_place) {
@@ -220,12 +153,8 @@ __device__ __forceinline__ Partial block_sum(Partial p) {
     mine.broken += p->broken;
   }
   const Partial all = block_sum(mine);
-  if (stats && threadIdx.x == 0) {
-    stats[n * 3] = (float)all.sum;
-    stats[n * 3 + 1] =
-        all.free_places ? (float)((double)all.zeros / (double)all.free_places) : 1.0f;
-    stats[n * 3 + 2] = (float)all.broken;
-  }
+  if (stats && threadIdx.x == 0)
+    write_stats(stats + n * 3, all.sum, all.zeros, all.free_places, all.broken);
   if (!all.broken)
     return;
   const double eps = s.params[FG_PARAM_eps];
@@ -239,53 +168,30 @@ __device__ __forceinline__ Partial block_sum(Partial p) {
 
 /* ---- host */
 
-static inline bool present(const struct fg_tensor *t) {
-  return t->type != FG_NONE;
-}
-
-static inline const float *floats(const struct fg_tensor *t) {
-  return present(t) ? static_cast<const float *>(t->data) : nullptr;
-}
-
-static inline fgsm_status launched(cudaError_t error, enum fg_op op) {
-  if (error == cudaSuccess)
-    return FGSM_OK;
-  return FG_FAIL(DEVICE, "cuda: %s did not launch: %s", fg_op_name(op), cudaGetErrorString(error));
-}
-
 /* What a fused step needs of its operands: x0 in in[2], x, eps_map, mask and params behind it; x',
  * gradient, stats and (where the operator has them) bytes. */
 static inline fgsm_status check_step(const struct fg_call *call, const struct fg_step_attrs *a) {
-  const struct fg_tensor *in = call->in, *x0 = &in[2];
-  const char *name = fg_op_name(call->op);
-  if (a->norm != FG_NORM_linf)
-    return FG_FAIL(UNSUPPORTED, "cuda: %s: only the step in linf is fused", name);
-  for (int i = 0; i < call->n_in + call->n_out; i++) {
-    const struct fg_tensor *t = i < call->n_in ? &in[i] : &call->out[i - call->n_in];
-    if (t->layout != FG_PLAIN)
-      return FG_FAIL(UNSUPPORTED, "cuda: %s: a tensor in channel blocks", name);
-  }
-  if (in[0].type != in[1].type || (in[0].type != FG_F32 && in[0].type != FG_BF16))
-    return FG_FAIL(UNSUPPORTED, "cuda: %s: dy is %s, w %s", name, fg_type_name(in[0].type),
-                   fg_type_name(in[1].type));
-  for (int i = 2; i < 6; i++)
-    if (i < 4 ? in[i].type != FG_F32 : present(&in[i]) && in[i].type != FG_F32)
-      return FG_FAIL(UNSUPPORTED, "cuda: %s: input %d is %s", name, i, fg_type_name(in[i].type));
-  for (int i = 4; i < 6; i++) {
-    bool same = in[i].rank == x0->rank - 1;
-    for (int d = 0; same && d < in[i].rank; d++)
-      same = in[i].dim[d] == x0->dim[d + 1];
-    if (present(&in[i]) && !same)
-      return FG_FAIL(UNSUPPORTED, "cuda: %s: input %d has another shape than a sample", name, i);
-  }
-  if (in[6].type != FG_F64 || fg_count(&in[6]) != FG_PARAM_COUNT)
-    return FG_FAIL(UNSUPPORTED, "cuda: %s: params are not float64 [%d]", name, (int)FG_PARAM_COUNT);
-  if (x0->rank < 1 || !fg_same_shape(x0, &in[3]) || !fg_same_shape(x0, &call->out[0]) ||
-      (call->n_out > 1 && present(&call->out[1]) && !fg_same_shape(x0, &call->out[1])) ||
-      (call->n_out > 3 && present(&call->out[3]) && !fg_same_shape(x0, &call->out[3])))
-    return FG_FAIL(UNSUPPORTED, "cuda: %s: x0, x and the results differ in shape", name);
-  if (fg_count(x0) / (x0->dim[0] > 0 ? x0->dim[0] : 1) > INT32_MAX / 2)
-    return FG_FAIL(UNSUPPORTED, "cuda: %s: samples of more than 2^30 features", name);
+  const struct fg_tensor *in = call->in, *x0 = &in[2], *stats = fg_cuda_out(call, 2);
+  FG_CUDA_NEED(call, a->norm == FG_NORM_linf, "only the step in linf is fused");
+  FG_TRY(fg_cuda_check(call, 0x4f, 1));
+  FG_TRY(fg_cuda_check_real(call, 0x3c, 7));
+  FG_CUDA_NEED(call, in[0].type == in[1].type && (in[0].type == FG_F32 || in[0].type == FG_BF16),
+               "dy is %s, w %s", fg_type_name(in[0].type), fg_type_name(in[1].type));
+  FG_CUDA_NEED(call, x0->rank >= 1, "x0 has no batch axis");
+  FG_CUDA_NEED(call,
+               fg_cuda_is_feature(fg_cuda_in(call, 4), x0) &&
+                   fg_cuda_is_feature(fg_cuda_in(call, 5), x0),
+               "eps_map or mask is not of a sample's shape");
+  FG_CUDA_NEED(call, fg_cuda_is_params(&in[6]), "params are not float64 [%d]", (int)FG_PARAM_COUNT);
+  for (int i = 0; i < 4; i++)
+    FG_CUDA_NEED(call, i == 2 || !fg_cuda_out(call, i) || fg_same_shape(x0, &call->out[i]),
+                 "output %d has another shape than x0", i);
+  FG_CUDA_NEED(call, fg_same_shape(x0, &in[3]), "x and x0 differ in shape");
+  FG_CUDA_NEED(call,
+               !stats || (stats->rank == 2 && stats->dim[0] == x0->dim[0] && stats->dim[1] == 3),
+               "stats are not [N, 3]");
+  FG_CUDA_NEED(call, fg_cuda_span(x0, 1, x0->rank) <= INT32_MAX / 2,
+               "samples of more than 2^30 features");
   return FGSM_OK;
 }
 
@@ -294,7 +200,7 @@ static inline fgsm_status check_step(const struct fg_call *call, const struct fg
 static inline fgsm_status check_aligned(const struct fg_call *call) {
   for (int i = 0; i < call->n_in + call->n_out; i++) {
     const struct fg_tensor *t = i < call->n_in ? &call->in[i] : &call->out[i - call->n_in];
-    if (present(t) && (reinterpret_cast<uintptr_t>(t->data) & 15))
+    if (t->type != FG_NONE && !fg_cuda_aligned(t->data))
       return FG_FAIL(INTERNAL, "cuda: %s: operand %d does not lie on 16 bytes",
                      fg_op_name(call->op), i);
   }
@@ -302,23 +208,19 @@ static inline fgsm_status check_aligned(const struct fg_call *call) {
 }
 
 static inline Step step_of(const struct fg_call *call, const struct fg_step_attrs *a) {
-  const struct fg_tensor *in = call->in, *out = call->out;
+  const struct fg_tensor *x0 = &call->in[2];
   Step s = {};
-  s.x0 = floats(&in[2]);
-  s.x = floats(&in[3]);
-  s.eps_map = floats(&in[4]);
-  s.mask = floats(&in[5]);
-  s.params = static_cast<const double *>(in[6].data);
-  s.next = static_cast<float *>(out[0].data);
-  s.gradient = present(&out[1]) ? static_cast<float *>(out[1].data) : nullptr;
-  s.bytes = present(&out[3]) ? static_cast<uint8_t *>(out[3].data) : nullptr;
-  s.features = in[2].dim[0] > 0 ? fg_count(&in[2]) / in[2].dim[0] : 0;
+  s.x0 = fg_cuda_from<float>(call, 2);
+  s.x = fg_cuda_from<float>(call, 3);
+  s.eps_map = fg_cuda_from<float>(call, 4);
+  s.mask = fg_cuda_from<float>(call, 5);
+  s.params = fg_cuda_from<double>(call, 6);
+  s.next = fg_cuda_to<float>(call, 0);
+  s.gradient = fg_cuda_to<float>(call, 1);
+  s.bytes = fg_cuda_to<uint8_t>(call, 3);
+  s.features = fg_cuda_span(x0, 1, x0->rank);
   s.project = a->project;
   return s;
-}
-
-static inline float *stats_of(const struct fg_call *call) {
-  return present(&call->out[2]) ? static_cast<float *>(call->out[2].data) : nullptr;
 }
 
 } // namespace fgsm

@@ -41,7 +41,7 @@ struct Call {
   Step step;
   const void *weights;
   const int *labels;
-  float *loss, *stats;
+  float *loss, *stats, *logits;
   int *prediction;
   int64_t samples;
   int tiles, steps;
@@ -53,6 +53,7 @@ struct Call {
 struct Sample {
   double t, lo, hi; /* the search's */
   int prediction, reached, any, broken;
+  int broken_parts; /* components not finite, in all steps */
 };
 
 __host__ __device__ __forceinline__ bool is_sided(int kind) {
@@ -114,7 +115,7 @@ struct Tile {
 
 __device__ __forceinline__ void renew_samples(const Tile &t) {
   if ((int)threadIdx.x < t.c->room.tile) {
-    const Sample fresh = {1, 0, 1, -1, 0, 0, 0};
+    const Sample fresh = {1, 0, 1, -1, 0, 0, 0, 0};
     t.samples()[threadIdx.x] = fresh;
   }
   __syncthreads();
@@ -216,6 +217,8 @@ __device__ void judge(const Tile &t, int64_t n0, const float *z, float *d, bool 
       c.loss[n0 + s] = (float)loss;
     if (report && c.prediction)
       c.prediction[n0 + s] = prediction;
+    for (int j = 0; report && c.logits && j < k; j++)
+      c.logits[(n0 + s) * k + j] = z[j * ld];
   } else if (d && s < c.room.tile) {
     for (int j = 0; j < k; j++)
       d[j * ld + s] = 0;
@@ -227,13 +230,12 @@ __device__ void judge(const Tile &t, int64_t n0, const float *z, float *d, bool 
 __device__ __forceinline__ void settle_sample(const Tile &t, int64_t n0, int s, const Partial &p,
                                               bool report) {
   const Call &c = *t.c;
-  t.samples()[s].broken = p.broken != 0;
-  if (!report || !c.stats || n0 + s >= c.samples)
-    return;
-  float *to = c.stats + (n0 + s) * (c.search ? 4 : 3);
-  to[0] = (float)p.sum;
-  to[1] = p.free_places ? (float)((double)p.zeros / (double)p.free_places) : 1.0f;
-  to[2] = (float)p.broken;
+  Sample *sample = t.samples() + s;
+  sample->broken = p.broken != 0;
+  sample->broken_parts += (int)p.broken;
+  if (report && c.stats && n0 + s < c.samples)
+    write_stats(c.stats + (n0 + s) * (c.search ? 4 : 3), p.sum, p.zeros, p.free_places,
+                sample->broken_parts);
 }
 
 } // namespace

@@ -175,35 +175,49 @@ struct State {
   unsigned blocks;
 };
 
-fgsm_status check(const struct fg_call *call) {
+enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS };
+enum { NEXT, LOSS, PREDICTION, STATS, LOGITS };
+
+fgsm_status check_net(const struct fg_call *call) {
   const struct fg_mlp_attrs &a = call->attrs->mlp;
-  const struct fg_tensor *in = call->in, *out = call->out, *x0 = &in[0];
-  for (int i = 0; i < 6; i++) {
-    const bool is_label = i == 3, optional = i > 3, half = i == 2 && in[i].type == FG_BF16;
-    if (in[i].type != (is_label ? FG_I32 : FG_F32) && !half && !(optional && !present(&in[i])))
-      return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: input %d is %s", i, fg_type_name(in[i].type));
-    if (in[i].layout != FG_PLAIN)
-      return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: a tensor in channel blocks");
-  }
+  const struct fg_tensor &w = call->in[WEIGHTS];
   int64_t weights = 0;
-  if (a.layers < 1 || a.layers > FG_MLP_LAYERS || a.steps < 1 || a.step.norm != FG_NORM_linf)
-    return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: layers, steps or norm out of range");
+  FG_CUDA_NEED(call, a.layers >= 1 && a.layers <= FG_MLP_LAYERS, "%d layers", a.layers);
   for (int l = 0; l < a.layers; l++) {
-    if (a.width[l] < 1 || a.width[l + 1] < 1 || a.width[l] > 65536 || a.width[l + 1] > 65536)
-      return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: layers of %d and %d", a.width[l],
-                     a.width[l + 1]);
+    FG_CUDA_NEED(call,
+                 a.width[l] >= 1 && a.width[l + 1] >= 1 && a.width[l] <= 65536 &&
+                     a.width[l + 1] <= 65536,
+                 "layers of %d and %d", a.width[l], a.width[l + 1]);
     weights += ((int64_t)a.width[l] + 1) * a.width[l + 1];
   }
-  if (weights > INT32_MAX || fg_count(&in[2]) != weights)
-    return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: %lld weights", (long long)weights);
-  if (x0->rank < 1 || fg_count(x0) != x0->dim[0] * a.width[0] || !fg_same_shape(x0, &in[1]) ||
-      !fg_same_shape(x0, &out[0]) || fg_count(&in[3]) != x0->dim[0] || x0->dim[0] > INT32_MAX)
-    return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: samples and labels do not fit the network");
-  for (int i = 4; i < 6; i++)
-    if (present(&in[i]) && fg_count(&in[i]) != a.width[0])
-      return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: input %d has another shape than a sample", i);
-  if (in[6].type != FG_F64 || fg_count(&in[6]) != FG_PARAM_COUNT)
-    return FG_FAIL(UNSUPPORTED, "cuda: mlp_fgsm: params are not float64 [%d]", (int)FG_PARAM_COUNT);
+  FG_CUDA_NEED(call, w.type == FG_F32 || w.type == FG_BF16, "weights are %s", fg_type_name(w.type));
+  FG_CUDA_NEED(call, weights <= INT32_MAX && fg_count(&w) == weights, "%lld weights",
+               (long long)weights);
+  return FGSM_OK;
+}
+
+fgsm_status check(const struct fg_call *call) {
+  const struct fg_mlp_attrs &a = call->attrs->mlp;
+  const struct fg_tensor *in = call->in, *x0 = &in[X0];
+  FG_CUDA_NEED(call, a.steps >= 1, "a look without steps");
+  FG_CUDA_NEED(call, a.step.norm == FG_NORM_linf, "only the step in linf is fused");
+  FG_TRY(
+      fg_cuda_check(call, 1 << X0 | 1 << X | 1 << WEIGHTS | 1 << LABELS | 1 << PARAMS, 1 << NEXT));
+  FG_TRY(fg_cuda_check_real(call, 1 << X0 | 1 << X | 1 << EPS_MAP | 1 << MASK,
+                            1 << NEXT | 1 << LOSS | 1 << STATS | 1 << LOGITS));
+  FG_TRY(check_net(call));
+  FG_CUDA_NEED(call,
+               x0->rank >= 1 && x0->dim[0] <= INT32_MAX &&
+                   fg_cuda_span(x0, 1, x0->rank) == a.width[0] && fg_same_shape(x0, &in[X]) &&
+                   fg_same_shape(x0, &call->out[NEXT]) && in[LABELS].type == FG_I32 &&
+                   fg_count(&in[LABELS]) == x0->dim[0],
+               "samples and labels do not fit the network");
+  FG_CUDA_NEED(call,
+               fg_cuda_is_feature(fg_cuda_in(call, EPS_MAP), x0) &&
+                   fg_cuda_is_feature(fg_cuda_in(call, MASK), x0),
+               "eps_map or mask is not of a sample's shape");
+  FG_CUDA_NEED(call, fg_cuda_is_params(&in[PARAMS]), "params are not float64 [%d]",
+               (int)FG_PARAM_COUNT);
   return FGSM_OK;
 }
 
@@ -220,12 +234,10 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
     return FG_FAIL(DEVICE, "cuda: mlp_fgsm: the device does not say what it has");
   Call c = {};
   Form form;
-  if (!choose(a, call->in[2].type == FG_BF16, call->in[0].dim[0], card, &c, &form))
-    return FG_FAIL(
-        UNSUPPORTED,
-        "cuda: mlp_fgsm: the activations of the smallest tile of samples exceed %d bytes "
-        "of shared memory",
-        card.shared_bytes);
+  FG_CUDA_NEED(call,
+               choose(a, call->in[WEIGHTS].type == FG_BF16, call->in[X0].dim[0], card, &c, &form),
+               "the activations of the smallest tile of samples exceed %d bytes of shared memory",
+               card.shared_bytes);
   const Kernel kernel = a.search ? kernel_of<true>(form) : kernel_of<false>(form);
   if (cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                            cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -234,7 +246,7 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
   State *state = static_cast<State *>(calloc(1, sizeof *state));
   if (!state)
     return FG_FAIL(MEMORY, "no memory for a kernel's state");
-  c.samples = call->in[0].dim[0];
+  c.samples = call->in[X0].dim[0];
   c.tiles = (int)((c.samples + c.room.tile - 1) / c.room.tile);
   const int fit = form >= TENSOR_16 ? 1 : card.shared_bytes / c.room.bytes;
   const int most = card.processors * (fit > 2 ? 2 : fit);
@@ -247,34 +259,33 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
 
 fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   const struct fg_mlp_attrs &a = call->attrs->mlp;
-  const struct fg_tensor *in = call->in, *out = call->out;
   const State *state = static_cast<const State *>(call->state);
   const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
   Call c = state->call;
   if (!c.samples)
     return FGSM_OK;
   FG_TRY(check_aligned(call));
-  c.step.x0 = floats(&in[0]);
-  c.step.x = floats(&in[1]);
-  c.step.eps_map = floats(&in[4]);
-  c.step.mask = floats(&in[5]);
-  c.step.params = static_cast<const double *>(in[6].data);
-  c.step.next = static_cast<float *>(out[0].data);
+  c.step.x0 = fg_cuda_from<float>(call, X0);
+  c.step.x = fg_cuda_from<float>(call, X);
+  c.step.eps_map = fg_cuda_from<float>(call, EPS_MAP);
+  c.step.mask = fg_cuda_from<float>(call, MASK);
+  c.step.params = fg_cuda_from<double>(call, PARAMS);
+  c.step.next = fg_cuda_to<float>(call, NEXT);
   c.step.features = a.width[0];
   c.step.project = a.step.project;
-  c.weights = in[2].data;
-  c.labels = static_cast<const int *>(in[3].data);
-  c.loss = present(&out[1]) ? static_cast<float *>(out[1].data) : nullptr;
-  c.prediction = present(&out[2]) ? static_cast<int *>(out[2].data) : nullptr;
-  c.stats = present(&out[3]) ? static_cast<float *>(out[3].data) : nullptr;
+  c.weights = fg_cuda_from<void>(call, WEIGHTS);
+  c.labels = fg_cuda_from<int>(call, LABELS);
+  c.loss = fg_cuda_to<float>(call, LOSS);
+  c.prediction = fg_cuda_to<int>(call, PREDICTION);
+  c.stats = fg_cuda_to<float>(call, STATS);
+  c.logits = fg_cuda_to<float>(call, LOGITS);
   c.steps = a.steps;
   c.objective = a.loss.kind;
   c.targeted = a.loss.targeted;
   c.parity = a.loss.parity;
   c.search = a.search;
-  return launched(FGSM_LAUNCH(state->kernel, dim3(state->blocks), dim3(THREADS),
-                              (size_t)c.room.bytes, stream, c),
-                  call->op);
+  return fg_cuda_launched(call, FGSM_LAUNCH(state->kernel, dim3(state->blocks), dim3(THREADS),
+                                            (size_t)c.room.bytes, stream, c));
 }
 
 void release(struct fg_call *call) {

@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS)
       const double radius =
           fg_cuda_scale(param[FG_PARAM_radius], param[FG_PARAM_eps], job.map, i + k);
       const double noise = unit[k] * length;
-      x[k] = fg_cuda_into_box(noise == 0 ? x[k] : x[k] + radius * noise, lo, hi);
+      x[k] = fgsm::into_box(noise == 0 ? x[k] : x[k] + radius * noise, lo, hi);
     }
     fg_cuda_store4(y, i, p.last, job.wide, x);
   }

@@ -44,8 +44,7 @@ __device__ __forceinline__ void for_window(const struct window &w, const struct 
 
 /* The y whose tap `tap` along dim d falls on x, or -1. */
 __device__ __forceinline__ int y_under(const struct window &w, int d, int x, int tap) {
-  const int v = x + w.lo[d] - tap * w.dilation[d];
-  return v >= 0 && v % w.stride[d] == 0 && v / w.stride[d] < w.y[d] ? v / w.stride[d] : -1;
+  return fg_cuda_result_at(x + w.lo[d] - tap * w.dilation[d], w.stride[d], w.y[d]);
 }
 
 /* The transpose of for_window: f(y, number of the place) for each window that covers x. */

@@ -11,6 +11,7 @@ enum { Q, STATS };
 struct job {
   const float *x, *x0;
   const double *params;
+  int param_step; /* from a sample's params to the next one's, or 0 */
   uint8_t *q;
   float *stats;
   struct fg_cuda_chunks chunks;
@@ -18,27 +19,11 @@ struct job {
   bool project, wide;
 };
 
-/* The whole number in lo..hi nearest to v; halves go up, NaN to lo. */
-__device__ __forceinline__ double nearest(double v, double lo, double hi) {
-  v = floor(v + 0.5);
-  return v >= hi ? hi : v > lo ? v : lo;
-}
-
-__device__ __forceinline__ double byte_of(double x, double x0, double eps, bool project) {
-  const double slack = 2e-5;
-  double lo = 0, hi = 255;
-  if (project) {
-    lo = fmax(lo, ceil(255 * (x0 - eps) - slack));
-    hi = fmin(hi, floor(255 * (x0 + eps) + slack));
-  }
-  return lo <= hi && !isnan(x) ? nearest(255 * x, lo, hi) : nearest(255 * x0, 0, 255);
-}
-
 /* ptxas budget: to_bytes registers 64 shared 256 blocks 4 loads16 */
 __global__ void __launch_bounds__(FG_CHUNK_THREADS) to_bytes(struct job job) {
   const struct fg_cuda_place p = fg_cuda_chunk(job.chunks);
   const int64_t base = p.sample * job.chunks.features;
-  const double eps = job.params[FG_PARAM_eps];
+  const double eps = job.params[p.sample * job.param_step + FG_PARAM_eps];
   struct fg_cuda_survey s = fg_cuda_survey_none();
   for (int64_t i = p.first + 4 * threadIdx.x; i < p.last; i += 4 * FG_CHUNK_THREADS) {
     float x[4], x0[4];
@@ -46,10 +31,9 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) to_bytes(struct job job) {
     fg_cuda_load4(job.x + base, i, p.last, job.wide, x, 0.0f);
     fg_cuda_load4(job.x0 + base, i, p.last, job.wide, x0, 0.0f);
     for (int k = 0; k < 4; k++) {
-      const double v = byte_of(x[k], x0[k], eps, job.project);
-      q[k] = (uint8_t)v;
+      q[k] = fgsm::byte_of(x[k], x0[k], eps, job.project);
       if (i + k < p.last)
-        fg_cuda_survey_add(&s, v / 255 - x0[k], i + k);
+        fg_cuda_survey_add(&s, q[k] / 255.0 - x0[k], i + k);
     }
     if (job.wide && i + 4 <= p.last) {
       fgsm_stv(job.q + base + i, make_uchar4(q[0], q[1], q[2], q[3]));
@@ -86,8 +70,8 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
   FG_CUDA_NEED(call,
                !stats || (stats->rank == 2 && stats->dim[0] == x->dim[0] && stats->dim[1] == 2),
                "stats are not [N, 2]");
-  FG_CUDA_NEED(call, fg_cuda_is_params(&call->in[PARAMS]), "params are not float64 [%d]",
-               (int)FG_PARAM_COUNT);
+  FG_CUDA_NEED(call, fg_cuda_are_params(&call->in[PARAMS], x->dim[0]),
+               "params are not float64 [%d]", (int)FG_PARAM_COUNT);
   struct fg_cuda_chunks c = fg_cuda_chunks_of(x);
   FG_CUDA_NEED(call, c.samples * c.chunks <= INT32_MAX, "too many samples");
   call->scratch_bytes = fg_cuda_survey_bytes(c, 1);
@@ -100,6 +84,7 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   struct job job = {(const float *)x->data,
                     (const float *)call->in[X0].data,
                     (const double *)call->in[PARAMS].data,
+                    call->in[PARAMS].rank == 2 ? FG_PARAM_COUNT : 0,
                     (uint8_t *)call->out[Q].data,
                     fg_cuda_to<float>(call, STATS),
                     fg_cuda_chunks_of(x),

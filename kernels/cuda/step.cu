@@ -19,6 +19,7 @@ struct job {
   const float *x0, *x, *g, *m;
   struct fg_cuda_feature map, mask;
   const double *params;
+  int param_step; /* from a sample's params to the next one's: 0, where they are everyone's */
   float *next, *m_next, *stats;
   struct fg_cuda_chunks chunks;
   struct fg_cuda_survey *parts, *surveys[PASS_COUNT]; /* of each sample */
@@ -34,6 +35,10 @@ struct sample {
   int64_t peak;          /* of an l1 direction, or -1   */
   double shrink, theta;  /* back onto the l2 or l1 ball */
 };
+
+__device__ __forceinline__ const double *params_of(const struct job &job, int64_t sample) {
+  return job.params + sample * job.param_step;
+}
 
 /* Loads features i..i + 3 of the sample's g, masked. */
 __device__ __forceinline__ void load_gradient(const struct job &job, int64_t sample, int64_t i,
@@ -53,7 +58,7 @@ __device__ __forceinline__ void load_ascent(const struct job &job, const struct 
   if (job.m)
     fg_cuda_load4(job.m + sample * job.chunks.features, i, last, job.wide, m, 0.0f);
   for (int k = 0; k < 4; k++)
-    v[k] = job.m ? job.params[FG_PARAM_decay] * m[k] + g[k] * known.inverse_mean : g[k];
+    v[k] = job.m ? params_of(job, sample)[FG_PARAM_decay] * m[k] + g[k] * known.inverse_mean : g[k];
 }
 
 __device__ __forceinline__ double direction_of(const struct job &job, const struct sample &known,
@@ -70,7 +75,7 @@ __device__ __forceinline__ double direction_of(const struct job &job, const stru
 __device__ __forceinline__ void load_moved(const struct job &job, const struct sample &known,
                                            int64_t sample, int64_t i, int64_t last, double (&d)[4],
                                            float (&x0)[4]) {
-  const double *p = job.params;
+  const double *p = params_of(job, sample);
   double v[4];
   float x[4];
   load_ascent(job, known, sample, i, last, v);
@@ -102,7 +107,8 @@ __device__ __forceinline__ struct sample know(const struct job &job, int64_t sam
   }
   if (pass <= MOVE || !job.project)
     return known;
-  const double length = sqrt(job.surveys[MOVE][sample].squares), eps = job.params[FG_PARAM_eps];
+  const double length = sqrt(job.surveys[MOVE][sample].squares),
+               eps = params_of(job, sample)[FG_PARAM_eps];
   known.shrink = job.norm == FG_NORM_l2 && length > eps ? eps / length : 1;
   known.theta = job.norm == FG_NORM_l1 ? job.theta[sample] : 0;
   return known;
@@ -150,7 +156,7 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) survey_step(struct job job) 
  * ptxas budget: find_theta registers 72 shared 128 blocks 3 loads16 */
 __global__ void __launch_bounds__(FG_CHUNK_THREADS) find_theta(struct job job) {
   const int64_t sample = blockIdx.x, n = job.chunks.features;
-  const double eps = job.params[FG_PARAM_eps], sum = job.surveys[MOVE][sample].sum;
+  const double eps = params_of(job, sample)[FG_PARAM_eps], sum = job.surveys[MOVE][sample].sum;
   const struct sample known = know(job, sample, MOVE);
   double theta = 0;
   int64_t count = n;
@@ -187,13 +193,11 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) finish_step(struct job job) 
   const struct fg_cuda_survey *survey = &job.surveys[GRADIENT][p.sample];
   const struct sample known = know(job, p.sample, PASS_COUNT);
   const bool broken = survey->broken != 0, linf = job.norm == FG_NORM_linf;
-  const double *param = job.params, eps = param[FG_PARAM_eps];
+  const double *param = params_of(job, p.sample), eps = param[FG_PARAM_eps];
   const int64_t base = p.sample * job.chunks.features;
   if (p.first == 0 && threadIdx.x == 0 && job.stats) {
-    float *stats = job.stats + 3 * p.sample;
-    stats[0] = (float)survey->sum;
-    stats[1] = survey->free ? (float)((double)survey->zeros / (double)survey->free) : 1.0f;
-    stats[2] = (float)survey->broken;
+    fgsm::write_stats(job.stats + 3 * p.sample, survey->sum, survey->zeros, survey->free,
+                      survey->broken);
   }
   for (int64_t i = p.first + 4 * threadIdx.x; i < p.last; i += 4 * FG_CHUNK_THREADS) {
     double d[4], m[4];
@@ -205,14 +209,14 @@ __global__ void __launch_bounds__(FG_CHUNK_THREADS) finish_step(struct job job) 
         continue;
       double v = d[k];
       if (job.project && linf) {
-        v = fg_cuda_hold(v, x0[k], job.map.data ? job.map.at(i + k) : eps);
+        v = fgsm::hold(v, x0[k], job.map.data ? job.map.at(i + k) : eps);
       } else if (job.project) {
         v = job.norm == FG_NORM_l2 ? v * known.shrink
             : known.theta > 0      ? copysign(fmax(fabs(v) - known.theta, 0.0), v)
                                    : v;
         v = x0[k] + v;
       }
-      y[k] = fg_cuda_into_box(v, param[FG_PARAM_lo], param[FG_PARAM_hi]);
+      y[k] = fgsm::into_box(v, param[FG_PARAM_lo], param[FG_PARAM_hi]);
     }
     fg_cuda_store4(job.next + base, i, p.last, job.wide, y);
     if (!job.m_next)
@@ -245,8 +249,8 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
                fg_cuda_is_feature(fg_cuda_in(call, EPS_MAP), x0) &&
                    fg_cuda_is_feature(fg_cuda_in(call, MASK), x0),
                "eps_map or mask is not a float32, uint8 or bool of a sample's shape");
-  FG_CUDA_NEED(call, fg_cuda_is_params(&call->in[PARAMS]), "params are not float64 [%d]",
-               (int)FG_PARAM_COUNT);
+  FG_CUDA_NEED(call, fg_cuda_are_params(&call->in[PARAMS], x0->dim[0]),
+               "params are not float64 [%d]", (int)FG_PARAM_COUNT);
   FG_CUDA_NEED(call, (unsigned)a->norm <= FG_NORM_l1, "unknown norm");
   struct fg_cuda_chunks c = fg_cuda_chunks_of(x0);
   FG_CUDA_NEED(call, c.samples * c.chunks <= INT32_MAX, "too many samples");
@@ -264,6 +268,7 @@ struct job job_of(const struct fg_call *call, void *scratch) {
   job.map = fg_cuda_feature_of(call, EPS_MAP);
   job.mask = fg_cuda_feature_of(call, MASK);
   job.params = fg_cuda_from<double>(call, PARAMS);
+  job.param_step = call->in[PARAMS].rank == 2 ? FG_PARAM_COUNT : 0;
   job.next = fg_cuda_to<float>(call, NEXT);
   job.m_next = fg_cuda_to<float>(call, M_NEXT);
   job.stats = fg_cuda_to<float>(call, STATS);

@@ -7,7 +7,7 @@
 #include "ref.h"
 
 enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS };
-enum { NEXT, LOSS, PREDICTION, STATS };
+enum { NEXT, LOSS, PREDICTION, STATS, LOGITS };
 
 static bool takes_act(const struct fg_unary_attrs *a) {
   switch (a->kind) {
@@ -89,7 +89,7 @@ static size_t lay_out(const struct fg_call *call, char *memory, struct sample *s
   TAKE(s->dlogits, a->width[a->layers]);
   TAKE(s->loss, 1);
   TAKE(s->prediction, 1);
-  s->g = one(call->in[X0].type, s->n, NULL);
+  s->g = one(call->in[X].type, s->n, NULL);
   TAKE(s->g.data, s->n);
   TAKE(s->map.data, s->n);
   TAKE(s->rest, 0);
@@ -144,25 +144,34 @@ static struct fg_call step_call(const struct sample *s, const union fg_attrs *at
                           .attrs = attrs};
 }
 
+/* Whether the network is only looked at. */
+static bool looks(const struct fg_call *call) {
+  return call->attrs->mlp.steps == 0 && !call->attrs->mlp.search;
+}
+
 static fgsm_status check(struct fg_call *call) {
-  FG_TRY(
-      fg_ref_check(call, 1 << X0 | 1 << X | 1 << WEIGHTS | 1 << LABELS | 1 << PARAMS, 1 << NEXT));
-  bool halves = call->in[WEIGHTS].type == FG_BF16;
+  const uint32_t moves = looks(call) ? 0 : 1 << X0 | 1 << PARAMS;
+  const bool halves = call->in[WEIGHTS].type == FG_BF16;
+  FG_TRY(fg_ref_check(call, moves | 1 << X | 1 << WEIGHTS | 1 << LABELS, !looks(call)));
   FG_TRY(fg_ref_check_real(call, 1 << X0 | 1 << X | (halves ? 0 : 1 << WEIGHTS),
-                           1 << NEXT | 1 << LOSS | 1 << STATS));
+                           1 << NEXT | 1 << LOSS | 1 << STATS | 1 << LOGITS));
   const struct fg_mlp_attrs *a = &call->attrs->mlp;
-  const struct fg_tensor *x0 = &call->in[X0], *w = &call->in[WEIGHTS], *y = &call->in[LABELS];
+  const struct fg_tensor *x0 = &call->in[looks(call) ? X : X0];
+  const struct fg_tensor *w = &call->in[WEIGHTS], *y = &call->in[LABELS];
   const struct fg_tensor *loss = fg_ref_out(call, LOSS), *stats = fg_ref_out(call, STATS);
   const struct fg_tensor *prediction = fg_ref_out(call, PREDICTION);
+  const struct fg_tensor *logits = fg_ref_out(call, LOGITS);
   int64_t count = weight_count(a);
   FG_REF_NEED(call, count > 0, "layers, widths or activations out of range");
   FG_REF_NEED(call, w->rank == 1 && w->dim[0] == count, "weights are not [%lld]", (long long)count);
-  FG_REF_NEED(call, a->steps >= 1 && (!a->search || a->steps <= 50), "%d steps", a->steps);
+  FG_REF_NEED(call, a->search ? a->steps >= 1 && a->steps <= 50 : a->steps >= 0, "%d steps",
+              a->steps);
   FG_REF_NEED(call, a->step.norm == FG_NORM_linf, "a norm other than linf");
   FG_REF_NEED(call, x0->rank >= 1 && fg_ref_features(x0) == a->width[0], "x0 is not [N, %d]",
               a->width[0]);
-  FG_REF_NEED(call, fg_same_shape(x0, &call->in[X]) && fg_same_shape(x0, &call->out[NEXT]),
-              "x0, x and the result differ in shape");
+  FG_REF_NEED(
+      call, fg_same_shape(x0, &call->in[X]) && (looks(call) || fg_same_shape(x0, &call->out[NEXT])),
+      "x0, x and the result differ in shape");
   FG_REF_NEED(call, y->type == FG_I32 && y->rank == 1 && y->dim[0] == x0->dim[0],
               "labels are not int32 [%lld]", (long long)x0->dim[0]);
   FG_REF_NEED(call, !loss || (loss->rank == 1 && loss->dim[0] == x0->dim[0]), "loss is not [N]");
@@ -175,11 +184,15 @@ static fgsm_status check(struct fg_call *call) {
                          stats->dim[1] == (a->search ? 4 : 3)),
               "stats are not [N, %d]", a->search ? 4 : 3);
   FG_REF_NEED(call,
+              !logits || (logits->rank == 2 && logits->dim[0] == x0->dim[0] &&
+                          logits->dim[1] == a->width[a->layers]),
+              "logits are not [N, K]");
+  FG_REF_NEED(call,
               fg_ref_is_feature(fg_ref_in(call, EPS_MAP), x0) &&
                   fg_ref_is_feature(fg_ref_in(call, MASK), x0),
               "eps_map or mask has another shape than a sample");
-  FG_REF_NEED(call, fg_ref_is_params(&call->in[PARAMS]), "params are not float64 [%d]",
-              (int)FG_PARAM_COUNT);
+  FG_REF_NEED(call, looks(call) || fg_ref_is_params(&call->in[PARAMS]),
+              "params are not float64 [%d]", (int)FG_PARAM_COUNT);
   return FGSM_OK;
 }
 
@@ -193,7 +206,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   struct fg_call loss = loss_call(&s, &loss_attrs, true);
   struct fg_call step = step_call(&s, &step_attrs, &x, false);
   FG_TRY(fg_ref_loss.prepare(&loss, device));
-  FG_TRY(fg_ref_step.prepare(&step, device));
+  if (!looks(call))
+    FG_TRY(fg_ref_step.prepare(&step, device));
   call->scratch_bytes =
       used + (loss.scratch_bytes > step.scratch_bytes ? loss.scratch_bytes : step.scratch_bytes);
   return FGSM_OK;
@@ -282,15 +296,27 @@ static void report(const struct sample *s) {
     fg_ref_put(&s->call->out[LOSS], s->at, *s->loss);
   if (fg_ref_out(s->call, PREDICTION))
     fg_ref_put_int(&s->call->out[PREDICTION], s->at, *s->prediction);
+  if (fg_ref_out(s->call, LOGITS)) {
+    int64_t k = s->a->width[s->a->layers];
+    fg_ref_store(&s->call->out[LOGITS], s->at * k, k, s->z[s->a->layers - 1]);
+  }
 }
 
 static fgsm_status iterate(struct sample *s) {
   struct fg_tensor x = row(&s->call->in[X], s->at);
+  if (looks(s->call))
+    FG_TRY(evaluate(s, &x, false));
+  const struct fg_tensor *stats = fg_ref_out(s->call, STATS);
+  double broken = 0; /* components, in all steps */
   for (int i = 0; i < s->a->steps; i++) {
     FG_TRY(evaluate(s, &x, true));
     FG_TRY(step(s, &x, false));
     x = row(&s->call->out[NEXT], s->at);
+    if (stats)
+      broken += fg_ref_get(stats, s->at * 3 + 2);
   }
+  if (stats)
+    fg_ref_put(stats, s->at * 3 + 2, broken);
   report(s);
   return FGSM_OK;
 }
@@ -346,8 +372,9 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   (void)stream;
   struct sample s;
   lay_out(call, scratch, &s);
-  for (s.at = 0; s.at < call->in[X0].dim[0]; s.at++) {
-    memcpy(s.params, call->in[PARAMS].data, sizeof s.params);
+  for (s.at = 0; s.at < call->in[X].dim[0]; s.at++) {
+    if (!looks(call))
+      memcpy(s.params, call->in[PARAMS].data, sizeof s.params);
     FG_TRY(call->attrs->mlp.search ? search(&s) : iterate(&s));
   }
   return FGSM_OK;

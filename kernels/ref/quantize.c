@@ -16,7 +16,7 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   FG_REF_NEED(call,
               !stats || (stats->rank == 2 && stats->dim[0] == x->dim[0] && stats->dim[1] == 2),
               "stats are not [N, 2]");
-  FG_REF_NEED(call, fg_ref_is_params(&call->in[PARAMS]), "params are not float64 [%d]",
+  FG_REF_NEED(call, fg_ref_are_params(&call->in[PARAMS], x->dim[0]), "params are not float64 [%d]",
               (int)FG_PARAM_COUNT);
   return FGSM_OK;
 }
@@ -43,10 +43,9 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   (void)scratch, (void)stream;
   const struct fg_step_attrs *a = &call->attrs->step;
   const struct fg_tensor *x = &call->in[X], *x0 = &call->in[X0];
-  double eps = ((const double *)call->in[PARAMS].data)[FG_PARAM_eps];
   int64_t n = fg_ref_features(x);
   for (int64_t s = 0; s < x->dim[0]; s++) {
-    double linf = 0, squares = 0;
+    double eps = fg_ref_params(&call->in[PARAMS], s)[FG_PARAM_eps], linf = 0, squares = 0;
     for (int64_t i = s * n; i < (s + 1) * n; i++) {
       double from = fg_ref_get(x0, i);
       double q = byte_of(fg_ref_get(x, i), from, eps, a->project && a->norm == FG_NORM_linf);

@@ -314,3 +314,13 @@ bool fg_ref_is_feature(const struct fg_tensor *t, const struct fg_tensor *x) {
 bool fg_ref_is_params(const struct fg_tensor *t) {
   return t && t->type == FG_F64 && fg_count(t) == FG_PARAM_COUNT;
 }
+
+bool fg_ref_are_params(const struct fg_tensor *t, int64_t n) {
+  return t && t->type == FG_F64 &&
+         ((t->rank == 1 && t->dim[0] == FG_PARAM_COUNT) ||
+          (t->rank == 2 && t->dim[0] == n && t->dim[1] == FG_PARAM_COUNT));
+}
+
+const double *fg_ref_params(const struct fg_tensor *t, int64_t s) {
+  return (const double *)t->data + (t->rank == 2 ? s * FG_PARAM_COUNT : 0);
+}

@@ -144,5 +144,8 @@ static inline int64_t fg_ref_features(const struct fg_tensor *x) {
 /* Checks of the attack's operands: a per-feature tensor (NULL passes), the parameters. */
 bool fg_ref_is_feature(const struct fg_tensor *t, const struct fg_tensor *x);
 bool fg_ref_is_params(const struct fg_tensor *t);
+/* The same, or such a row for each of n samples; and the row of sample s. */
+bool fg_ref_are_params(const struct fg_tensor *t, int64_t n);
+const double *fg_ref_params(const struct fg_tensor *t, int64_t s);
 
 #endif

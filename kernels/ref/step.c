@@ -32,7 +32,7 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
               fg_ref_is_feature(fg_ref_in(call, EPS_MAP), x0) &&
                   fg_ref_is_feature(fg_ref_in(call, MASK), x0),
               "eps_map or mask has another shape than a sample");
-  FG_REF_NEED(call, fg_ref_is_params(&call->in[PARAMS]), "params are not float64 [%d]",
+  FG_REF_NEED(call, fg_ref_are_params(&call->in[PARAMS], x0->dim[0]), "params are not float64 [%d]",
               (int)FG_PARAM_COUNT);
   FG_REF_NEED(call, a->norm >= FG_NORM_linf && a->norm <= FG_NORM_l1, "unknown norm");
   call->scratch_bytes = 3 * (size_t)fg_ref_features(x0) * sizeof(double);
@@ -156,7 +156,7 @@ static void move(const struct fg_call *call, int64_t s, double *direction, doubl
                  double *sorted, int64_t n) {
   const struct fg_step_attrs *a = &call->attrs->step;
   const struct fg_tensor *x0 = &call->in[X0], *x = &call->in[X], *map = fg_ref_in(call, EPS_MAP);
-  const double *p = call->in[PARAMS].data;
+  const double *p = fg_ref_params(&call->in[PARAMS], s);
   double eps = p[FG_PARAM_eps];
   bool linf = a->norm == FG_NORM_linf;
   for (int64_t i = 0; i < n; i++) {
@@ -189,7 +189,6 @@ static void keep(const struct fg_call *call, int64_t s, int64_t n) {
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   (void)stream;
   const struct fg_tensor *x0 = &call->in[X0];
-  const double *p = call->in[PARAMS].data;
   int64_t n = fg_ref_features(x0);
   double *g = scratch, *d = g + n, *sorted = d + n;
   for (int64_t s = 0; s < x0->dim[0]; s++) {
@@ -199,7 +198,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
       continue;
     }
     if (fg_ref_in(call, M))
-      gather_momentum(call, s, g, n, p[FG_PARAM_decay]);
+      gather_momentum(call, s, g, n, fg_ref_params(&call->in[PARAMS], s)[FG_PARAM_decay]);
     direct(call->attrs->step.norm, g, n);
     move(call, s, g, d, sorted, n);
   }

@@ -10,6 +10,11 @@
 #define USUAL PARAMS(0.03125, 0.0078125, 0.9, 0, 1, 0.03125, 12345678901.0, 3)
 #define TENTH PARAMS(0.1, 0.1, 1, 0.05, 0.9, 0.1, 7, 0)
 #define ROUND PARAMS(0.1, 0.1, 1, 0, 1, 0.1, 7, 0)
+#define ROWS                                                                                       \
+  FG_T(F64,                                                                                        \
+       FG_VALUES(0.1, 0.1, 0.5, 0, 1, 0.1, 7, 0, 0.02, 0.01, 0.9, 0, 1, 0.1, 7, 0, 0.3, 0.2, 0.1,  \
+                 0.2, 0.8, 0.1, 7, 0),                                                             \
+       3, FG_PARAM_COUNT)
 #define X0 FG_R(FG_UNIT, 3, 5, 4, 3)
 #define NEAR FG_R(FG_UNIT, 3, 5, 4, 3)
 #define GRADIENT FG_R(FG_AWAY, 3, 5, 4, 3)
@@ -38,6 +43,21 @@ static const char *keeps_to_ball_and_box(const struct fg_call *call) {
       return "x' leaves the ball";
     if (!(to >= p[FG_PARAM_lo] && to <= p[FG_PARAM_hi]))
       return "x' leaves the box";
+  }
+  return NULL;
+}
+
+/* Each sample keeps to its own eps and box. */
+static const char *rows_are_used(const struct fg_call *call) {
+  const struct fg_tensor *x0 = &call->in[STEP_X0], *y = &call->out[0];
+  int64_t features = fg_count(y) / y->dim[0];
+  for (int64_t i = 0; i < fg_count(y); i++) {
+    const double *p = (const double *)call->in[STEP_PARAMS].data + i / features * FG_PARAM_COUNT;
+    double from = fg_tensor_real(x0, 0, i), to = fg_tensor_real(y, 0, i);
+    if (!(to >= p[FG_PARAM_lo] && to <= p[FG_PARAM_hi]))
+      return "x' leaves its box";
+    if (from >= p[FG_PARAM_lo] && from <= p[FG_PARAM_hi] && !(fabs(to - from) <= p[FG_PARAM_eps]))
+      return "x' leaves its ball";
   }
   return NULL;
 }
@@ -160,6 +180,17 @@ static const struct fg_case cases[] = {
          keeps_to_ball_and_box),
     STEP("step with momentum, map and mask", linf, true, FG_R(FG_NORMAL, 3, 5, 4, 3), MAP, MASK,
          USUAL, Y, STATS, keeps_to_ball_and_box),
+    {.name = "step, a row of params for each sample",
+     .op = FG_OP_step,
+     .attrs = {.step = {FG_NORM_linf, true}},
+     .in = {X0, NEAR, GRADIENT, NONE, NONE, NONE, ROWS},
+     .out = {Y, NONE, STATS},
+     .check = rows_are_used},
+    {.name = "step in L2, a row of params for each sample",
+     .op = FG_OP_step,
+     .attrs = {.step = {FG_NORM_l2, true}},
+     .in = {X0, NEAR, GRADIENT, FG_R(FG_NORMAL, 3, 5, 4, 3), NONE, NONE, ROWS},
+     .out = {Y, Y, STATS}},
     STEP("step without projection", linf, false, NONE, NONE, NONE, TENTH, NONE, STATS,
          keeps_to_ball_and_box),
     STEP("step in L2", l2, true, NONE, NONE, NONE, ROUND, NONE, STATS, keeps_to_round_ball),
@@ -206,6 +237,11 @@ static const struct fg_case cases[] = {
      .in = {FG_R(FG_UNIT, 3, 5, 7), FG_R(FG_UNIT, 3, 5, 7), USUAL},
      .out = {FG_T(U8, FG_NORMAL, 3, 5, 7), FG_Y(3, 2)},
      .check = bytes_keep_to_ball},
+    {.name = "quantize, a row of params for each sample",
+     .op = FG_OP_quantize,
+     .attrs = {.step = {FG_NORM_linf, true}},
+     .in = {FG_R(FG_UNIT, 3, 5, 7), FG_R(FG_UNIT, 3, 5, 7), ROWS},
+     .out = {FG_T(U8, FG_NORMAL, 3, 5, 7), FG_Y(3, 2)}},
     {.name = "quantize without projection",
      .op = FG_OP_quantize,
      .attrs = {.step = {FG_NORM_l2, true}},

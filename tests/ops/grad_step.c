@@ -47,7 +47,8 @@ static const char *keeps_within(const struct fg_call *call) {
     .name = label, .op = FG_OP_conv_grad_input_step,                                               \
     .attrs = {.conv_step = {.conv = {conv_}, .step = {FG_NORM_linf, true}}},                       \
     .in = {G4(dy), G4(w), IMAGE(x), IMAGE(x), map, mask, params},                                  \
-    .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within                       \
+    .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within,                      \
+    .flags = FG_CASE_CPU_DECLINES                                                                  \
   }
 #define POOLED(label, conv_, dy, w, x, y, grad, stats, bytes)                                      \
   {                                                                                                \
@@ -63,7 +64,8 @@ static const char *keeps_within(const struct fg_call *call) {
                                      .dim = FG_DIMS(y)}}},                                         \
     .in = {G4(dy), G4(w), IMAGE(x), IMAGE(x),                                                      \
            NONE,   NONE,  PIXELS,   FG_TD(U8, FG_INTEGER(0, 8), 4, dy)},                           \
-    .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within                       \
+    .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within,                      \
+    .flags = FG_CASE_CPU_DECLINES                                                                  \
   }
 /* The same in bfloat16; the gradient is always asked for. */
 #define HALF_CONV(label, conv_, dy, w, x, map, mask, params, grad, stats, bytes)                   \
@@ -77,7 +79,8 @@ static const char *keeps_within(const struct fg_call *call) {
            map,                                                                                    \
            mask,                                                                                   \
            params},                                                                                \
-    .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within                       \
+    .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within,                      \
+    .flags = FG_CASE_CPU_DECLINES                                                                  \
   }
 #define HALF_POOLED(label, conv_, dy, w, x, y, size, step_, pad, type, most)                       \
   {                                                                                                \
@@ -99,7 +102,7 @@ static const char *keeps_within(const struct fg_call *call) {
            NONE,                                                                                   \
            PIXELS,                                                                                 \
            FG_TD(type, FG_INTEGER(0, most), 4, dy)},                                               \
-    .out = {G4(x), G4(x)}, .constant = 2, .check = keeps_within                                    \
+    .out = {G4(x), G4(x)}, .constant = 2, .check = keeps_within, .flags = FG_CASE_CPU_DECLINES     \
   }
 #define GEMM(label, trans, scale, m, w, rank, x, map, mask, params, grad, stats)                   \
   {                                                                                                \
@@ -125,6 +128,16 @@ static const struct fg_case cases[] = {
          BYTES(D(3, 3, 9, 18))),
     CONV("conv step 3x3 of 1 channel", SAME_3X3, D(2, 5, 28, 28), D(5, 1, 3, 3), D(2, 1, 28, 28),
          NONE, NONE, PIXELS, NONE, FG_Y(2, 3), NONE),
+    CONV("conv step 5x5 of 1 channel, wide", WINDOW(1, 1, 1, 1, 1, 0, 0, 0, 0), D(2, 6, 12, 68),
+         D(6, 1, 5, 5), D(2, 1, 16, 72), NONE, NONE, PIXELS,
+         FG_TD(F32, FG_NORMAL, 4, D(2, 1, 16, 72)), FG_Y(2, 3), NONE),
+    CONV("conv step 3x3 of 2 channels, dilated", WINDOW(1, 1, 1, 3, 2, 3, 2, 3, 2), D(2, 8, 19, 37),
+         D(8, 2, 3, 3), D(2, 2, 19, 37), NONE, NONE, PIXELS, NONE, FG_Y(2, 3), NONE),
+    CONV("conv step 3x3 of 4 channels from 12", SAME_3X3, D(2, 12, 9, 17), D(12, 4, 3, 3),
+         D(2, 4, 9, 17), MAP(D(4, 9, 17)), MASK(D(4, 9, 17)), TENTH, G4(D(2, 4, 9, 17)), FG_Y(2, 3),
+         NONE),
+    CONV("conv step 7x7 stride 2 from 16", STEM_7X7, D(2, 16, 17, 19), D(16, 3, 7, 7),
+         D(2, 3, 33, 38), NONE, NONE, PIXELS, NONE, FG_Y(2, 3), NONE),
     CONV("conv step 3x3 of 4 channels", SAME_3X3, D(1, 33, 8, 16), D(33, 4, 3, 3), D(1, 4, 8, 16),
          NONE, NONE, PIXELS, G4(D(1, 4, 8, 16)), NONE, NONE),
     CONV("conv step 3x3 to bytes", SAME_3X3, D(2, 16, 8, 7), D(16, 3, 3, 3), D(2, 3, 8, 7), NONE,
@@ -160,7 +173,7 @@ static const struct fg_case cases[] = {
             NONE, NONE, PIXELS, FG_TD(I32, FG_INTEGER(0, 259), 4, D(2, 6, 2, 3))},
      .out = {G4(D(2, 3, 21, 17)), G4(D(2, 3, 21, 17)), FG_Y(2, 3)},
      .constant = 2,
-     .flags = FG_CASE_SPARSE,
+     .flags = FG_CASE_SPARSE | FG_CASE_CPU_DECLINES,
      .check = keeps_within},
     CONV("conv step 5x3, strides and dilations", WINDOW(1, 2, 1, 1, 2, 2, 1, 1, 3), D(2, 6, 7, 8),
          D(6, 3, 5, 3), D(2, 3, 14, 8), NONE, NONE, PIXELS, G4(D(2, 3, 14, 8)), FG_Y(2, 3), NONE),
@@ -222,6 +235,7 @@ static const struct fg_case cases[] = {
             IMAGE(D(2, 3, 24, 40)), IMAGE(D(2, 3, 24, 40)), NONE, NONE, PIXELS},
      .out = {G4(D(2, 3, 24, 40)), G4(D(2, 3, 24, 40)), FG_Y(2, 3), BYTES(D(2, 3, 24, 40))},
      .constant = 2,
+     .flags = FG_CASE_CPU_DECLINES,
      .check = keeps_within},
     HALF_CONV("conv step 3x3 in bfloat16", SAME_3X3, D(2, 64, 19, 37), D(64, 3, 3, 3),
               D(2, 3, 19, 37), NONE, NONE, PIXELS, G4(D(2, 3, 19, 37)), FG_Y(2, 3), NONE),

@@ -46,8 +46,8 @@ static const char *keeps_within(const struct fg_call *call) {
 }
 
 /* A case is a network under an attack, and samples for it. */
-#define NET(layers_, widths, acts, loss_, steps_, search_)                                         \
-  .op = FG_OP_mlp_fgsm, .flags = FG_CASE_SPARSE, .constant = 4, .check = keeps_within,             \
+#define NET_FOR(flags_, layers_, widths, acts, loss_, steps_, search_)                             \
+  .op = FG_OP_mlp_fgsm, .flags = FG_CASE_SPARSE | (flags_), .constant = 4, .check = keeps_within,  \
   .attrs = {.mlp = {.layers = layers_,                                                             \
                     .width = FG_DIMS(widths),                                                      \
                     .act = FG_DIMS(acts),                                                          \
@@ -55,6 +55,7 @@ static const char *keeps_within(const struct fg_call *call) {
                     .step = {FG_NORM_linf, true},                                                  \
                     .steps = steps_,                                                               \
                     .search = search_}}
+#define NET(...) NET_FOR(0, __VA_ARGS__)
 #define ON(n, f, weights, classes, map, mask, params, figures)                                     \
   .in = {FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
          FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
@@ -63,7 +64,7 @@ static const char *keeps_within(const struct fg_call *call) {
          map,                                                                                      \
          mask,                                                                                     \
          params},                                                                                  \
-  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures)}
+  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures), FG_Y(n, classes)}
 /* 5 - 50 x 6 - 5, the shape of the ACAS Xu networks: 300 + 5 * 2550 + 255 weights. */
 #define ACAS(loss, steps, search)                                                                  \
   NET(7, D(5, 50, 50, 50, 50, 50, 50, 5), D(RELU, RELU, RELU, RELU, RELU, RELU, LAST), loss,       \
@@ -73,9 +74,13 @@ static const char *keeps_within(const struct fg_call *call) {
 #define OBJECTIVE(loss) NET(2, D(6, 9, 4), D(TANH, LAST), loss, 1, false)
 #define FEWER ON(7, 6, 103, 4, NONE, NONE, USUAL, 3)
 #define WIDE(acts, loss, steps, search) NET(3, D(70, 130, 65, 10), acts, loss, steps, search)
-#define STREAMED(acts, loss, steps, search) NET(3, D(130, 301, 203, 10), acts, loss, steps, search)
+/* More weights than a CPU's kernel takes. */
+#define STREAMED(acts, loss, steps, search)                                                        \
+  NET_FOR(FG_CASE_CPU_DECLINES, 3, D(130, 301, 203, 10), acts, loss, steps, search)
 
 /* Weights in bfloat16. WHOLE: x is whole or half, weights are -1, 0 or 1. */
+#define HALF_NET(...) NET_FOR(FG_CASE_CPU_DECLINES, __VA_ARGS__)
+#define HALF_ACT(act) HALF_NET(3, D(6, 9, 11, 4), D(act, act, LAST), CE, 1, false)
 #define HALVES(n, f, weights, classes, map, mask, params, figures)                                 \
   .in = {FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
          FG_R(FG_UNIFORM(-2, 2), n, f),                                                            \
@@ -84,7 +89,8 @@ static const char *keeps_within(const struct fg_call *call) {
          map,                                                                                      \
          mask,                                                                                     \
          params},                                                                                  \
-  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures)}, .tolerance = 4e-3
+  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures), FG_Y(n, classes)},       \
+  .tolerance = 4e-3
 #define WHOLE(n, f, weights, classes, map, mask, params, figures)                                  \
   .in = {FG_R(FG_INTEGER(-2, 2), n, f),                                                            \
          FG_R(FG_INTEGER(-2, 2), n, f),                                                            \
@@ -93,7 +99,8 @@ static const char *keeps_within(const struct fg_call *call) {
          map,                                                                                      \
          mask,                                                                                     \
          params},                                                                                  \
-  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures)}, .tolerance = 1e-6
+  .out = {FG_Y(n, f), FG_Y(n), FG_T(I32, FG_NORMAL, n), FG_Y(n, figures), FG_Y(n, classes)},       \
+  .tolerance = 1e-6
 #define HALF_FEW HALVES(7, 6, 221, 4, NONE, NONE, FREE, 3)
 #define MARGIN D(FG_LOSS_margin, false, false)
 #define HALF_STEPS PARAMS(0.5, 0.25, 0, -INFINITY, INFINITY, 0, 0, 0)
@@ -160,47 +167,48 @@ static const struct fg_case cases[] = {
      ON(6, 130, 102777, 10, NONE, NONE, FREE, 4)},
     /* bfloat16. Whole numbers and halves: every sum is exact in any order, so signs must be too. */
     {.name = "mlp bf16 6-9-11-4 of whole numbers",
-     NET(3, D(6, 9, 11, 4), D(RELU, RELU, LAST), MARGIN, 1, false),
+     HALF_NET(3, D(6, 9, 11, 4), D(RELU, RELU, LAST), MARGIN, 1, false),
      WHOLE(7, 6, 221, 4, NONE, NONE, HALF_STEPS, 3)},
     {.name = "mlp bf16 70-130-65-10 of whole numbers",
-     NET(3, D(70, 130, 65, 10), D(LEAKY_WHOLE, RELU, LAST), MARGIN, 1, false),
+     HALF_NET(3, D(70, 130, 65, 10), D(LEAKY_WHOLE, RELU, LAST), MARGIN, 1, false),
      WHOLE(66, 70, 18405, 10, MAP_OF(70), FG_R(FG_INTEGER(0, 1), 70), HALF_STEPS, 3)},
     {.name = "mlp bf16 72-136-264-12 of whole numbers, 3 steps",
-     NET(3, D(72, 136, 264, 12), D(RELU, RELU, LAST), MARGIN, 3, false),
+     HALF_NET(3, D(72, 136, 264, 12), D(RELU, RELU, LAST), MARGIN, 3, false),
      WHOLE(19, 72, 49276, 12, NONE, NONE, HALF_STEPS, 3)},
     {.name = "mlp bf16 72-136-264-12 of whole numbers, least budget",
-     NET(3, D(72, 136, 264, 12), D(RELU, LEAKY_WHOLE, LAST), MARGIN, 4, true),
+     HALF_NET(3, D(72, 136, 264, 12), D(RELU, LEAKY_WHOLE, LAST), MARGIN, 4, true),
      WHOLE(17, 72, 49276, 12, NONE, NONE, HALF_STEPS, 4)},
     {.name = "mlp bf16 33-20-3 of whole numbers, 48 samples a tile",
-     NET(2, D(33, 20, 3), D(STEEP, LAST), MARGIN, 2, false),
+     HALF_NET(2, D(33, 20, 3), D(STEEP, LAST), MARGIN, 2, false),
      WHOLE(135, 33, 743, 3, MAP_OF(33), NONE, HALF_STEPS, 3)},
     {.name = "mlp bf16 16-8-3 of whole numbers, 64 samples a tile",
-     NET(2, D(16, 8, 3), D(RELU, LAST), D(FG_LOSS_margin, true, false), 3, true),
+     HALF_NET(2, D(16, 8, 3), D(RELU, LAST), D(FG_LOSS_margin, true, false), 3, true),
      WHOLE(197, 16, 163, 3, NONE, NONE, HALF_STEPS, 4)},
     {.name = "mlp bf16 of 16 layers",
-     NET(16, D(4, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 3),
-         D(LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, RELU, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE,
-           LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE,
-           LEAKY_WHOLE, LEAKY_WHOLE, LAST),
-         MARGIN, 1, false),
+     HALF_NET(16, D(4, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 3),
+              D(LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, RELU, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE,
+                LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE,
+                LEAKY_WHOLE, LEAKY_WHOLE, LAST),
+              MARGIN, 1, false),
      WHOLE(5, 4, 636, 3, NONE, NONE, HALF_STEPS, 3)},
     {.name = "mlp bf16 of one layer",
-     NET(1, D(40, 3), D(LAST), CE, 2, false),
+     HALF_NET(1, D(40, 3), D(LAST), CE, 2, false),
      HALVES(5, 40, 123, 3, NONE, NONE, FREE, 3)},
     /* Any numbers: a sum that rounds the other way is 2^-9 of a term, 1e-3 of a result. */
-    {.name = "mlp bf16 relu", ACT(RELU), HALF_FEW},
-    {.name = "mlp bf16 sigmoid", ACT(SIGMOID), HALF_FEW},
-    {.name = "mlp bf16 tanh", ACT(TANH), HALF_FEW},
-    {.name = "mlp bf16 gelu", ACT(GELU), HALF_FEW},
-    {.name = "mlp bf16 gelu_tanh", ACT(GELU_TANH), HALF_FEW},
+    {.name = "mlp bf16 relu", HALF_ACT(RELU), HALF_FEW},
+    {.name = "mlp bf16 sigmoid", HALF_ACT(SIGMOID), HALF_FEW},
+    {.name = "mlp bf16 tanh", HALF_ACT(TANH), HALF_FEW},
+    {.name = "mlp bf16 gelu", HALF_ACT(GELU), HALF_FEW},
+    {.name = "mlp bf16 gelu_tanh", HALF_ACT(GELU_TANH), HALF_FEW},
     {.name = "mlp bf16 40-48-36-5 of ce and dlr",
-     NET(3, D(40, 48, 36, 5), D(TANH, GELU, LAST), D(FG_LOSS_dlr, false, false), 1, false),
+     HALF_NET(3, D(40, 48, 36, 5), D(TANH, GELU, LAST), D(FG_LOSS_dlr, false, false), 1, false),
      HALVES(18, 40, 3917, 5, NONE, NONE, FREE, 3)},
     {.name = "mlp bf16 of an empty batch",
-     OBJECTIVE(CE),
+     HALF_NET(2, D(6, 9, 4), D(TANH, LAST), CE, 1, false),
      HALVES(0, 6, 103, 4, NONE, NONE, USUAL, 3)},
     {.name = "mlp bf16, one sample not a number",
      .op = FG_OP_mlp_fgsm,
+     .flags = FG_CASE_CPU_DECLINES,
      .attrs = {.mlp = {.layers = 1,
                        .width = {2, 2},
                        .act = {LAST},
@@ -214,7 +222,7 @@ static const struct fg_case cases[] = {
      .out = {FG_T(F32, FG_VALUES(1.5, 2.5, 3.5, 1.5, 1, 3, 1, 3, NAN, 1), 5, 2),
              FG_T(F32, FG_VALUES(-1.5, -2.5, NAN, NAN, NAN), 5),
              FG_T(I32, FG_VALUES(0, 1, 0, 0, -1), 5),
-             FG_T(F32, FG_VALUES(2, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, NAN, 0, 2), 5, 3)}},
+             FG_T(F32, FG_VALUES(2, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, NAN, 0, 4), 5, 3)}},
     {.name = "mlp of an empty batch", OBJECTIVE(CE), ON(0, 6, 103, 4, NONE, NONE, USUAL, 3)},
     /* x, 2x - y over two features: labels 0, 1, none, 7; the last sample is not a number. */
     {.name = "mlp at points",
@@ -232,7 +240,34 @@ static const struct fg_case cases[] = {
      .out = {FG_T(F32, FG_VALUES(1.5, 2.5, 3.5, 1.5, 1, 3, 1, 3, NAN, 1), 5, 2),
              FG_T(F32, FG_VALUES(-2, -3, NAN, NAN, NAN), 5),
              FG_T(I32, FG_VALUES(0, 1, 0, 0, -1), 5),
-             FG_T(F32, FG_VALUES(2, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, NAN, 0, 2), 5, 3)}},
+             FG_T(F32, FG_VALUES(2, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, NAN, 0, 2), 5, 3),
+             FG_R(FG_VALUES(1, -1, 4, 7, 1, -1, 1, -1, NAN, NAN), 5, 2)}},
+    {.name = "mlp, one sample not a number, 2 steps",
+     .op = FG_OP_mlp_fgsm,
+     .attrs = {.mlp = {.layers = 1,
+                       .width = {2, 2},
+                       .act = {LAST},
+                       .loss = {FG_LOSS_margin, false, false},
+                       .step = {FG_NORM_linf, true},
+                       .steps = 2}},
+     .in = {FG_R(FG_VALUES(1, 3, NAN, 1), 2, 2), FG_R(FG_VALUES(1, 3, NAN, 1), 2, 2),
+            FG_R(FG_VALUES(1, 0, 2, -1, 0, 0), 6), FG_T(I32, FG_VALUES(0, 0), 2), NONE, NONE,
+            HALF_STEPS},
+     .out = {FG_T(F32, FG_VALUES(1.5, 2.5, NAN, 1), 2, 2), FG_T(F32, FG_VALUES(-1.5, NAN), 2),
+             FG_T(I32, FG_VALUES(0, -1), 2), FG_T(F32, FG_VALUES(2, 0, 0, NAN, 0, 4), 2, 3),
+             FG_R(FG_VALUES(1.25, -0.25, NAN, NAN), 2, 2)}},
+    /* No step: what the network says, and nothing moves. */
+    {.name = "mlp, a look",
+     .op = FG_OP_mlp_fgsm,
+     .flags = FG_CASE_MAY_DECLINE,
+     .attrs = {.mlp = {.layers = 2,
+                       .width = {6, 9, 4},
+                       .act = {TANH, LAST},
+                       .loss = {FG_LOSS_dlr, false, false},
+                       .step = {FG_NORM_linf, true}}},
+     .in = {NONE, FG_R(FG_UNIFORM(-2, 2), 7, 6), FG_R(FG_UNIFORM(-0.5, 0.5), 103),
+            FG_T(I32, FG_INTEGER(0, 3), 7)},
+     .out = {NONE, FG_Y(7), FG_T(I32, FG_NORMAL, 7), NONE, FG_Y(7, 4)}},
     /* f(x) = x - 1 against 0: label 1 at 1.25 falls at a budget of 1/4, at 3 not within 1/2, at 0.5
      * it has fallen already; no label, no fall. */
     {.name = "mlp least budget at points",

@@ -99,6 +99,57 @@ __global__ void multiply(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *
     d[(g + (i >> 1) * 8) * 8 + t * 2 + (i & 1)] = sum[i];
 }
 
+/* One warp: d [16, 16] = a [16, 16] b [16, 16], both row-major bfloat16: b's columns are read across
+ * its rows. */
+__global__ void multiply_across(const uint16_t *a, const uint16_t *b, float *d, int fault) {
+  FGSM_SHARED(uint16_t, rows, [16 * 24 + 8]);
+  FGSM_SHARED(uint16_t, cols, [16 * 24]);
+  const int lane = (int)threadIdx.x, row = lane % 16, col = lane / 16 * 8;
+  const int skew = fault == FAULT_matrix_misaligned;
+  for (int i = lane; i < 256; i += 32)
+    rows[i / 16 * 24 + i % 16 + skew] = a[i];
+  fgsm_cp_async16(cols + row * 24 + col,
+                  b + row * 16 + col + (fault == FAULT_async_copy_misaligned));
+  fgsm_cp_async_commit();
+  fgsm_cp_async_wait<0>();
+  __syncwarp();
+  float sum[2][4] = {};
+  unsigned fa[4] = {}, fb[4];
+  if (fault != FAULT_matrix_by_half_a_warp || lane < 16)
+    fgsm_ldmatrix_x4(fa, rows + row * 24 + col + skew);
+  if (fault == FAULT_fragment_not_transposed)
+    fgsm_ldmatrix_x4(fb, cols + row * 24 + col);
+  else
+    fgsm_ldmatrix_x4_trans(fb, cols + row * 24 + col);
+  for (int half = 0; half < 2; half++)
+    if (fault != FAULT_product_by_half_a_warp || lane < 16)
+      fgsm_mma_m16n8k16_bf16(sum[half], fa, fb + 2 * half, sum[half]);
+  for (int i = 0; i < 8; i++)
+    d[(lane / 4 + i / 2 % 2 * 8) * 16 + i / 4 * 8 + lane % 4 * 2 + i % 2] = sum[i / 4][i % 4];
+}
+
+/* y = 3 x of bfloat16, by pairs, moved on by one place within 128 of them: each word of the tile has its
+ * halves from two threads. */
+__global__ void triple_halves(const uint16_t *x, uint16_t *y, int fault) {
+  FGSM_SHARED(uint16_t, tile, [128]);
+  const unsigned t = threadIdx.x, at = blockIdx.x * 128 + 2 * t;
+  unsigned pair = fgsm_ldv<unsigned>(x + at + (fault == FAULT_pair_misaligned));
+  if (fault == FAULT_half_read_past_end)
+    pair = x[at + 1] | (unsigned)x[at + 2] << 16;
+  const float low = 3 * fgsm_bf16_float(pair & 0xFFFF), high = 3 * fgsm_bf16_float(pair >> 16);
+  unsigned both =
+      fault == FAULT_pair_swapped ? fgsm_pack_bf16(high, low) : fgsm_pack_bf16(low, high);
+  if (fault == FAULT_half_truncated)
+    both = __float_as_uint(low) >> 16 | (__float_as_uint(high) & 0xFFFF0000u);
+  tile[2 * t + 1] = (uint16_t)both;
+  if (fault != FAULT_half_word_unwritten || t % 2)
+    tile[fault == FAULT_half_shared_past_end ? 2 * t + 2 : (2 * t + 2) % 128] =
+        (uint16_t)(both >> 16);
+  if (fault != FAULT_half_word_without_barrier)
+    __syncthreads();
+  fgsm_stv(y + at, fgsm_ldv<unsigned>(tile + 2 * t));
+}
+
 __global__ void half_warp_shuffle(int *y, int fault) {
   const unsigned mask = threadIdx.x < 16 ? 0xFFFFu : 0xFFFF0000u;
   const int from = fault == FAULT_shuffle_from_inactive_lane ? 20 : threadIdx.x < 16 ? 3 : 20;
@@ -191,6 +242,38 @@ bool multiplies(int fault) {
   return d.get() == want;
 }
 
+uint16_t bf16_of(float v) {
+  return (uint16_t)fgsm_pack_bf16(v, 0);
+}
+
+bool multiplies_across(int fault) {
+  std::vector<float> fa = numbers(256), fb = numbers(264), want(256);
+  std::vector<uint16_t> a, b;
+  for (float v : fa)
+    a.push_back(bf16_of(v));
+  for (float v : fb)
+    b.push_back(bf16_of(v));
+  for (size_t i = 0; i < 256; i++)
+    for (size_t k = 0; k < 16; k++)
+      want[i] += fa[i / 16 * 16 + k] * fb[k * 16 + i % 16];
+  Device<uint16_t> da(a), db(b);
+  Device<float> d(256);
+  FGSM_LAUNCH(multiply_across, dim3(1), dim3(32), 0, 0, da.p, db.p, d.p, fault);
+  return d.get() == want;
+}
+
+/* Values of eight bits, three times which has up to ten. */
+bool triples_halves(int fault) {
+  std::vector<uint16_t> x(256), want(256);
+  for (size_t i = 0; i < 256; i++)
+    x[i] = bf16_of((float)(128 + i * 37 % 128) * (i % 3 ? 1.0f : -1.0f));
+  for (size_t i = 0; i < 256; i++)
+    want[i / 128 * 128 + (i + 1) % 128] = bf16_of(3 * fgsm_bf16_float(x[i]));
+  Device<uint16_t> dx(x), dy(256);
+  FGSM_LAUNCH(triple_halves, dim3(2), dim3(64), 0, 0, dx.p, dy.p, fault);
+  return dy.get() == want;
+}
+
 bool shuffles(int fault) {
   Device<int> y(32);
   FGSM_LAUNCH(half_warp_shuffle, dim3(1), dim3(32), 0, 0, y.p, fault);
@@ -216,7 +299,8 @@ bool run_with_fault(enum fault fault) {
   switch (fault) {
   case FAULT_none:
     return doubles(fault) && adds(fault) && reverses(fault) && multiplies(fault) &&
-           shuffles(fault) && meets_neighbour(fault);
+           multiplies_across(fault) && triples_halves(fault) && shuffles(fault) &&
+           meets_neighbour(fault);
   case FAULT_misaligned_vector:
   case FAULT_global_write_past_end:
   case FAULT_global_read_past_end:
@@ -233,6 +317,20 @@ bool run_with_fault(enum fault fault) {
   case FAULT_async_copy_without_syncwarp:
   case FAULT_fragment_swapped:
     return multiplies(fault);
+  case FAULT_fragment_not_transposed:
+  case FAULT_matrix_misaligned:
+  case FAULT_matrix_by_half_a_warp:
+  case FAULT_product_by_half_a_warp:
+  case FAULT_async_copy_misaligned:
+    return multiplies_across(fault);
+  case FAULT_pair_misaligned:
+  case FAULT_pair_swapped:
+  case FAULT_half_truncated:
+  case FAULT_half_read_past_end:
+  case FAULT_half_shared_past_end:
+  case FAULT_half_word_without_barrier:
+  case FAULT_half_word_unwritten:
+    return triples_halves(fault);
   case FAULT_shuffle_from_inactive_lane:
     return shuffles(fault);
   case FAULT_warp_lockstep_assumed:

@@ -21,6 +21,18 @@
   X(async_copy_not_awaited, "SCA")                                                                 \
   X(async_copy_without_syncwarp, "CP")                                                             \
   X(fragment_swapped, "P")                                                                         \
+  X(fragment_not_transposed, "P")                                                                  \
+  X(matrix_misaligned, "SCA")                                                                      \
+  X(matrix_by_half_a_warp, "SCA")                                                                  \
+  X(product_by_half_a_warp, "SCA")                                                                 \
+  X(async_copy_misaligned, "SCA")                                                                  \
+  X(pair_misaligned, "SCA")                                                                        \
+  X(pair_swapped, "P")                                                                             \
+  X(half_truncated, "P")                                                                           \
+  X(half_read_past_end, "CA")                                                                      \
+  X(half_shared_past_end, "CA")                                                                    \
+  X(half_word_without_barrier, "CP")                                                               \
+  X(half_word_unwritten, "CP")                                                                     \
   X(exit_before_barrier, "SCA")                                                                    \
   X(shuffle_from_inactive_lane, "SCA")                                                             \
   X(warp_lockstep_assumed, "C")                                                                    \

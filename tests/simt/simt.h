@@ -98,6 +98,8 @@ cudaError_t launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes,
 
 #define FGSM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                \
   simt::launch(#kernel, (grid), (block), (shared_bytes), (stream), kernel, __VA_ARGS__)
+#define FGSM_UNROLL
+#define FGSM_NO_UNROLL
 #define FGSM_SHARED(type, name, dims)                                                              \
   using name##_simt_type = type dims;                                                              \
   static const char name##_simt_key = 0;                                                           \

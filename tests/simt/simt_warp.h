@@ -67,13 +67,21 @@ struct Mma {
 SIMT_UNSEEN inline float half_of(unsigned pair, int high) {
   return float_of((high ? pair >> 16 : pair & 0xFFFFu) << 16);
 }
+/* Whether every lane of the warp has come: one that ended before holds up no other collective. */
+SIMT_UNSEEN inline bool is_whole_warp(const char *what, void **lanes, unsigned mask) {
+  unsigned there = 0;
+  for (int i = 0; i < 32; i++)
+    there |= lanes[i] ? 1u << i : 0;
+  if ((mask & there) == 0xFFFFFFFFu)
+    return true;
+  error("%s needs all 32 lanes, these have come: %08x", what, mask & there);
+  return false;
+}
 /* Fragments as PTX lays them out. Sums are in double: order and rounding differ from a card's. */
 SIMT_UNSEEN inline void mma_m16n8k16_bf16_resolve(void **lanes, unsigned mask) {
   float a[16][16], b[16][8], d[16][8];
-  if (mask != 0xFFFFFFFFu) {
-    error("mma.sync needs all 32 lanes, mask %08x", mask);
+  if (!is_whole_warp("mma.sync", lanes, mask))
     return;
-  }
   for (int l = 0; l < 32; l++) {
     auto *m = static_cast<Mma *>(lanes[l]);
     int g = l >> 2, t = l & 3;
@@ -101,10 +109,8 @@ struct Ldmatrix {
   unsigned out[4];
 };
 SIMT_UNSEEN inline void ldmatrix_x4_resolve(void **lanes, unsigned mask) {
-  if (mask != 0xFFFFFFFFu) {
-    error("ldmatrix needs all 32 lanes, mask %08x", mask);
+  if (!is_whole_warp("ldmatrix", lanes, mask))
     return;
-  }
   for (int l = 0; l < 32; l++)
     for (int q = 0; q < 4; q++) {
       auto *from = static_cast<Ldmatrix *>(lanes[q * 8 + (l >> 2)]);
@@ -113,10 +119,8 @@ SIMT_UNSEEN inline void ldmatrix_x4_resolve(void **lanes, unsigned mask) {
     }
 }
 SIMT_UNSEEN inline void ldmatrix_x4_trans_resolve(void **lanes, unsigned mask) {
-  if (mask != 0xFFFFFFFFu) {
-    error("ldmatrix needs all 32 lanes, mask %08x", mask);
+  if (!is_whole_warp("ldmatrix", lanes, mask))
     return;
-  }
   for (int l = 0; l < 32; l++)
     for (int q = 0; q < 4; q++) {
       unsigned pair = 0;

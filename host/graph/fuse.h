@@ -1,0 +1,20 @@
+/* What the files of the fuse pass share. A rule looks at one node of a sweep (rewrite.h), and
+ * returns whether it changed the graph. */
+#ifndef FG_FUSE_H
+#define FG_FUSE_H
+
+#include "rewrite.h"
+
+/* Whether the device can run the node. */
+bool fg_fuse_accepts(const struct fg_graph *g, const struct fg_node *node,
+                     struct fg_device *device);
+
+/* fuse_step.c: a conv_grad_input, or a matmul, whose only user is a step. */
+bool fg_fuse_conv_step(struct fg_rewrite *rw, int64_t at, struct fg_device *device);
+bool fg_fuse_gemm_step(struct fg_rewrite *rw, int64_t at, struct fg_device *device);
+
+/* fuse_mlp.c: a step along the gradient of a dense network's loss, or the loss alone. May fail for want of memory. */
+fgsm_status fg_fuse_mlp(struct fg_rewrite *rw, int64_t at, struct fg_device *device,
+                        bool *changed) FGSM_MUST_USE;
+
+#endif

@@ -1,0 +1,14 @@
+/* The loss of one sample, for kernels that have its logits at hand. */
+#ifndef FG_CPU_LOSS_H
+#define FG_CPU_LOSS_H
+
+#include "cpu.h"
+
+/* z [k] -> the loss, *prediction, and the gradient d [k] unless it is NULL. */
+double fg_cpu_loss_sample(const struct fg_loss_attrs *a, const float *z, int64_t k, int64_t label,
+                          float *d, int32_t *prediction);
+
+/* Classes that the kind of loss needs. */
+int64_t fg_cpu_loss_classes(enum fg_loss_kind kind);
+
+#endif

@@ -1,0 +1,370 @@
+/* mlp_fgsm: the whole attack of a dense network, a tile of samples at a time, with nothing of it in
+ * memory but x' and what is reported. The network's weights stay in the caches (mlp_net.h), loss and
+ * step are the CPU's own, a sample at a time.
+ *
+ * Accepted where it wins: for weights that an L2 cache holds. Beyond, oneDNN's products, which block
+ * for the caches, are faster, and the graph is left unfused. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loss.h"
+#include "mlp_net.h"
+#include "step.h"
+
+enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS };
+enum { NEXT, LOSS, PREDICTION, STATS, LOGITS };
+
+/* Samples left over that are worth a tile of their own, rather than one after another. */
+enum { WORTH_A_TILE = 6 };
+static const int64_t MOST_WEIGHTS = 64 << 10;
+
+struct state {
+  struct fg_mlp_net net;
+  float *packed; /* NULL: the weights are not constant, and packed at each run */
+  int pieces;    /* that the samples are cut into, each with its own room      */
+  int64_t room_floats;
+};
+
+/* A piece's own memory, beside the network's values. */
+struct mine {
+  struct fg_mlp_room room;
+  float *gradient;  /* [tile][features], of each sample of the tile */
+  float *row, *map; /* logits or dlogits of a sample; eps_map times t */
+};
+
+/* Where a sample of the tile stands. */
+struct seat {
+  double lo, hi, t; /* the search's */
+  int32_t prediction;
+  bool any, reached;
+  float stats[3];
+};
+
+struct attack {
+  const struct fg_call *call;
+  const struct fg_mlp_attrs *a;
+  const struct fg_mlp_net *net;
+  const struct fg_tensor *eps_map, *mask;
+  const double *params;
+  const float *x0, *x;
+  const int32_t *labels;
+  float *next, *loss, *stats, *logits; /* NULL: not asked for, but for next */
+  int32_t *prediction;
+  int64_t samples, features, classes, room_floats;
+  int pieces;
+  float *rooms;
+};
+
+static int64_t lay_out(const struct fg_mlp_net *net, float *memory, struct mine *mine) {
+  int64_t features = fg_mlp_padded(net->a->width[0]), used = fg_mlp_room(net, memory, &mine->room);
+  mine->gradient = memory ? memory + used : NULL;
+  mine->map = memory ? mine->gradient + FG_MLP_TILE * features : NULL;
+  mine->row = memory ? mine->map + features : NULL;
+  return used + (FG_MLP_TILE + 1) * features + net->widest;
+}
+
+/* ---- a tile: samples [s0, s0 + n), which lie `tile` beside each other */
+
+static void load_tile(const struct attack *c, struct mine *m, const float *x, int64_t s0, int64_t n,
+                      int64_t tile) {
+  float *to = m->room.h[0];
+  for (int64_t f = 0; f < c->features; f++)
+    for (int64_t s = 0; s < tile; s++)
+      to[f * tile + s] = s < n ? x[(s0 + s) * c->features + f] : 0;
+}
+
+/* Loss and prediction of the logits of the tile; dlogits where `gradient`; written where `report`. */
+static void judge(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0, int64_t n,
+                  int64_t tile, bool gradient, bool report) {
+  const float *z = m->room.h[c->a->layers];
+  int64_t k = c->classes;
+  float d[64], *slope = k <= 64 ? d : m->room.other; /* other is free until the way back */
+  if (gradient && tile > n)
+    memset(m->room.d, 0, (size_t)(k * tile) * sizeof(float));
+  for (int64_t s = 0; s < n; s++) {
+    for (int64_t j = 0; j < k; j++)
+      m->row[j] = z[j * tile + s];
+    double loss = fg_cpu_loss_sample(&c->a->loss, m->row, k, c->labels[s0 + s],
+                                     gradient ? slope : NULL, &seats[s].prediction);
+    for (int64_t j = 0; gradient && j < k; j++)
+      m->room.d[j * tile + s] = slope[j];
+    if (report && c->loss)
+      c->loss[s0 + s] = (float)loss;
+    if (report && c->prediction)
+      c->prediction[s0 + s] = seats[s].prediction;
+    if (report && c->logits)
+      memcpy(c->logits + (s0 + s) * k, m->row, (size_t)k * sizeof(float));
+  }
+}
+
+/* The gradient of each sample of the tile, one after another. */
+static void gather_gradients(const struct attack *c, struct mine *m, int64_t n, int64_t tile) {
+  for (int64_t s = 0; s < n; s++)
+    for (int64_t f = 0; f < c->features; f++)
+      m->gradient[s * c->features + f] = m->room.d[f * tile + s];
+}
+
+static void differentiate(const struct attack *c, struct mine *m, struct seat *seats,
+                          const float *x, int64_t s0, int64_t n, int64_t tile, bool report) {
+  load_tile(c, m, x, s0, n, tile);
+  fg_mlp_forward(c->net, &m->room, tile);
+  judge(c, m, seats, s0, n, tile, true, report);
+  fg_mlp_backward(c->net, &m->room, tile);
+  gather_gradients(c, m, n, tile);
+}
+
+/* Sample s of the tile steps from x along its gradient, with the budget times t. */
+static void step(const struct attack *c, struct mine *m, struct seat *seat, const float *x,
+                 int64_t s0, int64_t s, double t) {
+  int64_t at = (s0 + s) * c->features;
+  double params[FG_PARAM_COUNT];
+  struct fg_tensor map;
+  struct fg_cpu_step step = {.eps_map = c->eps_map,
+                             .mask = c->mask,
+                             .params = c->params,
+                             .x0 = c->x0 + at,
+                             .x = x + at,
+                             .g = m->gradient + s * c->features,
+                             .next = c->next + at,
+                             .stats = seat->stats,
+                             .n = c->features,
+                             .attrs = c->a->step};
+  if (t != 1) {
+    memcpy(params, c->params, sizeof params);
+    params[FG_PARAM_eps] *= t;
+    params[FG_PARAM_alpha] *= t;
+    step.params = params;
+  }
+  if (t != 1 && c->eps_map) {
+    fg_cpu_load_scaled(c->eps_map, t, c->features, m->map);
+    map = *c->eps_map;
+    map.data = m->map;
+    step.eps_map = &map;
+  }
+  fg_cpu_step_sample(&step, 0);
+}
+
+static void put_stats(const struct attack *c, const struct seat *seat, int64_t s) {
+  if (c->stats)
+    memcpy(c->stats + s * (c->a->search ? 4 : 3), seat->stats, sizeof seat->stats);
+}
+
+static void iterate(const struct attack *c, struct mine *m, int64_t s0, int64_t n, int64_t tile) {
+  struct seat seats[FG_MLP_TILE];
+  float broken[FG_MLP_TILE] = {0};
+  if (c->a->steps == 0) {
+    load_tile(c, m, c->x, s0, n, tile);
+    fg_mlp_forward(c->net, &m->room, tile);
+    judge(c, m, seats, s0, n, tile, false, true);
+    return;
+  }
+  for (int i = 0; i < c->a->steps; i++) {
+    const float *x = i ? c->next : c->x;
+    differentiate(c, m, seats, x, s0, n, tile, i == c->a->steps - 1);
+    for (int64_t s = 0; s < n; s++) {
+      step(c, m, &seats[s], x, s0, s, 1);
+      broken[s] += seats[s].stats[2];
+    }
+  }
+  for (int64_t s = 0; s < n; s++) {
+    seats[s].stats[2] = broken[s];
+    put_stats(c, &seats[s], s0 + s);
+  }
+}
+
+/* Each sample goes to x(t) of its own t, as it was moved from c->x. */
+static void move_tile(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0,
+                      int64_t n) {
+  for (int64_t s = 0; s < n; s++) {
+    int64_t at = (s0 + s) * c->features;
+    if (seats[s].t > 0)
+      step(c, m, &seats[s], c->x, s0, s, seats[s].t);
+    else
+      memcpy(c->next + at, c->x0 + at, (size_t)c->features * sizeof(float));
+  }
+}
+
+/* Goes to x(t) and says of each sample whether the aim is reached there. */
+static void look(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0, int64_t n,
+                 int64_t tile) {
+  move_tile(c, m, seats, s0, n);
+  load_tile(c, m, c->next, s0, n, tile);
+  fg_mlp_forward(c->net, &m->room, tile);
+  judge(c, m, seats, s0, n, tile, false, false);
+  for (int64_t s = 0; s < n; s++) {
+    int32_t label = c->labels[s0 + s], prediction = seats[s].prediction;
+    seats[s].reached = label >= 0 && label < c->classes && prediction >= 0 &&
+                       (prediction == label) == c->a->loss.targeted;
+  }
+}
+
+/* What the i-th look says of the bounds: at 1, at 0, then half-way. */
+static void narrow(struct seat *seat, int i) {
+  if (i == 0)
+    seat->any = seat->reached;
+  else if (i == 1)
+    seat->hi = seat->reached ? 0 : 1;
+  else if (seat->any && seat->hi > 0)
+    *(seat->reached ? &seat->hi : &seat->lo) = seat->t;
+}
+
+static void search(const struct attack *c, struct mine *m, int64_t s0, int64_t n, int64_t tile) {
+  struct seat seats[FG_MLP_TILE] = {0};
+  differentiate(c, m, seats, c->x, s0, n, tile, true);
+  for (int i = 0; i < c->a->steps + 2; i++) {
+    for (int64_t s = 0; s < n; s++)
+      seats[s].t = i == 0 ? 1 : i == 1 ? 0 : (seats[s].lo + seats[s].hi) / 2;
+    look(c, m, seats, s0, n, tile);
+    for (int64_t s = 0; s < n; s++)
+      narrow(&seats[s], i);
+  }
+  for (int64_t s = 0; s < n; s++) {
+    struct seat *seat = &seats[s];
+    seat->t = seat->hi;
+    put_stats(c, seat, s0 + s);
+    if (c->stats)
+      c->stats[(s0 + s) * 4 + 3] =
+          seat->any || seat->hi == 0 ? (float)(seat->hi * c->params[FG_PARAM_eps]) : INFINITY;
+  }
+  move_tile(c, m, seats, s0, n);
+}
+
+/* ---- the kernel */
+
+static void attack_tile(const struct attack *c, struct mine *m, int64_t s0, int64_t n,
+                        int64_t tile) {
+  if (c->a->search)
+    search(c, m, s0, n, tile);
+  else
+    iterate(c, m, s0, n, tile);
+}
+
+/* Piece p has the samples that p of the pieces' share of the tiles leaves it. */
+static void pieces(const void *ctx, int64_t begin, int64_t end) {
+  const struct attack *c = ctx;
+  int64_t tiles = (c->samples + FG_MLP_TILE - 1) / FG_MLP_TILE;
+  for (int64_t p = begin; p < end; p++) {
+    struct mine mine;
+    lay_out(c->net, c->rooms + p * c->room_floats, &mine);
+    for (int64_t i = tiles * p / c->pieces; i < tiles * (p + 1) / c->pieces; i++) {
+      int64_t s0 = i * FG_MLP_TILE,
+              n = c->samples - s0 < FG_MLP_TILE ? c->samples - s0 : FG_MLP_TILE;
+      if (n >= WORTH_A_TILE)
+        attack_tile(c, &mine, s0, n, FG_MLP_TILE);
+      else
+        for (int64_t s = s0; s < s0 + n; s++)
+          attack_tile(c, &mine, s, 1, 1);
+    }
+  }
+}
+
+static void release(struct fg_call *call) {
+  struct state *state = call->state;
+  if (state)
+    free(state->packed);
+  free(state);
+  call->state = NULL;
+}
+
+static int64_t count_weights(const struct fg_mlp_attrs *a) {
+  int64_t n = 0;
+  for (int l = 0; l < a->layers && n <= MOST_WEIGHTS; l++)
+    n += ((int64_t)a->width[l] + 1) * a->width[l + 1];
+  return n;
+}
+
+static fgsm_status check(const struct fg_call *call) {
+  const struct fg_mlp_attrs *a = &call->attrs->mlp;
+  const struct fg_tensor *in = call->in, *x = &in[X];
+  bool looks = a->steps == 0 && !a->search;
+  FG_TRY(fg_cpu_need_f32(call, LABELS, NEXT + 1));
+  FG_TRY(fg_cpu_check_features(call, x, EPS_MAP, MASK));
+  if (!looks)
+    FG_TRY(fg_cpu_check_params(call, PARAMS, 0));
+  int64_t weights = count_weights(a);
+  if (weights > MOST_WEIGHTS)
+    return FG_FAIL(UNSUPPORTED, "cpu: mlp_fgsm: more than %lld weights: oneDNN is faster",
+                   (long long)MOST_WEIGHTS);
+  if (a->step.norm != FG_NORM_linf || in[LABELS].type != FG_I32 ||
+      fg_count(&in[WEIGHTS]) != weights)
+    return FG_FAIL(UNSUPPORTED, "cpu: mlp_fgsm of such operands");
+  if (a->width[a->layers] < fg_cpu_loss_classes(a->loss.kind))
+    return FG_FAIL(UNSUPPORTED, "cpu: mlp_fgsm: a loss over %d classes", a->width[a->layers]);
+  if ((!looks && !fg_same_shape(x, &in[X0])) || fg_cpu_features(x) != a->width[0])
+    return FG_FAIL(UNSUPPORTED, "cpu: mlp_fgsm: samples do not fit the network");
+  return FGSM_OK;
+}
+
+static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
+  FG_TRY(check(call));
+  struct state *state = calloc(1, sizeof *state);
+  struct mine mine;
+  if (!state)
+    return FG_FAIL(MEMORY, "no memory for a kernel's state");
+  call->state = state;
+  fg_mlp_net_shape(&call->attrs->mlp, &state->net);
+  state->pieces = device->threads > 0 ? device->threads : 1;
+  state->room_floats = (lay_out(&state->net, NULL, &mine) + 15) / 16 * 16;
+  size_t packed_bytes = (size_t)(state->net.packed_floats + 15) / 16 * 16 * sizeof(float);
+  call->scratch_bytes = (size_t)(state->pieces * state->room_floats) * sizeof(float);
+  if (!(call->constant >> WEIGHTS & 1) || !call->in[WEIGHTS].data) {
+    call->scratch_bytes += packed_bytes;
+    return FGSM_OK;
+  }
+  state->packed = aligned_alloc(64, packed_bytes);
+  if (!state->packed) {
+    release(call);
+    return FG_FAIL(MEMORY, "no memory for the weights of a dense network");
+  }
+  fg_mlp_net_pack(&state->net, call->in[WEIGHTS].data, state->packed);
+  return FGSM_OK;
+}
+
+static void *out(const struct fg_call *call, int i) {
+  return i < call->n_out && fg_cpu_present(&call->out[i]) ? call->out[i].data : NULL;
+}
+
+static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
+  (void)stream;
+  const struct state *state = call->state;
+  const struct fg_tensor *in = call->in;
+  const struct fg_mlp_attrs *a = &call->attrs->mlp;
+  struct fg_mlp_net net = state->net;
+  float *rooms = scratch;
+  net.a = a;
+  net.packed = state->packed;
+  if (!net.packed) {
+    float *packed = rooms + state->pieces * state->room_floats;
+    fg_mlp_net_pack(&net, in[WEIGHTS].data, packed);
+    net.packed = packed;
+  }
+  struct attack c = {
+    .call = call,
+    .a = a,
+    .net = &net,
+    .eps_map = fg_cpu_optional(call, EPS_MAP),
+    .mask = fg_cpu_optional(call, MASK),
+    .params = in[PARAMS].data,
+    .x0 = in[X0].data,
+    .x = in[X].data,
+    .labels = in[LABELS].data,
+    .next = out(call, NEXT),
+    .loss = out(call, LOSS),
+    .prediction = out(call, PREDICTION),
+    .stats = out(call, STATS),
+    .logits = out(call, LOGITS),
+    .samples = in[X].dim[0],
+    .features = a->width[0],
+    .classes = a->width[a->layers],
+    .room_floats = state->room_floats,
+    .pieces = state->pieces,
+    .rooms = rooms
+  };
+  double passes = a->search ? 4 + a->steps : a->steps ? 2 * a->steps : 1;
+  double cost = passes * (double)net.packed_floats / 40 * (double)c.samples / c.pieces;
+  fg_cpu_parallel(c.pieces, 1, cost, pieces, &c);
+  return FGSM_OK;
+}
+
+const struct fg_kernel fg_cpu_mlp_fgsm = {prepare, run, release};

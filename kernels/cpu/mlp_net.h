@@ -1,0 +1,46 @@
+/* A dense network small enough for the caches, forward and backward over a few samples that lie
+ * beside each other: for mlp_fgsm.c, which attacks it.
+ *
+ * Values of a layer are rows: one result of all samples of the tile. A tile has FG_MLP_TILE samples,
+ * which are the vectors' lanes, or one, whose results are. Either way a sum runs over the layer's
+ * arguments in order, so that a sample's numbers do not depend on its company. */
+#ifndef FG_CPU_MLP_NET_H
+#define FG_CPU_MLP_NET_H
+
+#include "cpu.h"
+
+#define FG_MLP_TILE 16
+
+/* Weights as the loops want them, each layer's twice: `forward` [in][out, padded], `backward`
+ * [out][in, padded]; padding is zero. Offsets count floats from `packed`. */
+struct fg_mlp_net {
+  const struct fg_mlp_attrs *a;
+  int64_t forward[FG_MLP_LAYERS], bias[FG_MLP_LAYERS], backward[FG_MLP_LAYERS];
+  int64_t packed_floats, widest;
+  const float *packed;
+};
+
+/* Everything but `packed`. */
+void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net);
+/* From weights as mlp_fgsm takes them, to memory of packed_floats, 64-byte aligned. */
+void fg_mlp_net_pack(const struct fg_mlp_net *net, const float *weights, float *to);
+
+static inline int64_t fg_mlp_padded(int64_t n) {
+  return (n + 7) / 8 * 8;
+}
+
+/* What a tile needs, all of it in one piece of memory. */
+struct fg_mlp_room {
+  float *h[FG_MLP_LAYERS + 1]; /* values: h[0] is x, h[layers] the logits             */
+  float *z[FG_MLP_LAYERS];     /* before the activation, where its slope needs that   */
+  float *d, *other;            /* gradients; fg_mlp_backward's answer is in `d`       */
+};
+/* Lays it out from `memory` on (NULL: only measures); returns the floats. */
+int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_room *room);
+
+/* From room->h[0] to the logits; tile: FG_MLP_TILE or 1. */
+void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);
+/* From dlogits in room->d to the gradient of x there. */
+void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);
+
+#endif
