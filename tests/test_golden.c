@@ -96,16 +96,20 @@ static void check(const char *name, const struct fg_backend *backend, struct net
   free(y);
 }
 
-static const char *const nets[] = {"conv",       "mlp",        "vit_opset17", "vit_opset13",
-                                   "vit_dynamo", "nhwc",       "two_inputs",  "arithmetic",
-                                   "softmax",    "logsoftmax", "external"};
+static const char *const nets[] = {
+    "conv",       "mlp",     "vit_opset17", "vit_opset13", "vit_dynamo", "nhwc",       "two_inputs",
+    "arithmetic", "softmax", "logsoftmax",  "external",    "swin",       "swin_cosine"};
 enum { N_NETS = sizeof nets / sizeof *nets };
 
 /* These exporters round in float32 what they fold, and scikit-learn's weights are float64. */
 static const struct {
   const char *name;
   int output;
-} others[] = {{"tf2onnx", 0}, {"keras", 0}, {"skl2onnx_softmax", 1}};
+} others[] = {{"tf2onnx", 0},
+              {"tf_transformer", 0},
+              {"keras", 0},
+              {"keras_attention", 0},
+              {"skl2onnx_softmax", 1}};
 enum { N_OTHERS = sizeof others / sizeof *others };
 
 Test(golden, other_exporters_agree_with_their_frameworks) {
