@@ -248,6 +248,12 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
     p->info.arena_bytes = step->call.scratch_bytes;
   p->info.flops += fg_node_flops(p->g, node);
   p->info.state_bytes += step->call.state_bytes;
+  size_t room = p->g->arena.limit_bytes - p->g->arena.total_bytes;
+  if (backend->host_memory && p->g->arena.limit_bytes && p->info.state_bytes > room)
+    return FG_FAIL(MEMORY,
+                   "%s: weights in the order of %s's kernels need more than the %zu MiB "
+                   "that are left for them",
+                   text, backend->name, room >> 20);
   return FGSM_OK;
 }
 
@@ -300,6 +306,7 @@ fgsm_status fg_plan_size(struct fg_graph *graph, struct fg_plan_info *out) {
 static fgsm_status prepare_all(struct fg_plan *p, bool allow_ref) {
   FG_TRY(p->device->backend->enter(p->device));
   FG_TRY(list_bindable(p));
+  FG_TRY(fg_plan_check_convolutions(p->g));
   p->steps = calloc((size_t)p->g->n_nodes + 1, sizeof *p->steps);
   if (!p->steps)
     return FG_FAIL(MEMORY, "no memory for a plan");

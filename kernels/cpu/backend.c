@@ -11,6 +11,7 @@
 #endif
 
 #include "conv.h"
+#include "kept.h"
 #include "synchronous.h"
 
 /* Fusions that spare a pass over memory on a card, and nothing where oneDNN has the product. */
@@ -28,6 +29,7 @@ static void close_device(struct fg_device *base) {
     return;
   dnnl_engine_destroy(device->engine);
   fg_cpu_choices_destroy(device->choices);
+  fg_cpu_kept_destroy(device->kept);
   free(device);
 }
 
@@ -47,8 +49,9 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
   (void)threads;
 #endif
   device->choices = fg_cpu_choices_create();
+  device->kept = fg_cpu_kept_create();
   fgsm_status status = FGSM_OK;
-  if (!device->choices)
+  if (!device->choices || !device->kept)
     status = FG_FAIL(MEMORY, "no memory for a device");
   else
     status = fg_dnnl_status(dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine");
