@@ -248,13 +248,21 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
     p->info.arena_bytes = step->call.scratch_bytes;
   p->info.flops += fg_node_flops(p->g, node);
   p->info.state_bytes += step->call.state_bytes;
-  size_t room = p->g->arena.limit_bytes - p->g->arena.total_bytes;
-  if (backend->host_memory && p->g->arena.limit_bytes && p->info.state_bytes > room)
-    return FG_FAIL(MEMORY,
-                   "%s: weights in the order of %s's kernels need more than the %zu MiB "
-                   "that are left for them",
-                   text, backend->name, room >> 20);
   return FGSM_OK;
+}
+
+/* Weights in the order of kernels of the host, beside those of the graph: within what it may take. */
+static fgsm_status check_room(const struct fg_plan *p) {
+  const struct fg_backend *backend = p->device->backend;
+  const struct fg_arena *arena = &p->g->arena;
+  size_t room = arena->limit_bytes - arena->total_bytes;
+  if (!backend->host_memory || !arena->limit_bytes || p->info.state_bytes <= room)
+    return FGSM_OK;
+  return FG_FAIL(
+      MEMORY,
+      "weights in the order of %s's kernels need more than the %zu MiB that are left for "
+      "them",
+      backend->name, room >> 20);
 }
 
 /* The values that may be bound, and room for their addresses in every recording. */
@@ -318,6 +326,7 @@ static fgsm_status prepare_all(struct fg_plan *p, bool allow_ref) {
     p->steps[p->n_steps].node = (fg_id)i;
     FG_TRY(prepare(p, &p->g->nodes[i], &p->steps[p->n_steps], allow_ref));
     p->n_steps++;
+    FG_TRY(check_room(p));
   }
   return FGSM_OK;
 }
