@@ -7,6 +7,7 @@ tf2onnx           a convolution net in NHWC, from TensorFlow
 tf_transformer    attention by einsum and normalisation by moments, from TensorFlow by tf2onnx
 keras             a Keras model by model.export
 keras_attention   Keras's LayerNormalization and MultiHeadAttention, by model.export
+cntk              a convolution net in the manner of CNTK's exporter, against PyTorch
 skl2onnx_softmax  a StandardScaler and a perceptron of scikit-learn; its second output is named
                   `probabilities`, and logits, loss and grad are those in front of its softmax
 """
@@ -20,6 +21,7 @@ import onnx
 import tensorflow as tf
 from skl2onnx import to_onnx
 
+import export_zoo_cntk
 import export_zoo_sklearn
 import export_zoo_tf
 from zoo_record import STAKE, deviation
@@ -83,11 +85,20 @@ def make_skl2onnx(out):
     save(out, "skl2onnx_softmax", x, y, logits, loss, through(seed))
 
 
+def make_cntk(out):
+    w, random = export_zoo_cntk.draw(3), np.random.default_rng(7)
+    y = random.integers(0, export_zoo_cntk.CLASSES, 3)
+    x, said = export_zoo_cntk.choose(w, 3, random, lambda logits: slope(logits, y)[1])
+    onnx.save(export_zoo_cntk.model(w, 7), out / "cntk.onnx")
+    save(out, "cntk", x, y, said["logits"], slope(said["logits"], y)[0], said["grad"])
+
+
 MAKERS = {
     "tf2onnx": lambda out: make_tf2onnx(out, "tf2onnx", export_zoo_tf.Cnn),
     "tf_transformer": lambda out: make_tf2onnx(out, "tf_transformer", export_zoo_tf.Transformer),
     "keras": lambda out: make_keras(out, "keras", export_zoo_tf.keras_cnn),
     "keras_attention": lambda out: make_keras(out, "keras_attention", export_zoo_tf.keras_attention),
+    "cntk": make_cntk,
     "skl2onnx_softmax": make_skl2onnx,
 }
 

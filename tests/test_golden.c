@@ -1,5 +1,5 @@
 /* Whole nets against their frameworks in float64 (tests/golden, made by python/make_goldens.py from
- * PyTorch, and by python/make_exporter_goldens.py from TensorFlow, Keras and scikit-learn): logits,
+ * PyTorch, and by python/make_exporter_goldens.py for other exporters): logits,
  * loss and input gradient, on the oracle in double and on the CPU in float32, fused and not. */
 #include <criterion/criterion.h>
 #include <math.h>
@@ -105,11 +105,8 @@ enum { N_NETS = sizeof nets / sizeof *nets };
 static const struct {
   const char *name;
   int output;
-} others[] = {{"tf2onnx", 0},
-              {"tf_transformer", 0},
-              {"keras", 0},
-              {"keras_attention", 0},
-              {"skl2onnx_softmax", 1}};
+} others[] = {{"tf2onnx", 0},         {"tf_transformer", 0}, {"keras", 0},
+              {"keras_attention", 0}, {"cntk", 0},           {"skl2onnx_softmax", 1}};
 enum { N_OTHERS = sizeof others / sizeof *others };
 
 Test(golden, other_exporters_agree_with_their_frameworks) {
