@@ -66,7 +66,6 @@ static const struct {
     {"nonmaxsuppression*", "the choice among detected boxes", BOTH},
     {"ai_onnx_ml_*", "classical machine learning (ai.onnx.ml)", BOTH},
     /* forms */
-    {"einsum_batch_diagonal", "a label twice in one term", BOTH},
     {"dynamicquantizelinear", "a tie of rounding in float32 alone", IN_DOUBLE},
     {"dynamicquantizelinear_expanded", "a tie of rounding in float32 alone", IN_DOUBLE},
     {"flexattention*", "drafts: ai.onnx.preview", BOTH},
