@@ -8,7 +8,5 @@
 FG_NO_KERNEL(cuda, scatter);
 FG_NO_KERNEL(cuda, top);
 FG_NO_KERNEL(cuda, cumsum);
-FG_NO_KERNEL(cuda, grid_sample);
-FG_NO_KERNEL(cuda, grid_sample_grad);
 
 #endif
