@@ -267,7 +267,14 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     fg_graph_destroy(b.g);
     return status;
   }
-  return fg_plan_create(b.g, a->device, false, &out->plan);
+  status = fg_plan_create(b.g, a->device, false, &out->plan);
+  if (status != FGSM_MEMORY)
+    return status;
+  char why[400];
+  fg_error_copy(why, sizeof why);
+  a->memory.need = 0;
+  a->memory.short_of = true;
+  return FG_FAIL(UNSUPPORTED, "%s; --max-memory says how much there is", why);
 }
 
 bool fg_pass_is_whole(const struct fg_pass *pass) {

@@ -317,7 +317,7 @@ static fgsm_status run_importer(struct fg_build *b, const Onnx__NodeProto *node,
   im->in = in;
   im->n_out = (int)node->n_output;
   im->out_used = used;
-  return importer ? importer(im) : import_constant(im);
+  return importer ? fg_import_run(im, importer) : import_constant(im);
 }
 
 static fgsm_status import_node(struct fg_build *b, const Onnx__NodeProto *node) {

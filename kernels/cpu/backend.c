@@ -11,6 +11,7 @@
 #endif
 
 #include "conv.h"
+#include "kept.h"
 #include "synchronous.h"
 
 /* It would spare a pass over the gradient, which lies in the cache when the step reads it; the
@@ -27,6 +28,7 @@ static void close_device(struct fg_device *base) {
     return;
   dnnl_engine_destroy(device->engine);
   fg_cpu_choices_destroy(device->choices);
+  fg_cpu_kept_destroy(device->kept);
   free(device);
 }
 
@@ -46,8 +48,9 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
   (void)threads;
 #endif
   device->choices = fg_cpu_choices_create();
+  device->kept = fg_cpu_kept_create();
   fgsm_status status = FGSM_OK;
-  if (!device->choices)
+  if (!device->choices || !device->kept)
     status = FG_FAIL(MEMORY, "no memory for a device");
   else
     status = fg_dnnl_status(dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine");

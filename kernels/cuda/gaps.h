@@ -5,7 +5,5 @@
 
 #include "call.h"
 
-FG_NO_KERNEL(cuda, grid_sample);
-FG_NO_KERNEL(cuda, grid_sample_grad);
 
 #endif
