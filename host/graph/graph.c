@@ -363,6 +363,23 @@ static fgsm_status visit(struct walk *w, int64_t root) {
   return FGSM_OK;
 }
 
+/* Works by side effect: it writes into some of its inputs. */
+static bool is_writer(const struct fg_node *node) {
+  return node->op != FG_OP_COUNT && node->n_out == 0;
+}
+
+static fgsm_status visit_inputs(struct walk *w, int64_t at) {
+  const struct fg_node *node = &w->g->nodes[at];
+  for (int k = 0; k < node->n_in; k++) {
+    fg_id producer = node->in[k] == FG_ABSENT ? FG_ABSENT : w->g->values[node->in[k]].producer;
+    if (producer != FG_ABSENT)
+      FG_TRY(visit(w, producer));
+  }
+  return FGSM_OK;
+}
+
+/* Writers stand last, in the order in which they were added: whoever reads what they overwrite has
+ * read it by then. */
 fgsm_status fg_graph_compact(struct fg_graph *g) {
   int64_t n = g->n_nodes;
   if (!n)
@@ -384,8 +401,11 @@ fgsm_status fg_graph_compact(struct fg_graph *g) {
       status = visit(&w, producer);
   }
   for (int64_t i = 0; i < n && status == FGSM_OK; i++)
-    if (g->nodes[i].op != FG_OP_COUNT && g->nodes[i].n_out == 0)
-      status = visit(&w, i); /* works by side effect */
+    if (is_writer(&g->nodes[i]))
+      status = visit_inputs(&w, i);
+  for (int64_t i = 0; i < n; i++)
+    if (is_writer(&g->nodes[i]))
+      w.order[w.n_order++] = i;
   if (status != FGSM_OK)
     goto done;
   for (int64_t i = 0; i < g->n_values; i++)

@@ -33,6 +33,9 @@ static enum stance stance(const struct fg_graph *g, const struct fg_node *node) 
     struct fg_tensor a = fg_value_tensor(g, node->in[0]), b = fg_value_tensor(g, node->in[1]);
     return fg_same_shape(&a, &b) ? FOLLOWS : PLAIN;
   }
+  case FG_OP_batch_norm_train:
+  case FG_OP_batch_norm_train_grad:
+    return FOLLOWS;
   case FG_OP_affine:
     return node->attrs.affine.axis == 1 ? FOLLOWS : PLAIN;
   case FG_OP_concat:
@@ -64,6 +67,11 @@ static bool blockable(const struct layouts *l, const struct fg_node *node, int s
   }
 }
 
+/* Whether the operator takes vectors of one number per channel beside what lies in blocks. */
+static bool has_vectors(enum fg_op op) {
+  return op == FG_OP_affine || op == FG_OP_batch_norm_train || op == FG_OP_batch_norm_train_grad;
+}
+
 /* Fills the call with the blocks that the node would like; false if there are none to be had. */
 static bool propose(const struct layouts *l, const struct fg_node *node, struct fg_call *call) {
   enum stance s = stance(l->g, node);
@@ -86,7 +94,7 @@ static bool propose(const struct layouts *l, const struct fg_node *node, struct 
   }
   if (node->op == FG_OP_conv && call->in[3].type != FG_NONE && node->n_in > 3)
     call->in[3].layout = call->out[0].layout;
-  if (s == FOLLOWS && node->op != FG_OP_affine && !all)
+  if (s == FOLLOWS && !has_vectors(node->op) && !all)
     return false;
   return reached && any && l->device->backend->takes_blocked(l->device, call);
 }

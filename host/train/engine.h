@@ -1,0 +1,59 @@
+/* An engine from inside: the passes of a step, and the buffers that they read and write. Weights are
+ * bound by name, everything else by wire. */
+#ifndef FG_ENGINE_H
+#define FG_ENGINE_H
+
+#include "train.h"
+
+#define FG_TRAIN_WIRE_MAP(X)                                                                       \
+  X(bytes)                                                                                         \
+  X(x0)   /* clean                                    */                                           \
+  X(x)    /* the iterate that a pass reads, and the    */                                          \
+  X(next) /* one that it writes: given at each run */                                              \
+  X(labels)                                                                                        \
+  X(index)                                                                                         \
+  X(params)                                                                                        \
+  X(rates)                                                                                         \
+  X(loss)                                                                                          \
+  X(prediction)                                                                                    \
+  X(clean_loss)                                                                                    \
+  X(clean_prediction)
+
+enum fg_train_wire {
+#define X(name) FG_TRAIN_##name,
+  FG_TRAIN_WIRE_MAP(X)
+#undef X
+      FG_TRAIN_WIRES
+};
+
+enum fg_train_part { FG_TRAIN_LOAD, FG_TRAIN_START, FG_TRAIN_CRAFT, FG_TRAIN_DESCEND };
+enum { FG_TRAIN_PARTS = 4 };
+
+struct fg_train_pass {
+  struct fg_plan *plan; /* NULL: the method has no use for it */
+  fg_id wire[FG_TRAIN_WIRES];
+};
+
+struct fg_engine {
+  struct fg_engine_spec spec;
+  struct fg_sample_shape shape;
+  int64_t batch, classes;
+  struct fg_device *device;
+  enum fg_type real;
+  struct fg_weights weights;
+  struct fg_train_pass pass[FG_TRAIN_PARTS];
+  void *arena, *wire[FG_TRAIN_WIRES], *ring[2];
+  void *crafted; /* the last step's adversarial samples: x0, or of the ring */
+  int64_t steps;
+  /* host staging for one batch */
+  int32_t *labels, *predictions;
+  double *losses;
+};
+
+size_t fg_train_wire_bytes(const struct fg_engine *e, enum fg_train_wire wire);
+
+fgsm_status fg_train_pass_create(struct fg_engine *e, const struct fg_onnx *onnx,
+                                 const struct fgsm_options *options, enum fg_train_part part,
+                                 struct fg_train_pass *out) FGSM_MUST_USE;
+
+#endif
