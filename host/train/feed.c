@@ -6,7 +6,9 @@
 #include "philox.h"
 #include "train.h"
 
-enum { PAD = 4, STREAM_ORDER = 1, STREAM_AUGMENT = 2 };
+enum { PAD = 4 };
+/* Streams of randomness beside those of noise, which are numbered by epochs. */
+static const uint32_t STREAM_ORDER = 0xFFFFFFFEu, STREAM_AUGMENT = 0xFFFFFFFFu;
 
 static fgsm_status read_all(struct fg_feed *feed, struct fg_dataset *dataset, const char *data) {
   size_t bytes = (size_t)feed->count * fg_type_size(feed->info.type);
