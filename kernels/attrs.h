@@ -441,8 +441,8 @@ struct fg_keep_best_attrs {
 };
 
 /* descend: w, g, m?, v?, rates (F64 [FG_RATE_COUNT]), factor? [1] - one step of an optimiser, written
- *   into w, m and v. g is first multiplied by factor (of a clipped gradient), if there is one; n is
- *   the rates' count of steps, this one included.
+ *   into w, m and v. g is first multiplied by factor (of a clipped gradient), if there is one; where
+ *   that is not finite nothing is written. n is the rates' count of steps, this one included.
  *     sgd    g += decay w;  m = momentum m + g (where m is there; m = g in step 1);  w -= rate m,
  *            with nesterov w -= rate (g + momentum m)     (as PyTorch's SGD, dampening 0)
  *     adam   g += decay w;  m += (1 - beta1) (g - m);  v += (1 - beta2) (g g - v);

@@ -434,7 +434,7 @@ member 2 history 1 epoch
 [ "$(wc -l <out/log.jsonl)" = 2 ] || fail "the log has $(wc -l <out/log.jsonl) lines, not one an epoch"
 mv out/robust.onnx first.onnx
 expect 0 train --init torch --out out/robust.onnx
-exists log.jsonl robust.onnx
+exists log.jsonl robust.onnx robust.onnx.checkpoint
 expect 0 train --init torch --out out/robust.onnx
 cmp -s first.onnx out/robust.onnx || fail "the same seed trained another model"
 expect 0 train --init torch --seed 4 --out out/robust.onnx

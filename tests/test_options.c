@@ -149,6 +149,8 @@ Test(options, every_row_is_documented_and_settable) {
                {"validation", "500"},
                {"eval-steps", "20"},
                {"log", "train.jsonl"},
+               {"checkpoint", "robust.checkpoint"},
+               {"resume", "true"},
                {"labels", "predicted"},
                {"mean", "0.485,0.456,0.406"},
                {"std", "0.229,0.224,0.225"},

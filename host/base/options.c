@@ -189,6 +189,20 @@ static const struct row table[] = {
     {{"log", "FILE", "none", NULL, "A JSON object per epoch, one a line.", "training", "train"},
      fg_set_path,
      FIELD(log)},
+    {{"checkpoint", "FILE", "OUT.checkpoint, where there is --out", NULL,
+      "Where everything that the rest of the run depends on is kept: after every epoch, and when "
+      "it "
+      "is interrupted.",
+      "training", "train"},
+     fg_set_path,
+     FIELD(checkpoint)},
+    {{"resume", NULL, "false", NULL,
+      "Go on from the checkpoint, if there is one: on the same machine, with the same threads, to "
+      "the "
+      "same weights as without the break.",
+      "training", "train"},
+     fg_set_switch,
+     FIELD(resume)},
 
     {{"labels", "FILE", "found in or beside the data", NULL,
       "A file with the labels (IDX, .npy, .npz, or text with one number a line), or predicted: the "
@@ -422,6 +436,7 @@ void fgsm_options_destroy(fgsm_options *options) {
   free(options->out);
   free(options->dot);
   free(options->log);
+  free(options->checkpoint);
   free(options);
 }
 

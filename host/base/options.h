@@ -69,6 +69,8 @@ struct fgsm_options {
   int64_t validation;    /* samples held out; < 0: a tenth, at most 1000 */
   int eval_steps;        /* of the PGD that every epoch is judged by */
   char *log;             /* a JSON object per line, or NULL */
+  char *checkpoint;      /* NULL: beside out */
+  bool resume;
   /* device */
   char device[64]; /* auto | cpu | ref | cuda | cuda:i,... | cuda:all */
   char precision[8];

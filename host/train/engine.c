@@ -77,8 +77,7 @@ static fgsm_status make_passes(struct fg_engine *e, const struct fg_onnx *onnx,
   return FGSM_OK;
 }
 
-/* Binds what a pass reads and writes, but for the iterates. */
-static fgsm_status bind(struct fg_engine *e, struct fg_train_pass *pass) {
+fgsm_status fg_train_bind(struct fg_engine *e, struct fg_train_pass *pass) {
   const struct fg_graph *g = fg_plan_graph(pass->plan);
   for (int w = 0; w < FG_TRAIN_WIRES; w++)
     if (w != FG_TRAIN_x && w != FG_TRAIN_next && pass->wire[w] != FG_ABSENT)
@@ -111,7 +110,7 @@ static fgsm_status make_memory(struct fg_engine *e) {
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
     if (e->pass[i].plan) {
       FG_TRY(fg_plan_place(e->pass[i].plan, e->arena));
-      FG_TRY(bind(e, &e->pass[i]));
+      FG_TRY(fg_train_bind(e, &e->pass[i]));
     }
   e->labels = calloc(n, sizeof *e->labels);
   e->predictions = calloc(n, sizeof *e->predictions);
@@ -179,7 +178,6 @@ static fgsm_status download(struct fg_engine *e, enum fg_train_wire wire, void *
 
 static fgsm_status run(struct fg_engine *e, enum fg_train_part part, void *x, void *next) {
   struct fg_train_pass *pass = &e->pass[part];
-  FG_TRY(fg_check_interrupt());
   if (pass->wire[FG_TRAIN_x] != FG_ABSENT)
     FG_TRY(fg_plan_bind(pass->plan, pass->wire[FG_TRAIN_x], x));
   if (pass->wire[FG_TRAIN_next] != FG_ABSENT)

@@ -52,6 +52,35 @@ struct fg_engine {
 
 size_t fg_train_wire_bytes(const struct fg_engine *e, enum fg_train_wire wire);
 
+/* ---- making a pass */
+
+struct fg_train_builder {
+  struct fg_engine *e;
+  const struct fg_onnx *onnx;
+  const struct fgsm_options *options;
+  struct fg_graph *g;
+  fg_id value[FG_TRAIN_WIRES];
+  int slot[FG_TRAIN_WIRES]; /* of an output, -1 otherwise */
+};
+
+/* A builder with an empty graph, which is the caller's until fg_train_finish has succeeded. */
+fgsm_status fg_train_begin(struct fg_engine *e, const struct fg_onnx *onnx,
+                           const struct fgsm_options *options,
+                           struct fg_train_builder *b) FGSM_MUST_USE;
+/* The wire as an input; the value as the wire. */
+fgsm_status fg_train_take(struct fg_train_builder *b, enum fg_train_wire wire,
+                          fg_id *out) FGSM_MUST_USE;
+fgsm_status fg_train_give(struct fg_train_builder *b, enum fg_train_wire wire,
+                          fg_id value) FGSM_MUST_USE;
+/* The model's logits at x, with the weights as parameters. */
+fgsm_status fg_train_model(struct fg_train_builder *b, fg_id x, enum fg_norm_mode norms,
+                           fg_id *logits) FGSM_MUST_USE;
+/* The graph as a plan, fused and laid out where `fused`; to be placed and bound. */
+fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused,
+                            struct fg_train_pass *out) FGSM_MUST_USE;
+/* Binds what the pass reads and writes, but for the iterates. */
+fgsm_status fg_train_bind(struct fg_engine *e, struct fg_train_pass *pass) FGSM_MUST_USE;
+
 fgsm_status fg_train_pass_create(struct fg_engine *e, const struct fg_onnx *onnx,
                                  const struct fgsm_options *options, enum fg_train_part part,
                                  struct fg_train_pass *out) FGSM_MUST_USE;

@@ -1,5 +1,6 @@
 /* The dataset in memory. What an epoch does to a sample depends on seed, epoch and the sample's
  * number alone. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,6 +95,36 @@ void fg_feed_close(struct fg_feed *feed) {
   free(feed->labels);
   free(feed->order);
   *feed = (struct fg_feed){0};
+}
+
+static void warn_of_missing(const int64_t *counts, int64_t classes, int64_t there) {
+  char list[160] = "";
+  for (int64_t c = 0; c < classes && strlen(list) + 24 < sizeof list; c++)
+    if (counts[c] == 0)
+      sprintf(list + strlen(list), "%s%lld", *list ? ", " : "", (long long)c);
+  fg_log(FGSM_LOG_WARNING, "%lld of %lld classes have no sample to train on: %s%s",
+         (long long)(classes - there), (long long)classes, list,
+         strlen(list) + 24 < sizeof list ? "" : ", ...");
+}
+
+fgsm_status fg_feed_check(const struct fg_feed *feed, int64_t classes) {
+  for (int64_t i = 0; i < feed->n; i++)
+    if (feed->labels[i] >= classes)
+      return FG_FAIL(DATA, "sample %lld has label %lld, and the model has %lld classes",
+                     (long long)i, (long long)feed->labels[i], (long long)classes);
+  int64_t *counts = calloc((size_t)classes + 1, sizeof *counts), there = 0;
+  if (!counts)
+    return FG_FAIL(MEMORY, "no memory for %lld classes", (long long)classes);
+  for (int64_t i = 0; i < feed->n_train; i++)
+    there += counts[feed->labels[i]]++ == 0;
+  if (there > 1 && there < classes)
+    warn_of_missing(counts, classes, there);
+  int64_t only = feed->labels[0];
+  free(counts);
+  return there > 1
+             ? FGSM_OK
+             : FG_FAIL(DATA, "all samples to train on are of class %lld: nothing to tell apart",
+                       (long long)only);
 }
 
 /* Fisher and Yates, each place's draw keyed by the place. */

@@ -8,13 +8,6 @@
 #include "engine.h"
 #include "op.h"
 
-struct builder {
-  struct fg_engine *e;
-  struct fg_graph *g;
-  fg_id value[FG_TRAIN_WIRES];
-  int slot[FG_TRAIN_WIRES]; /* of an output, -1 otherwise */
-};
-
 static const char *const names[FG_TRAIN_WIRES] = {
 #define X(name) [FG_TRAIN_##name] = #name,
     FG_TRAIN_WIRE_MAP(X)
@@ -61,7 +54,7 @@ size_t fg_train_wire_bytes(const struct fg_engine *e, enum fg_train_wire wire) {
   return bytes;
 }
 
-static fgsm_status take(struct builder *b, enum fg_train_wire wire, fg_id *out) {
+fgsm_status fg_train_take(struct fg_train_builder *b, enum fg_train_wire wire, fg_id *out) {
   if (b->value[wire] == FG_ABSENT) {
     enum fg_type type;
     int rank;
@@ -73,90 +66,103 @@ static fgsm_status take(struct builder *b, enum fg_train_wire wire, fg_id *out) 
   return FGSM_OK;
 }
 
-static fgsm_status give(struct builder *b, enum fg_train_wire wire, fg_id value) {
+fgsm_status fg_train_give(struct fg_train_builder *b, enum fg_train_wire wire, fg_id value) {
   b->value[wire] = value;
   return fg_graph_output(b->g, value, &b->slot[wire]);
 }
 
 /* ---- the parts */
 
-static fgsm_status add_load(struct builder *b) {
+static fgsm_status add_load(struct fg_train_builder *b) {
   fg_id bytes, x0;
-  FG_TRY(take(b, FG_TRAIN_bytes, &bytes));
+  FG_TRY(fg_train_take(b, FG_TRAIN_bytes, &bytes));
   FG_TRY(fg_cast(b->g, bytes, b->e->real, 255, &x0));
-  return give(b, FG_TRAIN_x0, x0);
+  return fg_train_give(b, FG_TRAIN_x0, x0);
 }
 
-static fgsm_status add_start(struct builder *b) {
+static fgsm_status add_start(struct fg_train_builder *b) {
   const struct fg_method *m = &b->e->spec.method;
   union fg_attrs attrs = {
       .perturb = {.kind = m->start, .norm = FG_NORM_linf, .box = m->start_in_box}};
   fg_id in[5] = {FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT}, out[FG_MAX_OUT];
-  FG_TRY(take(b, FG_TRAIN_x0, &in[0]));
-  FG_TRY(take(b, FG_TRAIN_index, &in[1]));
-  FG_TRY(take(b, FG_TRAIN_params, &in[4]));
+  FG_TRY(fg_train_take(b, FG_TRAIN_x0, &in[0]));
+  FG_TRY(fg_train_take(b, FG_TRAIN_index, &in[1]));
+  FG_TRY(fg_train_take(b, FG_TRAIN_params, &in[4]));
   FG_TRY(fg_graph_add(b->g, FG_OP_perturb, "start", &attrs, 5, in, out));
-  return give(b, FG_TRAIN_next, out[0]);
+  return fg_train_give(b, FG_TRAIN_next, out[0]);
 }
 
-/* The model's logits at x, with the weights as parameters. */
-static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
-                             const struct fgsm_options *options, fg_id x, enum fg_norm_mode norms,
-                             fg_id *logits) {
+fgsm_status fg_train_model(struct fg_train_builder *b, fg_id x, enum fg_norm_mode norms,
+                           fg_id *logits) {
   struct fg_engine *e = b->e;
   static const struct fg_attack_arrays none = {0};
   char note[256];
-  FG_TRY(fg_attack_logits(b->g, onnx, options, &none, &e->shape, e->batch, true, x, logits, note));
+  FG_TRY(fg_attack_logits(b->g, b->onnx, b->options, &none, &e->shape, e->batch, true, x, logits,
+                          note));
   e->classes = fg_value(b->g, *logits)->dim[1];
   FG_TRY(fg_train_statistics(b->g));
   FG_TRY(fg_weights_collect(&e->weights, b->g));
   return fg_train_norms(b->g, norms);
 }
 
-static fgsm_status add_loss(struct builder *b, fg_id logits, fg_id out[FG_MAX_OUT]) {
+static fgsm_status add_loss(struct fg_train_builder *b, fg_id logits, fg_id out[FG_MAX_OUT]) {
   union fg_attrs attrs = {.loss = {.kind = FG_LOSS_ce, .parity = true}};
   fg_id in[2] = {logits};
-  FG_TRY(take(b, FG_TRAIN_labels, &in[1]));
+  FG_TRY(fg_train_take(b, FG_TRAIN_labels, &in[1]));
   return fg_graph_add(b->g, FG_OP_loss, "loss", &attrs, 2, in, out);
 }
 
-static fgsm_status add_craft(struct builder *b, const struct fg_onnx *onnx,
-                             const struct fgsm_options *options) {
+static fgsm_status add_craft(struct fg_train_builder *b) {
   const struct fg_method *m = &b->e->spec.method;
   union fg_attrs attrs = {.step = {.norm = FG_NORM_linf, .project = m->project}};
   fg_id x, logits, loss[FG_MAX_OUT], gradient, out[FG_MAX_OUT];
-  FG_TRY(take(b, FG_TRAIN_x, &x));
-  FG_TRY(add_model(b, onnx, options, x, b->e->spec.craft_norms, &logits));
+  FG_TRY(fg_train_take(b, FG_TRAIN_x, &x));
+  FG_TRY(fg_train_model(b, x, b->e->spec.craft_norms, &logits));
   FG_TRY(add_loss(b, logits, loss));
   FG_TRY(fg_grad(b->g, 1, &logits, &loss[0], 1, &x, &gradient));
   if (gradient == FG_ABSENT)
     return FG_FAIL(UNSUPPORTED, "the model's output does not depend on its input: no gradient");
   fg_id in[7] = {FG_ABSENT, x, gradient, FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT};
-  FG_TRY(take(b, FG_TRAIN_x0, &in[0]));
-  FG_TRY(take(b, FG_TRAIN_params, &in[6]));
+  FG_TRY(fg_train_take(b, FG_TRAIN_x0, &in[0]));
+  FG_TRY(fg_train_take(b, FG_TRAIN_params, &in[6]));
   FG_TRY(fg_graph_add(b->g, FG_OP_step, "step", &attrs, 7, in, out));
-  return give(b, FG_TRAIN_next, out[0]);
+  return fg_train_give(b, FG_TRAIN_next, out[0]);
 }
 
 /* ---- descend: forward on each view of the batch, one gradient, the optimiser */
 
+/* [1]: 1, or what is not finite where some loss is not: descend writes nothing then. */
+static fgsm_status add_guard(struct fg_train_builder *b, fg_id loss, fg_id *factor) {
+  fg_id scalar;
+  FG_TRY(fg_reduce(b->g, FG_REDUCE_sum, loss, 1, true, &loss));
+  FG_TRY(fg_graph_scalar(b->g, 0, &scalar));
+  FG_TRY(fg_binary(b->g, FG_BINARY_mul, loss, scalar, &loss));
+  FG_TRY(fg_graph_scalar(b->g, 1, &scalar));
+  return fg_binary(b->g, FG_BINARY_add, loss, scalar, factor);
+}
+
 /* The loss of the view that lies in `x`, as `share` of the batch's mean. */
-static fgsm_status add_view(struct builder *b, const struct fg_onnx *onnx,
-                            const struct fgsm_options *options, enum fg_train_wire x, double share,
-                            fg_id *logits, fg_id *seed) {
+static fgsm_status add_view(struct fg_train_builder *b, enum fg_train_wire x, double share,
+                            fg_id *logits, fg_id *seed, fg_id *guard) {
   bool clean = x == FG_TRAIN_x0;
-  fg_id in, loss[FG_MAX_OUT], factor;
-  FG_TRY(take(b, x, &in));
-  FG_TRY(add_model(b, onnx, options, in, FG_NORM_UPDATE, logits));
+  fg_id in, loss[FG_MAX_OUT], factor, own;
+  FG_TRY(fg_train_take(b, x, &in));
+  FG_TRY(fg_train_model(b, in, FG_NORM_UPDATE, logits));
   FG_TRY(add_loss(b, *logits, loss));
-  FG_TRY(give(b, clean ? FG_TRAIN_clean_loss : FG_TRAIN_loss, loss[1]));
-  FG_TRY(give(b, clean ? FG_TRAIN_clean_prediction : FG_TRAIN_prediction, loss[2]));
+  FG_TRY(fg_train_give(b, clean ? FG_TRAIN_clean_loss : FG_TRAIN_loss, loss[1]));
+  FG_TRY(fg_train_give(b, clean ? FG_TRAIN_clean_prediction : FG_TRAIN_prediction, loss[2]));
+  FG_TRY(add_guard(b, loss[1], &own));
+  if (*guard == FG_ABSENT)
+    *guard = own;
+  else
+    FG_TRY(fg_binary(b->g, FG_BINARY_mul, *guard, own, guard));
   FG_TRY(fg_graph_scalar(b->g, share / (double)b->e->batch, &factor));
   return fg_binary(b->g, FG_BINARY_mul, loss[0], factor, seed);
 }
 
-/* min(1, clip / |g|) over all gradients together, as torch.nn.utils.clip_grad_norm_. */
-static fgsm_status add_clip(struct builder *b, int n, const fg_id *grads, fg_id *factor) {
+/* The factor times min(1, clip / |g|) over all gradients together, as
+ * torch.nn.utils.clip_grad_norm_. */
+static fgsm_status add_clip(struct fg_train_builder *b, int n, const fg_id *grads, fg_id *factor) {
   struct fg_graph *g = b->g;
   fg_id sum = FG_ABSENT, one, limit, tiny;
   for (int i = 0; i < n; i++) {
@@ -177,11 +183,13 @@ static fgsm_status add_clip(struct builder *b, int n, const fg_id *grads, fg_id 
   FG_TRY(fg_unary(g, FG_UNARY_sqrt, 0, 0, sum, &sum));
   FG_TRY(fg_binary(g, FG_BINARY_add, sum, tiny, &sum));
   FG_TRY(fg_binary(g, FG_BINARY_div, limit, sum, &sum));
-  return fg_binary(g, FG_BINARY_min, sum, one, factor);
+  FG_TRY(fg_binary(g, FG_BINARY_min, sum, one, &sum));
+  return fg_binary(g, FG_BINARY_mul, sum, *factor, factor);
 }
 
 /* An input that stands for what the engine keeps of a weight: "m:NAME", bound by that name. */
-static fgsm_status kept(struct builder *b, char what, const struct fg_weight *w, fg_id *out) {
+static fgsm_status kept(struct fg_train_builder *b, char what, const struct fg_weight *w,
+                        fg_id *out) {
   char *name = fg_arena_alloc(&b->g->arena, strlen(w->name) + 3);
   if (!name)
     return FGSM_MEMORY;
@@ -189,7 +197,8 @@ static fgsm_status kept(struct builder *b, char what, const struct fg_weight *w,
   return fg_graph_input(b->g, name, b->e->real, w->rank, w->dim, out);
 }
 
-static fgsm_status add_descent(struct builder *b, fg_id weight, fg_id gradient, fg_id factor) {
+static fgsm_status add_descent(struct fg_train_builder *b, fg_id weight, fg_id gradient,
+                               fg_id factor) {
   const struct fg_engine_spec *spec = &b->e->spec;
   const struct fg_weight *w = fg_weights_find(&b->e->weights, fg_value(b->g, weight)->name);
   union fg_attrs attrs = {.descend = spec->optimiser};
@@ -200,12 +209,12 @@ static fgsm_status add_descent(struct builder *b, fg_id weight, fg_id gradient, 
     FG_TRY(kept(b, 'm', w, &in[2]));
   if (adam)
     FG_TRY(kept(b, 'v', w, &in[3]));
-  FG_TRY(take(b, FG_TRAIN_rates, &in[4]));
+  FG_TRY(fg_train_take(b, FG_TRAIN_rates, &in[4]));
   return fg_graph_add(b->g, FG_OP_descend, w->name, &attrs, 6, in, NULL);
 }
 
 /* Averaged weights follow the weights as they have become. */
-static fgsm_status add_averages(struct builder *b) {
+static fgsm_status add_averages(struct fg_train_builder *b) {
   struct fg_graph *g = b->g;
   union fg_attrs attrs = {.average = {1 - b->e->spec.average_decay, 1}};
   fg_id n = (fg_id)g->n_values;
@@ -219,10 +228,11 @@ static fgsm_status add_averages(struct builder *b) {
   return FGSM_OK;
 }
 
-static fgsm_status add_optimiser(struct builder *b, int n_of, const fg_id *of, const fg_id *seeds) {
+static fgsm_status add_optimiser(struct fg_train_builder *b, int n_of, const fg_id *of,
+                                 const fg_id *seeds, fg_id factor) {
   struct fg_graph *g = b->g;
   fg_id *wrt = fg_arena_alloc(&g->arena, (size_t)b->e->weights.n * 2 * sizeof *wrt + 1);
-  fg_id *grads = wrt + b->e->weights.n, factor = FG_ABSENT;
+  fg_id *grads = wrt + b->e->weights.n;
   int n = 0, kept = 0;
   if (!wrt)
     return FGSM_MEMORY;
@@ -245,63 +255,59 @@ static fgsm_status add_optimiser(struct builder *b, int n_of, const fg_id *of, c
   return b->e->spec.average_decay > 0 ? add_averages(b) : FGSM_OK;
 }
 
-static fgsm_status add_descend(struct builder *b, const struct fg_onnx *onnx,
-                               const struct fgsm_options *options) {
+static fgsm_status add_descend(struct fg_train_builder *b) {
   double clean = b->e->spec.method.clean_share;
-  fg_id of[2], seeds[2];
+  fg_id of[2], seeds[2], guard = FG_ABSENT;
   int n = 0;
   if (clean > 0) {
-    FG_TRY(add_view(b, onnx, options, FG_TRAIN_x0, clean, &of[n], &seeds[n]));
+    FG_TRY(add_view(b, FG_TRAIN_x0, clean, &of[n], &seeds[n], &guard));
     n++;
   }
   if (clean < 1) {
-    FG_TRY(add_view(b, onnx, options, FG_TRAIN_x, 1 - clean, &of[n], &seeds[n]));
+    FG_TRY(add_view(b, FG_TRAIN_x, 1 - clean, &of[n], &seeds[n], &guard));
     n++;
   }
-  return add_optimiser(b, n, of, seeds);
+  return add_optimiser(b, n, of, seeds, guard);
 }
 
 /* ---- a pass */
 
-static fgsm_status finish(struct builder *b, struct fg_train_pass *out) {
-  FG_TRY(fg_fuse(b->g, b->e->device));
-  FG_TRY(fg_layout(b->g, b->e->device));
+fgsm_status fg_train_begin(struct fg_engine *e, const struct fg_onnx *onnx,
+                           const struct fgsm_options *options, struct fg_train_builder *b) {
+  *b = (struct fg_train_builder){.e = e, .onnx = onnx, .options = options};
+  for (int w = 0; w < FG_TRAIN_WIRES; w++) {
+    b->value[w] = FG_ABSENT;
+    b->slot[w] = -1;
+  }
+  return fg_graph_create(e->real, &b->g);
+}
+
+fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused, struct fg_train_pass *out) {
+  if (fused) {
+    FG_TRY(fg_fuse(b->g, b->e->device));
+    FG_TRY(fg_layout(b->g, b->e->device));
+  }
   FG_TRY(fg_graph_compact(b->g));
   for (int w = 0; w < FG_TRAIN_WIRES; w++)
     out->wire[w] = b->slot[w] >= 0 ? b->g->outputs[b->slot[w]] : b->value[w];
-  return FGSM_OK;
+  struct fg_graph *g = b->g;
+  b->g = NULL; /* the plan's from here on */
+  return fg_plan_create(g, b->e->device, false, &out->plan);
 }
 
 fgsm_status fg_train_pass_create(struct fg_engine *e, const struct fg_onnx *onnx,
                                  const struct fgsm_options *options, enum fg_train_part part,
                                  struct fg_train_pass *out) {
-  struct builder b = {.e = e};
-  fgsm_status status = fg_graph_create(e->real, &b.g);
-  if (status != FGSM_OK)
-    return status;
-  for (int w = 0; w < FG_TRAIN_WIRES; w++) {
-    b.value[w] = FG_ABSENT;
-    b.slot[w] = -1;
-  }
-  switch (part) {
-  case FG_TRAIN_LOAD:
-    status = add_load(&b);
-    break;
-  case FG_TRAIN_START:
-    status = add_start(&b);
-    break;
-  case FG_TRAIN_CRAFT:
-    status = add_craft(&b, onnx, options);
-    break;
-  case FG_TRAIN_DESCEND:
-    status = add_descend(&b, onnx, options);
-    break;
-  }
+  static fgsm_status (*const add[FG_TRAIN_PARTS])(struct fg_train_builder *) = {
+      [FG_TRAIN_LOAD] = add_load,
+      [FG_TRAIN_START] = add_start,
+      [FG_TRAIN_CRAFT] = add_craft,
+      [FG_TRAIN_DESCEND] = add_descend};
+  struct fg_train_builder b;
+  FG_TRY(fg_train_begin(e, onnx, options, &b));
+  fgsm_status status = add[part](&b);
   if (status == FGSM_OK)
-    status = finish(&b, out);
-  if (status != FGSM_OK) {
-    fg_graph_destroy(b.g);
-    return status;
-  }
-  return fg_plan_create(b.g, e->device, false, &out->plan);
+    status = fg_train_finish(&b, true, out);
+  fg_graph_destroy(b.g);
+  return status;
 }

@@ -7,7 +7,9 @@
  *   passes.c    the graphs of a step: load, start, craft, descend
  *   engine.c    a step: what the passes are run for
  *   feed.c      the dataset in memory: shuffled, augmented
- *   train.c     epochs, evaluation, checkpoints
+ *   state.c     what an engine must be given back to go on
+ *   diagnose.c  where a loss that is not a number began
+ *   train.c     epochs; with judge.c, log.c and checkpoint.c (run.h)
  *
  * Crafting never computes a weight's gradient: craft and descend are plans of their own, which share
  * the arena and read the same weights. */
@@ -156,8 +158,8 @@ fgsm_status fg_engine_create(const struct fg_onnx *onnx, const struct fgsm_optio
                              struct fg_engine **out) FGSM_MUST_USE;
 void fg_engine_destroy(struct fg_engine *engine);
 /* One step at that learning rate. `stream` numbers the pass over the data: with the sample's number
- * it keys the noise. FGSM_DATA for a label out of range; FGSM_CHECK, weights untouched in meaning
- * but not to be used, when the loss is not a number. */
+ * it keys the noise. FGSM_DATA for a label out of range. Where the loss is not a number the weights
+ * stay as they are. */
 fgsm_status fg_engine_step(struct fg_engine *engine, const struct fg_train_batch *batch,
                            double rate, uint32_t stream, struct fg_train_losses *out) FGSM_MUST_USE;
 /* The adversarial samples of the last step, float32, for tests. */
@@ -165,6 +167,26 @@ fgsm_status fg_engine_adversarial(struct fg_engine *engine, float *x) FGSM_MUST_
 struct fg_weights *fg_engine_weights(struct fg_engine *engine);
 int64_t fg_engine_classes(const struct fg_engine *engine);
 int64_t *fg_engine_steps(struct fg_engine *engine); /* taken so far: part of the state */
+/* After a step whose loss was not a number: which value of the forward pass was the first that is not
+ * finite, in words. */
+fgsm_status fg_engine_diagnose(struct fg_engine *engine, const struct fg_onnx *onnx,
+                               const struct fgsm_options *options, char *text,
+                               size_t size) FGSM_MUST_USE;
+
+/* A piece of what the rest of a run depends on beside the number of steps. */
+struct fg_engine_piece {
+  char kind; /* w weight, m and v moments, a averaged weight */
+  const char *name;
+  void *memory; /* the device's */
+  size_t bytes;
+};
+/* The i-th piece; false past the last. */
+bool fg_engine_piece_at(const struct fg_engine *engine, int64_t i, struct fg_engine_piece *out);
+fgsm_status fg_engine_piece_read(const struct fg_engine *engine,
+                                 const struct fg_engine_piece *piece, void *to) FGSM_MUST_USE;
+fgsm_status fg_engine_piece_write(struct fg_engine *engine, const struct fg_engine_piece *piece,
+                                  const void *from) FGSM_MUST_USE;
+
 /* The model with the weights as they are now, or with the averaged ones. */
 fgsm_status fg_engine_export(struct fg_engine *engine, const struct fg_onnx *onnx, bool average,
                              struct fg_onnx **out) FGSM_MUST_USE;
@@ -188,6 +210,9 @@ struct fg_feed {
 fgsm_status fg_feed_open(const char *data, const struct fgsm_options *options,
                          struct fg_feed *feed) FGSM_MUST_USE;
 void fg_feed_close(struct fg_feed *feed);
+/* That every label is a class of the model, and there are at least two to tell apart; classes without
+ * a sample to train on are warned of. */
+fgsm_status fg_feed_check(const struct fg_feed *feed, int64_t classes) FGSM_MUST_USE;
 /* Shuffles the training samples for that epoch. */
 void fg_feed_shuffle(struct fg_feed *feed, int64_t epoch);
 /* The n samples from place `at` of the epoch's order on, augmented, into x. */

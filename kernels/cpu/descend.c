@@ -71,6 +71,8 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   const double *r = call->in[RATES].data;
   const float *factor = floats(call, FACTOR);
   double n = r[FG_RATE_step], decay = a->decays ? r[FG_RATE_decay] : 0;
+  if (factor && !isfinite(*factor))
+    return FGSM_OK;
   bool apart = a->kind == FG_DESCEND_adamw;
   struct descent d = {.attrs = a,
                       .w = floats(call, W),

@@ -1,4 +1,6 @@
 /* descend, average: what writes weights in place. attrs.h has the formulas. */
+#include <math.h>
+
 #include "ref.h"
 
 enum { W, G, M, V, RATES, FACTOR };
@@ -49,6 +51,8 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   const double *r = call->in[RATES].data;
   double factor = fg_ref_in(call, FACTOR) ? fg_ref_get(&call->in[FACTOR], 0) : 1;
   double decay = a->decays ? r[FG_RATE_decay] : 0;
+  if (!isfinite(factor))
+    return FGSM_OK;
   for (int64_t i = 0; i < fg_count(w); i++) {
     double g = fg_ref_get(&call->in[G], i) * factor;
     if (a->kind == FG_DESCEND_adamw)

@@ -1,4 +1,6 @@
 /* batch_norm_train, batch_norm_train_grad, descend, average. */
+#include <math.h>
+
 #include "harness.h"
 
 #define NORM(label, c, ...)                                                                        \
@@ -88,6 +90,8 @@ static const struct fg_case cases[] = {
             FG_R(FG_VALUES(0.5), 1)),
     DESCEND("descend, adamw", adamw, false, true, M, V, RATES(0.01, 0.9, 0.999, 1e-8, 0.1, 4),
             NONE),
+    DESCEND("descend, nothing where the factor is infinite", sgd, false, true, M, NONE,
+            RATES(0.1, 0.9, 0, 0, 0.01, 2), FG_R(FG_VALUES(INFINITY), 1)),
     {.name = "descend, adam at points",
      .op = FG_OP_descend,
      .attrs = {.descend = {FG_DESCEND_adam, false, false}},

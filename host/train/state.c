@@ -1,0 +1,38 @@
+/* What an engine must be given back to go on as if it had never stopped: weights, what the optimiser
+ * and the method keep of them, bit for bit. */
+#include <string.h>
+
+#include "engine.h"
+
+/* The k-th that is kept of a weight; false past the last. */
+static bool of_weight(const struct fg_engine *e, const struct fg_weight *w, int k,
+                      struct fg_engine_piece *out) {
+  void *const memory[] = {w->data, w->m, w->v, w->average};
+  if (k >= (int)(sizeof memory / sizeof *memory))
+    return false;
+  *out = (struct fg_engine_piece){.kind = "wmva"[k],
+                                  .name = w->name,
+                                  .memory = memory[k],
+                                  .bytes = (size_t)w->count * fg_type_size(e->real)};
+  return true;
+}
+
+bool fg_engine_piece_at(const struct fg_engine *e, int64_t i, struct fg_engine_piece *out) {
+  for (int64_t w = 0; w < e->weights.n; w++)
+    for (int k = 0; of_weight(e, &e->weights.items[w], k, out); k++)
+      if (out->memory && i-- == 0)
+        return true;
+  return false;
+}
+
+fgsm_status fg_engine_piece_read(const struct fg_engine *e, const struct fg_engine_piece *piece,
+                                 void *to) {
+  FG_TRY(e->device->backend->download(e->device, to, piece->memory, piece->bytes, NULL));
+  return e->device->backend->sync(e->device, NULL);
+}
+
+fgsm_status fg_engine_piece_write(struct fg_engine *e, const struct fg_engine_piece *piece,
+                                  const void *from) {
+  FG_TRY(e->device->backend->upload(e->device, piece->memory, from, piece->bytes, NULL));
+  return e->device->backend->sync(e->device, NULL);
+}
