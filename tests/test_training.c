@@ -32,6 +32,7 @@ static struct run start(const char *model, const char *device, const char *words
   cr_assert_eq(fg_device_choose(device, &choice), FGSM_OK, "%s", fgsm_last_error());
   cr_assert_eq(fg_device_open(&choice, 0, options, &opened), FGSM_OK, "%s", fgsm_last_error());
   cr_assert_eq(fg_engine_spec_resolve(options, FG_F32, &r.spec), FGSM_OK, "%s", fgsm_last_error());
+  r.spec.samples = N;
   cr_assert_eq(fg_engine_create(r.onnx, options, &r.spec, opened, &shape, BATCH, &r.engine),
                FGSM_OK, "%s: %s", words, fgsm_last_error());
   fgsm_options_destroy(options);
@@ -118,7 +119,17 @@ static const struct row methods[] = {
     {"rs_fgsm", "training", "method=rs-fgsm eps=0.1", 50, 0.05},
     {"n_fgsm", "training", "method=n-fgsm eps=0.1", 50, 0.05},
     {"pgd", "training", "method=pgd eps=0.1", 50, 0.05},
+    {"free", "training", "method=free eps=0.1 weight-decay=0", 50, 0.01},
+    {"fgsm_pgi", "training", "method=fgsm-pgi eps=0.1", 50, 0.05},
+    {"trades", "training", "method=trades eps=0.1", 50, 0.05},
+    {"mart", "training", "method=mart eps=0.1", 50, 0.05},
+    {"smoothing_others", "training", "method=rs-fgsm eps=0.1 label-smoothing=0.1 smoothing=others",
+     50, 0.05},
+    {"smoothing_all", "training", "method=rs-fgsm eps=0.1 label-smoothing=0.1", 50, 0.05},
     {"ema", "training", "method=rs-fgsm eps=0.1 ema=0.9", 50, 0.05},
+    {"grad_align", "training_smooth", "method=grad-align eps=0.1", 50, 0.05},
+    {"penalty", "training_smooth", "method=clean gradient-penalty=0.5", 50, 0.05},
+    {"spectral", "training_smooth", "method=rs-fgsm eps=0.1 spectral-norm=1", 50, 0.05},
 };
 
 static void check(const struct row *rows, size_t n) {
@@ -128,8 +139,11 @@ static void check(const struct row *rows, size_t n) {
       for (int k = 0; k < rows[i].steps; k++)
         step(&r, k, rows[i].rate);
       double e = worst(&r, rows[i].golden, r.spec.average_decay > 0);
-      /* The oracle computes in double, and its weights are read as floats. */
-      cr_expect(e <= (d == 0 ? 1e-6 : 1e-4), "%s on %s: %.3g apart", rows[i].golden, devices[d], e);
+      /* The oracle computes in double, and its weights are read as floats; where a second derivative
+       * is a difference, that is what lies between it and PyTorch's. */
+      bool difference = r.spec.align > 0 || r.spec.penalty > 0;
+      cr_expect(e <= (d == 0 && !difference ? 1e-6 : 1e-4), "%s on %s: %.3g apart", rows[i].golden,
+                devices[d], e);
       end(&r);
     }
 }
@@ -195,6 +209,162 @@ Test(training, n_fgsm_leaves_the_ball_and_the_others_do_not) {
   far = reach("method=fgsm eps=0.1");
   cr_expect(far > 0.9 && far <= 1, "fgsm reaches %g eps", far);
   cr_expect_eq(reach("method=clean"), 0);
+}
+
+Test(training, free_replays_each_batch_and_carries_on) {
+  struct run r = start("training", "cpu", "method=free eps=0.1 replays=3");
+  float x[BATCH * COUNT], delta[BATCH * COUNT];
+  double moved = 0;
+  step(&r, 0, 0.01);
+  cr_expect_eq(*fg_engine_steps(r.engine), 3, "3 replays are %lld steps",
+               (long long)*fg_engine_steps(r.engine));
+  struct fg_engine_piece piece;
+  int64_t i = 0;
+  while (fg_engine_piece_at(r.engine, i, &piece) && piece.kind != 'd')
+    i++;
+  cr_assert_eq(piece.bytes, sizeof delta);
+  cr_assert_eq(fg_engine_piece_read(r.engine, &piece, delta), FGSM_OK);
+  for (int k = 0; k < BATCH * COUNT; k++)
+    moved = fmax(moved, fabs((double)delta[k]));
+  cr_expect(moved > 0.09 && moved <= 0.1 + 1e-7, "the perturbation is %g, eps 0.1", moved);
+  /* The next batch begins at what this one left at its place. */
+  fg_engine_destroy(r.engine);
+  fg_onnx_close(r.onnx);
+  float *data = r.x;
+  free(r.y);
+  r = start("training", "cpu", "method=free eps=0.1 replays=1");
+  cr_assert(fg_engine_piece_at(r.engine, i, &piece) && piece.kind == 'd');
+  cr_assert_eq(fg_engine_piece_write(r.engine, &piece, delta), FGSM_OK);
+  step(&r, 1, 0.01);
+  cr_assert_eq(fg_engine_adversarial(r.engine, x), FGSM_OK);
+  for (int k = 0; k < BATCH * COUNT; k++)
+    cr_expect_eq(x[k], data[BATCH * COUNT + k] + delta[k]);
+  free(data);
+  end(&r);
+}
+
+/* ---- going on */
+
+/* All pieces of one engine into another. */
+static void hand_over(struct fg_engine *from, struct fg_engine *to) {
+  struct fg_engine_piece piece, other;
+  int64_t i = 0;
+  for (; fg_engine_piece_at(from, i, &piece); i++) {
+    void *bytes = malloc(piece.bytes);
+    cr_assert(bytes && fg_engine_piece_at(to, i, &other));
+    cr_assert(piece.bytes == other.bytes && piece.kind == other.kind);
+    cr_assert_eq(fg_engine_piece_read(from, &piece, bytes), FGSM_OK);
+    cr_assert_eq(fg_engine_piece_write(to, &other, bytes), FGSM_OK);
+    free(bytes);
+  }
+  cr_expect(!fg_engine_piece_at(to, i, &other), "the other engine keeps more");
+  *fg_engine_steps(to) = *fg_engine_steps(from);
+}
+
+static void expect_same(struct fg_engine *a, struct fg_engine *b, const char *what) {
+  struct fg_engine_piece x, y;
+  for (int64_t i = 0; fg_engine_piece_at(a, i, &x) && fg_engine_piece_at(b, i, &y); i++) {
+    char *p = malloc(x.bytes), *q = malloc(x.bytes);
+    cr_assert(p && q);
+    cr_assert_eq(fg_engine_piece_read(a, &x, p), FGSM_OK);
+    cr_assert_eq(fg_engine_piece_read(b, &y, q), FGSM_OK);
+    cr_expect(memcmp(p, q, x.bytes) == 0, "%s: %c:%s differs", what, x.kind, x.name);
+    free(p);
+    free(q);
+  }
+}
+
+Test(training, an_engine_goes_on_from_anothers_pieces_bit_for_bit) {
+  static const char *const rows[][2] = {
+      {"training", "method=n-fgsm eps=0.1 optimizer=adam"},
+      {"training", "method=rs-fgsm eps=0.1 nesterov ema=0.9"},
+      {"training", "method=free eps=0.1"},
+      {"training", "method=fgsm-pgi eps=0.1"},
+      {"training_smooth", "method=rs-fgsm eps=0.1 spectral-norm=1"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct run a = start(rows[i][0], "cpu", rows[i][1]), b = start(rows[i][0], "cpu", rows[i][1]);
+    for (int k = 0; k < 7; k++)
+      step(&a, k, 0.02);
+    hand_over(a.engine, b.engine);
+    for (int k = 7; k < 15; k++) {
+      step(&a, k, 0.02);
+      step(&b, k, 0.02);
+    }
+    expect_same(a.engine, b.engine, rows[i][1]);
+    end(&a);
+    end(&b);
+  }
+}
+
+/* ---- bad numbers */
+
+Test(training, a_loss_that_is_no_number_leaves_the_weights_and_is_traced) {
+  struct run r = start("training", "cpu", "method=clean");
+  struct fg_weights *weights = fg_engine_weights(r.engine);
+  struct fg_weight *w = fg_weights_find(weights, "conv2.weight");
+  float before[MOST], after[MOST];
+  char text[200];
+  fgsm_options *options = options_from("method=clean");
+  cr_assert(w);
+  read(&r, w, w->data, before);
+  before[3] = INFINITY;
+  cr_assert_eq(fg_weights_write(weights, w->data, before, w->count), FGSM_OK);
+  struct fg_train_losses losses = step(&r, 0, 0.05);
+  cr_expect(!isfinite(losses.loss), "the loss is %g", losses.loss);
+  read(&r, w, w->data, after);
+  cr_expect(memcmp(before, after, (size_t)w->count * sizeof *after) == 0, "the weights moved");
+  cr_assert_eq(fg_engine_diagnose(r.engine, r.onnx, options, text, sizeof text), FGSM_OK, "%s",
+               fgsm_last_error());
+  cr_expect_str_eq(text, "the weight 'conv2.weight'");
+  read(&r, w, w->data, before);
+  before[3] = 3e38f; /* a product overflows */
+  before[4] = 3e38f;
+  cr_assert_eq(fg_weights_write(weights, w->data, before, w->count), FGSM_OK);
+  step(&r, 0, 0.05);
+  cr_assert_eq(fg_engine_diagnose(r.engine, r.onnx, options, text, sizeof text), FGSM_OK);
+  cr_expect(strstr(text, "conv2"), "the first is %s", text);
+  fgsm_options_destroy(options);
+  end(&r);
+}
+
+Test(training, the_choices_of_method_are_the_method_table) {
+  const fgsm_option_info *row = NULL;
+  fgsm_options *o = options_from("eps=0.1");
+  int n = 1;
+  for (size_t i = 0; (row = fgsm_option_at(i)) && strcmp(row->name, "method") != 0; i++)
+    continue;
+  cr_assert(row);
+  for (const char *c = row->choices; *c; c++)
+    n += *c == '|';
+  for (int i = 0; fg_method_at(i); i++, n--)
+    cr_expect_eq(fgsm_options_set(o, "method", fg_method_at(i)->name), FGSM_OK, "%s",
+                 fgsm_last_error());
+  cr_expect_eq(n, 0, "the option offers %d methods too many", n);
+  fgsm_options_destroy(o);
+}
+
+Test(training, what_does_not_fit_a_method_is_refused) {
+  static const char *const rows[][2] = {
+      {"method=clean steps=3", "takes none"},
+      {"method=pgd eps=0.1 replays=3", "free"},
+      {"method=pgd eps=0.1 beta=3", "trades"},
+      {"method=trades eps=0.1 clean-share=0.5", "does not mix"},
+      {"method=clean clean-share=0.5", "does not mix"},
+      {"method=fgsm", "one budget"},
+      {"method=fgsm eps=0.1,0.2", "one budget"},
+      {"method=fgsm-pgi eps=0", "above 0"},
+      {"method=fgsm-pgi eps=0.1 augment=flip", "augment"},
+      {"method=grad-align eps=0.1 gradient-penalty=1", "one of them"},
+      {"method=clean optimizer=adam nesterov", "nesterov"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    fgsm_options *o = options_from(rows[i][0]);
+    struct fg_engine_spec spec;
+    cr_expect_eq(fg_engine_spec_resolve(o, FG_F32, &spec), FGSM_USAGE, "%s was taken", rows[i][0]);
+    cr_expect(strstr(fgsm_last_error(), rows[i][1]), "%s: '%s'", rows[i][0], fgsm_last_error());
+    fgsm_options_destroy(o);
+  }
 }
 
 /* ---- the learning rate */

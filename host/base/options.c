@@ -28,6 +28,8 @@ struct row {
 #define FIELD(name) offsetof(struct fgsm_options, name), sizeof((struct fgsm_options *)0)->name
 #define ATTACKS "fgsm|fgm|rs-fgsm|n-fgsm|r-fgsm|bim|pgd|mi-fgsm|noise-sign|noise-uniform"
 
+#define METHODS "clean|fgsm|rs-fgsm|n-fgsm|pgd|free|fgsm-pgi|grad-align|trades|mart"
+
 static const struct row table[] = {
     /* name, argument, default in words, choices, help, group, commands */
     {{"attack", "NAME", "fgsm", ATTACKS, "The attack.", "attack", "attack"},
@@ -109,14 +111,48 @@ static const struct row table[] = {
      fg_set_share,
      FIELD(fail_under)},
 
-    {{"method", "NAME", "n-fgsm", "clean|fgsm|rs-fgsm|n-fgsm|pgd",
-      "How samples are made adversarial while training.", "training", "train"},
+    {{"method", "NAME", "n-fgsm", METHODS, "How samples are made adversarial while training.",
+      "training", "train"},
      fg_set_word,
      FIELD(method)},
     {{"clean-share", "SHARE", "the method's own", NULL,
       "The share of the loss that is taken on clean samples.", "training", "train"},
      fg_set_share,
      FIELD(clean_share)},
+    {{"replays", "N", "8", NULL, "How often method free takes each batch in turn.", "training",
+      "train"},
+     fg_set_steps,
+     FIELD(replays)},
+    {{"beta", "NUMBER", "the method's own", NULL,
+      "The weight of the divergence between clean and adversarial predictions (trades, mart).",
+      "training", "train"},
+     fg_set_decay,
+     FIELD(beta)},
+    {{"grad-align", "LAMBDA", "0, with method grad-align 0.2", NULL,
+      "The weight of 1 - cos of the angle between the gradients at a sample and at a random point "
+      "near it.",
+      "training", "train"},
+     fg_set_decay,
+     FIELD(grad_align)},
+    {{"gradient-penalty", "LAMBDA", "0 (none)", NULL,
+      "The weight of the mean squared norm of the loss's gradient at the clean samples.",
+      "training", "train"},
+     fg_set_decay,
+     FIELD(gradient_penalty)},
+    {{"label-smoothing", "SHARE", "0 (none)", NULL,
+      "The share of each label that is spread over the classes.", "training", "train"},
+     fg_set_share,
+     FIELD(label_smoothing)},
+    {{"smoothing", "NAME", "all", "all|others",
+      "Over which classes: all of them, the label's own included, as PyTorch does; or the others.",
+      "training", "train"},
+     fg_set_word,
+     FIELD(smoothing)},
+    {{"spectral-norm", "LIMIT", "0 (none)", NULL,
+      "Keeps the largest singular value of every convolution and dense layer below.", "training",
+      "train"},
+     fg_set_decay,
+     FIELD(spectral_norm)},
     {{"epochs", "N", "30", NULL, "Passes over the data.", "training", "train"},
      fg_set_count,
      FIELD(epochs)},
@@ -161,7 +197,7 @@ static const struct row table[] = {
       "training", "train"},
      fg_set_share,
      FIELD(ema)},
-    {{"craft-norms", "NAME", "update", "update|batch|frozen",
+    {{"craft-norms", "NAME", "update; of trades and mart frozen", "update|batch|frozen",
       "BatchNormalization while crafting: by the batch's statistics, which the running ones "
       "follow; "
       "by the batch's alone; by the running ones.",
@@ -399,7 +435,8 @@ fgsm_status fgsm_options_create(fgsm_options **out) {
   strcpy(o->data_layout, "auto");
   o->fail_under = -1;
   strcpy(o->method, "n-fgsm");
-  o->clean_share = -1;
+  o->clean_share = o->beta = o->grad_align = -1;
+  strcpy(o->smoothing, "all");
   o->epochs = 30;
   strcpy(o->optimizer, "sgd");
   o->lr = 0.1;
@@ -407,7 +444,6 @@ fgsm_status fgsm_options_create(fgsm_options **out) {
   o->lr_peak = 0.5;
   o->momentum = 0.9;
   o->weight_decay = 5e-4;
-  strcpy(o->craft_norms, "update");
   strcpy(o->init, "keep");
   strcpy(o->augment, "none");
   o->validation = -1;

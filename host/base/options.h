@@ -55,15 +55,18 @@ struct fgsm_options {
   char out_type[8];  /* "" : the data's own; u8 | f32 */
   double fail_under; /* adversarial accuracy; < 0: no check */
   /* training */
-  char method[16];    /* a name of the method table */
-  double clean_share; /* < 0: the method's own */
+  char method[16];                                         /* a name of the method table */
+  double clean_share, beta, grad_align;                    /* < 0: the method's own */
+  int replays;                                             /* 0: the method's own */
+  double gradient_penalty, label_smoothing, spectral_norm; /* 0: none */
+  char smoothing[8];                                       /* all | others */
   int64_t epochs;
   char optimizer[8]; /* sgd | adam | adamw */
   double lr, lr_peak, lr_warmup, momentum, weight_decay;
   char lr_schedule[16];
   bool nesterov, decay_matrices;
   double clip_norm, ema; /* 0: none */
-  char craft_norms[8];   /* update | batch | frozen */
+  char craft_norms[8];   /* "": the method's own; update | batch | frozen */
   char init[8];          /* keep | he | torch */
   char augment[16];      /* none | crop | flip | crop-flip */
   int64_t validation;    /* samples held out; < 0: a tenth, at most 1000 */

@@ -1,7 +1,8 @@
-/* The graphs of a step. `load` turns bytes into x0; `start` adds the noise; `craft` is an attack's
- * step, x to next; `descend` is forward and backward on what was crafted, and the optimiser. The
- * loss is cross-entropy as it is defined (softmax minus one-hot): where normalisation couples the
- * samples of a batch, a factor of each sample's own would turn the gradient. */
+/* The graphs of a step but for its end (objective.c, optimise.c). `load` turns bytes into x0; `start`
+ * adds noise, or what is carried on; `target` is what TRADES climbs away from; `craft` is an attack's
+ * step, x to next. The loss is cross-entropy as it is defined (softmax minus one-hot): where
+ * normalisation couples the samples of a batch, a factor of each sample's own would turn the
+ * gradient. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,9 +22,18 @@ static void shape_of(const struct fg_engine *e, enum fg_train_wire wire, enum fg
   dim[0] = e->batch;
   switch (wire) {
   case FG_TRAIN_params:
+  case FG_TRAIN_eta:
   case FG_TRAIN_rates:
     *type = FG_F64;
-    dim[0] = wire == FG_TRAIN_params ? (int64_t)FG_PARAM_COUNT : (int64_t)FG_RATE_COUNT;
+    dim[0] = wire == FG_TRAIN_rates ? (int64_t)FG_RATE_COUNT : (int64_t)FG_PARAM_COUNT;
+    break;
+  case FG_TRAIN_target:
+    *rank = 2;
+    dim[1] = e->classes;
+    break;
+  case FG_TRAIN_slope:
+  case FG_TRAIN_penalty:
+    dim[0] = 1;
     break;
   case FG_TRAIN_index:
     *type = FG_I64;
@@ -80,16 +90,37 @@ static fgsm_status add_load(struct fg_train_builder *b) {
   return fg_train_give(b, FG_TRAIN_x0, x0);
 }
 
-static fgsm_status add_start(struct fg_train_builder *b) {
-  const struct fg_method *m = &b->e->spec.method;
-  union fg_attrs attrs = {
-      .perturb = {.kind = m->start, .norm = FG_NORM_linf, .box = m->start_in_box}};
-  fg_id in[5] = {FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT}, out[FG_MAX_OUT];
+fgsm_status fg_train_noise(struct fg_train_builder *b, enum fg_train_wire params, bool box,
+                           fg_id *out) {
+  union fg_attrs attrs = {.perturb = {.kind = FG_START_uniform, .norm = FG_NORM_linf, .box = box}};
+  fg_id in[5] = {FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT}, made[FG_MAX_OUT];
   FG_TRY(fg_train_take(b, FG_TRAIN_x0, &in[0]));
   FG_TRY(fg_train_take(b, FG_TRAIN_index, &in[1]));
-  FG_TRY(fg_train_take(b, FG_TRAIN_params, &in[4]));
-  FG_TRY(fg_graph_add(b->g, FG_OP_perturb, "start", &attrs, 5, in, out));
-  return fg_train_give(b, FG_TRAIN_next, out[0]);
+  FG_TRY(fg_train_take(b, params, &in[4]));
+  FG_TRY(fg_graph_add(b->g, FG_OP_perturb, "noise", &attrs, 5, in, made));
+  *out = made[0];
+  return FGSM_OK;
+}
+
+/* x0 and what is carried on from earlier samples. */
+static fgsm_status add_carried(struct fg_train_builder *b, fg_id *x) {
+  const struct fg_engine_spec *spec = &b->e->spec;
+  fg_id x0, delta;
+  FG_TRY(fg_train_take(b, FG_TRAIN_x0, &x0));
+  FG_TRY(fg_train_take(b, FG_TRAIN_delta, &delta));
+  FG_TRY(fg_binary(b->g, FG_BINARY_add, x0, delta, x));
+  return spec->method.start_in_box ? fg_unary(b->g, FG_UNARY_clip, spec->lo, spec->hi, *x, x)
+                                   : FGSM_OK;
+}
+
+static fgsm_status add_start(struct fg_train_builder *b) {
+  const struct fg_method *m = &b->e->spec.method;
+  fg_id x;
+  if (m->carry == FG_CARRY_none)
+    FG_TRY(fg_train_noise(b, FG_TRAIN_params, m->start_in_box, &x));
+  else
+    FG_TRY(add_carried(b, &x));
+  return fg_train_give(b, FG_TRAIN_next, x);
 }
 
 fgsm_status fg_train_model(struct fg_train_builder *b, fg_id x, enum fg_norm_mode norms,
@@ -105,169 +136,52 @@ fgsm_status fg_train_model(struct fg_train_builder *b, fg_id x, enum fg_norm_mod
   return fg_train_norms(b->g, norms);
 }
 
-static fgsm_status add_loss(struct fg_train_builder *b, fg_id logits, fg_id out[FG_MAX_OUT]) {
-  union fg_attrs attrs = {.loss = {.kind = FG_LOSS_ce, .parity = true}};
-  fg_id in[2] = {logits};
-  FG_TRY(fg_train_take(b, FG_TRAIN_labels, &in[1]));
-  return fg_graph_add(b->g, FG_OP_loss, "loss", &attrs, 2, in, out);
+/* log p of the clean samples, from which TRADES' crafting leads away. */
+static fgsm_status add_target(struct fg_train_builder *b) {
+  fg_id x0, logits, log_p;
+  FG_TRY(fg_train_take(b, FG_TRAIN_x0, &x0));
+  FG_TRY(fg_train_model(b, x0, b->e->spec.craft_norms, &logits));
+  FG_TRY(fg_train_log_softmax(b, logits, &log_p));
+  return fg_train_give(b, FG_TRAIN_target, log_p);
 }
 
-static fgsm_status add_craft(struct fg_train_builder *b) {
-  const struct fg_method *m = &b->e->spec.method;
-  union fg_attrs attrs = {.step = {.norm = FG_NORM_linf, .project = m->project}};
-  fg_id x, logits, loss[FG_MAX_OUT], gradient, out[FG_MAX_OUT];
-  FG_TRY(fg_train_take(b, FG_TRAIN_x, &x));
-  FG_TRY(fg_train_model(b, x, b->e->spec.craft_norms, &logits));
-  FG_TRY(add_loss(b, logits, loss));
-  FG_TRY(fg_grad(b->g, 1, &logits, &loss[0], 1, &x, &gradient));
-  if (gradient == FG_ABSENT)
-    return FG_FAIL(UNSUPPORTED, "the model's output does not depend on its input: no gradient");
+/* The gradient, with respect to the logits, of what crafting climbs: each sample's cross-entropy, or
+ * KL(p || softmax(logits)). */
+static fgsm_status add_ascent(struct fg_train_builder *b, fg_id logits, fg_id *slope) {
+  fg_id out[FG_MAX_OUT], p, q;
+  if (b->e->spec.method.objective != FG_OBJECTIVE_trades) {
+    FG_TRY(fg_train_cross_entropy(b, logits, out));
+    *slope = out[0];
+    return FGSM_OK;
+  }
+  FG_TRY(fg_train_take(b, FG_TRAIN_target, &p));
+  FG_TRY(fg_unary(b->g, FG_UNARY_exp, 0, 0, p, &p));
+  FG_TRY(fg_train_log_softmax(b, logits, &q));
+  FG_TRY(fg_unary(b->g, FG_UNARY_exp, 0, 0, q, &q));
+  return fg_binary(b->g, FG_BINARY_sub, q, p, slope);
+}
+
+fgsm_status fg_train_step(struct fg_train_builder *b, fg_id x, fg_id gradient, fg_id *next) {
+  union fg_attrs attrs = {.step = {.norm = FG_NORM_linf, .project = b->e->spec.method.project}};
   fg_id in[7] = {FG_ABSENT, x, gradient, FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT};
+  fg_id out[FG_MAX_OUT];
   FG_TRY(fg_train_take(b, FG_TRAIN_x0, &in[0]));
   FG_TRY(fg_train_take(b, FG_TRAIN_params, &in[6]));
   FG_TRY(fg_graph_add(b->g, FG_OP_step, "step", &attrs, 7, in, out));
-  return fg_train_give(b, FG_TRAIN_next, out[0]);
-}
-
-/* ---- descend: forward on each view of the batch, one gradient, the optimiser */
-
-/* [1]: 1, or what is not finite where some loss is not: descend writes nothing then. */
-static fgsm_status add_guard(struct fg_train_builder *b, fg_id loss, fg_id *factor) {
-  fg_id scalar;
-  FG_TRY(fg_reduce(b->g, FG_REDUCE_sum, loss, 1, true, &loss));
-  FG_TRY(fg_graph_scalar(b->g, 0, &scalar));
-  FG_TRY(fg_binary(b->g, FG_BINARY_mul, loss, scalar, &loss));
-  FG_TRY(fg_graph_scalar(b->g, 1, &scalar));
-  return fg_binary(b->g, FG_BINARY_add, loss, scalar, factor);
-}
-
-/* The loss of the view that lies in `x`, as `share` of the batch's mean. */
-static fgsm_status add_view(struct fg_train_builder *b, enum fg_train_wire x, double share,
-                            fg_id *logits, fg_id *seed, fg_id *guard) {
-  bool clean = x == FG_TRAIN_x0;
-  fg_id in, loss[FG_MAX_OUT], factor, own;
-  FG_TRY(fg_train_take(b, x, &in));
-  FG_TRY(fg_train_model(b, in, FG_NORM_UPDATE, logits));
-  FG_TRY(add_loss(b, *logits, loss));
-  FG_TRY(fg_train_give(b, clean ? FG_TRAIN_clean_loss : FG_TRAIN_loss, loss[1]));
-  FG_TRY(fg_train_give(b, clean ? FG_TRAIN_clean_prediction : FG_TRAIN_prediction, loss[2]));
-  FG_TRY(add_guard(b, loss[1], &own));
-  if (*guard == FG_ABSENT)
-    *guard = own;
-  else
-    FG_TRY(fg_binary(b->g, FG_BINARY_mul, *guard, own, guard));
-  FG_TRY(fg_graph_scalar(b->g, share / (double)b->e->batch, &factor));
-  return fg_binary(b->g, FG_BINARY_mul, loss[0], factor, seed);
-}
-
-/* The factor times min(1, clip / |g|) over all gradients together, as
- * torch.nn.utils.clip_grad_norm_. */
-static fgsm_status add_clip(struct fg_train_builder *b, int n, const fg_id *grads, fg_id *factor) {
-  struct fg_graph *g = b->g;
-  fg_id sum = FG_ABSENT, one, limit, tiny;
-  for (int i = 0; i < n; i++) {
-    fg_id squares;
-    const struct fg_value *v = fg_value(g, grads[i]);
-    uint32_t axes = (1u << v->rank) - 1;
-    FG_TRY(fg_binary(g, FG_BINARY_mul, grads[i], grads[i], &squares));
-    FG_TRY(fg_reduce(g, FG_REDUCE_sum, squares, axes, false, &squares));
-    FG_TRY(fg_reshape(g, squares, 1, (int64_t[]){1}, &squares));
-    if (sum == FG_ABSENT)
-      sum = squares;
-    else
-      FG_TRY(fg_binary(g, FG_BINARY_add, sum, squares, &sum));
-  }
-  FG_TRY(fg_graph_scalar(g, 1, &one));
-  FG_TRY(fg_graph_scalar(g, b->e->spec.clip, &limit));
-  FG_TRY(fg_graph_scalar(g, 1e-6, &tiny));
-  FG_TRY(fg_unary(g, FG_UNARY_sqrt, 0, 0, sum, &sum));
-  FG_TRY(fg_binary(g, FG_BINARY_add, sum, tiny, &sum));
-  FG_TRY(fg_binary(g, FG_BINARY_div, limit, sum, &sum));
-  FG_TRY(fg_binary(g, FG_BINARY_min, sum, one, &sum));
-  return fg_binary(g, FG_BINARY_mul, sum, *factor, factor);
-}
-
-/* An input that stands for what the engine keeps of a weight: "m:NAME", bound by that name. */
-static fgsm_status kept(struct fg_train_builder *b, char what, const struct fg_weight *w,
-                        fg_id *out) {
-  char *name = fg_arena_alloc(&b->g->arena, strlen(w->name) + 3);
-  if (!name)
-    return FGSM_MEMORY;
-  sprintf(name, "%c:%s", what, w->name);
-  return fg_graph_input(b->g, name, b->e->real, w->rank, w->dim, out);
-}
-
-static fgsm_status add_descent(struct fg_train_builder *b, fg_id weight, fg_id gradient,
-                               fg_id factor) {
-  const struct fg_engine_spec *spec = &b->e->spec;
-  const struct fg_weight *w = fg_weights_find(&b->e->weights, fg_value(b->g, weight)->name);
-  union fg_attrs attrs = {.descend = spec->optimiser};
-  attrs.descend.decays = w->kind == FG_WEIGHT_matrix || spec->decay_vectors;
-  fg_id in[6] = {weight, gradient, FG_ABSENT, FG_ABSENT, FG_ABSENT, factor};
-  bool adam = spec->optimiser.kind != FG_DESCEND_sgd;
-  if (adam || spec->momentum > 0)
-    FG_TRY(kept(b, 'm', w, &in[2]));
-  if (adam)
-    FG_TRY(kept(b, 'v', w, &in[3]));
-  FG_TRY(fg_train_take(b, FG_TRAIN_rates, &in[4]));
-  return fg_graph_add(b->g, FG_OP_descend, w->name, &attrs, 6, in, NULL);
-}
-
-/* Averaged weights follow the weights as they have become. */
-static fgsm_status add_averages(struct fg_train_builder *b) {
-  struct fg_graph *g = b->g;
-  union fg_attrs attrs = {.average = {1 - b->e->spec.average_decay, 1}};
-  fg_id n = (fg_id)g->n_values;
-  for (fg_id i = 0; i < n; i++) {
-    fg_id in[2] = {FG_ABSENT, i};
-    if (fg_value(g, i)->role != FG_ROLE_PARAM)
-      continue;
-    FG_TRY(kept(b, 'a', fg_weights_find(&b->e->weights, fg_value(g, i)->name), &in[0]));
-    FG_TRY(fg_graph_add(g, FG_OP_average, fg_value(g, i)->name, &attrs, 2, in, NULL));
-  }
+  *next = out[0];
   return FGSM_OK;
 }
 
-static fgsm_status add_optimiser(struct fg_train_builder *b, int n_of, const fg_id *of,
-                                 const fg_id *seeds, fg_id factor) {
-  struct fg_graph *g = b->g;
-  fg_id *wrt = fg_arena_alloc(&g->arena, (size_t)b->e->weights.n * 2 * sizeof *wrt + 1);
-  fg_id *grads = wrt + b->e->weights.n;
-  int n = 0, kept = 0;
-  if (!wrt)
-    return FGSM_MEMORY;
-  for (fg_id i = 0; i < g->n_values; i++)
-    if (fg_value(g, i)->role == FG_ROLE_PARAM &&
-        fg_weight_descends(fg_weights_find(&b->e->weights, fg_value(g, i)->name)))
-      wrt[n++] = i;
-  FG_TRY(fg_grad(g, n_of, of, seeds, n, wrt, grads));
-  for (int i = 0; i < n; i++) /* a weight that the loss does not see stays */
-    if (grads[i] != FG_ABSENT) {
-      wrt[kept] = wrt[i];
-      grads[kept++] = grads[i];
-    }
-  if (kept == 0)
-    return FG_FAIL(UNSUPPORTED, "the model has no weights to train");
-  if (b->e->spec.clip > 0)
-    FG_TRY(add_clip(b, kept, grads, &factor));
-  for (int i = 0; i < kept; i++)
-    FG_TRY(add_descent(b, wrt[i], grads[i], factor));
-  return b->e->spec.average_decay > 0 ? add_averages(b) : FGSM_OK;
-}
-
-static fgsm_status add_descend(struct fg_train_builder *b) {
-  double clean = b->e->spec.method.clean_share;
-  fg_id of[2], seeds[2], guard = FG_ABSENT;
-  int n = 0;
-  if (clean > 0) {
-    FG_TRY(add_view(b, FG_TRAIN_x0, clean, &of[n], &seeds[n], &guard));
-    n++;
-  }
-  if (clean < 1) {
-    FG_TRY(add_view(b, FG_TRAIN_x, 1 - clean, &of[n], &seeds[n], &guard));
-    n++;
-  }
-  return add_optimiser(b, n, of, seeds, guard);
+static fgsm_status add_craft(struct fg_train_builder *b) {
+  fg_id x, logits, slope, gradient, next;
+  FG_TRY(fg_train_take(b, FG_TRAIN_x, &x));
+  FG_TRY(fg_train_model(b, x, b->e->spec.craft_norms, &logits));
+  FG_TRY(add_ascent(b, logits, &slope));
+  FG_TRY(fg_grad(b->g, 1, &logits, &slope, 1, &x, &gradient));
+  if (gradient == FG_ABSENT)
+    return FG_FAIL(UNSUPPORTED, "the model's output does not depend on its input: no gradient");
+  FG_TRY(fg_train_step(b, x, gradient, &next));
+  return fg_train_give(b, FG_TRAIN_next, next);
 }
 
 /* ---- a pass */
@@ -301,8 +215,11 @@ fgsm_status fg_train_pass_create(struct fg_engine *e, const struct fg_onnx *onnx
   static fgsm_status (*const add[FG_TRAIN_PARTS])(struct fg_train_builder *) = {
       [FG_TRAIN_LOAD] = add_load,
       [FG_TRAIN_START] = add_start,
+      [FG_TRAIN_TARGET] = add_target,
       [FG_TRAIN_CRAFT] = add_craft,
-      [FG_TRAIN_DESCEND] = add_descend};
+      [FG_TRAIN_REGULATE] = fg_train_add_regulate,
+      [FG_TRAIN_DESCEND] = fg_train_add_descend,
+      [FG_TRAIN_BOUND] = fg_train_add_bound};
   struct fg_train_builder b;
   FG_TRY(fg_train_begin(e, onnx, options, &b));
   fgsm_status status = add[part](&b);

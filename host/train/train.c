@@ -10,11 +10,7 @@
 /* ---- an epoch */
 
 static void begin_epoch(struct fg_run *run) {
-  const struct fg_method *m = &run->spec.method;
-  run->now = (struct fg_epoch){.clean = m->clean_share > 0 ? 0 : -1,
-                               .adversarial = m->clean_share < 1 ? 0 : -1,
-                               .valid_clean = NAN,
-                               .valid_robust = NAN};
+  run->now = (struct fg_epoch){.valid_clean = NAN, .valid_robust = NAN};
 }
 
 static void show(const struct fg_run *run) {
@@ -61,8 +57,8 @@ static fgsm_status step(struct fg_run *run) {
   if (!isfinite(losses.loss))
     return give_up(run);
   e->loss += losses.loss;
-  e->clean += losses.clean >= 0 ? losses.clean : 0;
-  e->adversarial += losses.adversarial >= 0 ? losses.adversarial : 0;
+  e->clean = losses.clean < 0 ? -1 : e->clean + losses.clean;
+  e->adversarial = losses.adversarial < 0 ? -1 : e->adversarial + losses.adversarial;
   e->steps++;
   e->seconds += fg_now() - began;
   show(run);
@@ -158,6 +154,7 @@ static fgsm_status begin(struct fg_run *run) {
                    run->devices.n);
   FG_TRY(fg_feed_open(run->data_path, o, &run->feed));
   FG_TRY(fg_engine_spec_resolve(o, run->feed.info.type, &run->spec));
+  run->spec.samples = run->feed.n;
   FG_TRY(fg_schedule_parse(o, &run->schedule));
   int64_t wanted = o->batch < run->feed.n_train ? o->batch : run->feed.n_train;
   FG_TRY(fg_attack_batch(run->onnx, o, &run->feed.shape, wanted, &run->batch));

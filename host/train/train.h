@@ -4,9 +4,13 @@
  *   schedule.c  the learning rate of every step
  *   weights.c   parameters, moments and averages, in the device's memory
  *   norms.c     BatchNormalization in its training form
- *   passes.c    the graphs of a step: load, start, craft, descend
+ *   passes.c    the graphs of a step: load, start, target, craft
+ *   regulate.c  ... what regularisers of the input's gradient need
+ *   objective.c ... the losses;  optimise.c  ... from a loss to new weights
+ *   bound.c     ... spectral normalisation
  *   engine.c    a step: what the passes are run for
  *   feed.c      the dataset in memory: shuffled, augmented
+ *   carry.c     perturbations that are kept from epoch to epoch
  *   state.c     what an engine must be given back to go on
  *   diagnose.c  where a loss that is not a number began
  *   train.c     epochs; with judge.c, log.c and checkpoint.c (run.h)
@@ -24,6 +28,15 @@
 
 /* ---- methods. Lengths are in units of eps. */
 
+enum fg_objective {
+  FG_OBJECTIVE_mixed, /* cross-entropy: clean_share of it on clean samples */
+  FG_OBJECTIVE_trades,
+  FG_OBJECTIVE_mart
+};
+/* Where crafting begins if not at x0 or noise around it: with the perturbation that the last step left
+ * at this place of the batch, or that this sample had last (the first time: noise). */
+enum fg_carry { FG_CARRY_none, FG_CARRY_place, FG_CARRY_sample };
+
 struct fg_method {
   const char *name;
   const char *source; /* the paper, and where the defaults are from */
@@ -34,6 +47,12 @@ struct fg_method {
   double alpha;       /* length of a step                                           */
   bool project;       /* onto the eps ball                                          */
   double clean_share; /* of the loss: a J(x) + (1 - a) J(x')                        */
+  enum fg_carry carry;
+  int replays;  /* of each batch, without crafting; 0: the usual              */
+  double align; /* GradAlign's weight                                         */
+  enum fg_objective objective;
+  double beta; /* weight of the divergence in trades and mart                */
+  bool frozen; /* crafted by running statistics unless the user says otherwise */
 };
 const struct fg_method *fg_method_at(int i);
 /* The table's row with what the user changed. FGSM_USAGE if they clash. */
@@ -78,6 +97,8 @@ struct fg_weight {
   int64_t fan_in;        /* of matrix and bias: how many products a result sums */
   void *data;            /* on the device, of its real type                     */
   void *m, *v, *average; /* moments and averaged weights; NULL where there are none */
+  void *direction;       /* of the last power iteration, or NULL                    */
+  int64_t n_direction;
 };
 static inline bool fg_weight_descends(const struct fg_weight *w) {
   return w->kind < FG_WEIGHT_mean;
@@ -95,8 +116,11 @@ fgsm_status fg_weights_collect(struct fg_weights *weights, const struct fg_graph
 /* Allocates what the optimiser keeps, zero, and the averages, at the weights' values. */
 fgsm_status fg_weights_prepare(struct fg_weights *weights, bool m, bool v,
                                bool average) FGSM_MUST_USE;
+/* Allocates the weight's direction, n equal numbers of norm 1. */
+fgsm_status fg_weights_direct(struct fg_weights *weights, struct fg_weight *w,
+                              int64_t n) FGSM_MUST_USE;
 struct fg_weight *fg_weights_find(const struct fg_weights *weights, const char *name);
-/* The memory that a graph's parameter, or an input "m:NAME", "v:NAME" or "a:NAME", stands for. NULL
+/* The memory that a graph's parameter, or an input "m:NAME", "v:NAME", "a:NAME" or "s:NAME", stands for. NULL
  * if there is none. */
 void *fg_weights_memory(const struct fg_weights *weights, const char *name);
 /* n = count floats, from the device and to it. */
@@ -135,6 +159,11 @@ struct fg_engine_spec {
   double clip;          /* of the gradient's norm; 0: none */
   double average_decay; /* of averaged weights; 0: none */
   enum fg_norm_mode craft_norms;
+  double smoothing; /* of labels */
+  bool smooth_others;
+  double align, penalty; /* weights of the regularisers of the input's gradient; at most one */
+  double spectral;       /* limit of each layer's norm; 0: none                              */
+  int64_t samples;       /* whose perturbations may be kept                                  */
   double eps, lo, hi;
   uint64_t seed;
 };
@@ -175,9 +204,10 @@ fgsm_status fg_engine_diagnose(struct fg_engine *engine, const struct fg_onnx *o
 
 /* A piece of what the rest of a run depends on beside the number of steps. */
 struct fg_engine_piece {
-  char kind; /* w weight, m and v moments, a averaged weight */
+  char kind; /* w weight, m and v moments, a averaged weight, s direction; d and k perturbations */
   const char *name;
   void *memory; /* the device's */
+  bool host;    /* no, the host's */
   size_t bytes;
 };
 /* The i-th piece; false past the last. */

@@ -96,6 +96,20 @@ fgsm_status fg_weights_prepare(struct fg_weights *w, bool m, bool v, bool averag
   return FGSM_OK;
 }
 
+fgsm_status fg_weights_direct(struct fg_weights *w, struct fg_weight *item, int64_t n) {
+  float *values = malloc((size_t)n * sizeof *values + 1);
+  if (!values)
+    return FG_FAIL(MEMORY, "no memory for %lld numbers", (long long)n);
+  for (int64_t i = 0; i < n; i++)
+    values[i] = (float)(1 / sqrt((double)n));
+  fgsm_status status = allocate(w, n, &item->direction);
+  if (status == FGSM_OK)
+    status = fg_weights_write(w, item->direction, values, n);
+  item->n_direction = n;
+  free(values);
+  return status;
+}
+
 struct fg_weight *fg_weights_find(const struct fg_weights *w, const char *name) {
   for (int64_t i = 0; i < w->n; i++)
     if (strcmp(w->items[i].name, name) == 0)
@@ -112,6 +126,7 @@ void *fg_weights_memory(const struct fg_weights *w, const char *name) {
   return name[0] == 'm'   ? item->m
          : name[0] == 'v' ? item->v
          : name[0] == 'a' ? item->average
+         : name[0] == 's' ? item->direction
                           : NULL;
 }
 
@@ -196,8 +211,9 @@ fgsm_status fg_weights_init(struct fg_weights *w, const char *init, uint64_t see
 
 void fg_weights_free(struct fg_weights *w) {
   for (int64_t i = 0; i < w->n; i++) {
-    void *all[] = {w->items[i].data, w->items[i].m, w->items[i].v, w->items[i].average};
-    for (int k = 0; k < 4; k++)
+    void *all[] = {w->items[i].data, w->items[i].m, w->items[i].v, w->items[i].average,
+                   w->items[i].direction};
+    for (int k = 0; k < 5; k++)
       if (all[k])
         w->device->backend->free(w->device, all[k]);
   }
