@@ -13,6 +13,7 @@
 #include "job.h"
 #include "onnx.h"
 #include "options.h"
+#include "train.h"
 
 /* ---- models */
 
@@ -123,6 +124,14 @@ fgsm_status fgsm_attack_dataset(const fgsm_model *model, const char *data,
     return FG_FAIL(USAGE, "fgsm_attack_dataset: model, data and options must not be NULL");
   FG_TRY(one_batch(options));
   return fg_job_attack(model->onnx, model->path, data, options, progress, user, json);
+}
+
+fgsm_status fgsm_train_dataset(const fgsm_model *model, const char *data,
+                               const fgsm_options *options, fgsm_train_progress_fn progress,
+                               void *user, char **json) {
+  if (!model || !data || !options)
+    return FG_FAIL(USAGE, "fgsm_train_dataset: model, data and options must not be NULL");
+  return fg_train(model->onnx, model->path, data, options, progress, user, json);
 }
 
 fgsm_status fgsm_convert_dataset(const char *data, const char *out, const fgsm_options *options,

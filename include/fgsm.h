@@ -166,6 +166,27 @@ FGSM_API fgsm_status fgsm_attack_dataset(const fgsm_model *model, const char *da
 FGSM_API fgsm_status fgsm_convert_dataset(const char *data, const char *out,
                                           const fgsm_options *options, int64_t *n) FGSM_MUST_USE;
 
+/* ---- Training */
+
+typedef struct fgsm_train_progress {
+  int64_t epoch, epochs; /* the running epoch, from 1 */
+  int64_t step, steps;   /* of this epoch             */
+  double seconds, samples_per_second;
+  double loss;                            /* mean since the epoch began */
+  double clean_accuracy, robust_accuracy; /* of the training samples of this epoch, as it saw them;
+                                             NaN: not seen */
+} fgsm_train_progress;
+typedef void (*fgsm_train_progress_fn)(void *user, const fgsm_train_progress *progress);
+
+/* Trains the model on the dataset at `data` by option "method", judges every epoch on samples that
+ * are held out, and writes the model, normalisations in their inference form, to option "out" when
+ * it is done. `progress` may be NULL. On success *json holds the result as one JSON object (the
+ * caller's: fgsm_free); `json` may be NULL. */
+FGSM_API fgsm_status fgsm_train_dataset(const fgsm_model *model, const char *data,
+                                        const fgsm_options *options,
+                                        fgsm_train_progress_fn progress, void *user,
+                                        char **json) FGSM_MUST_USE;
+
 /* ---- Attacking arrays in memory */
 
 typedef struct fgsm_attack fgsm_attack;

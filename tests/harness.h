@@ -82,7 +82,8 @@ struct fg_case_table {
   X(loss)                                                                                          \
   X(attack)                                                                                        \
   X(grad_step)                                                                                     \
-  X(mlp)
+  X(mlp)                                                                                           \
+  X(train)
 #define X(family) extern const struct fg_case_table fg_cases_##family;
 FG_CASE_FAMILIES(X)
 #undef X

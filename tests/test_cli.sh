@@ -465,6 +465,44 @@ expect 0 "$fgsm" convert out/partial-adv.npz out/back.npy --json
 member "$samples" samples
 rm -rf out && mkdir out
 
+# ---- training: the same seed gives the same file, which is a model like any other
+train() {
+  "$fgsm" train "$model" images-idx3-ubyte --eps 0.1 --batch 25 --epochs 2 --lr 0.01 --method rs-fgsm \
+    --seed 3 "$@"
+}
+rm -rf out && mkdir out
+expect 0 train --init torch --log out/log.jsonl --out out/robust.onnx --json
+member rs-fgsm method
+member 2 epochs
+member 135 train_samples
+member 15 validation_samples
+member 2 history 1 epoch
+[ "$(wc -l <out/log.jsonl)" = 2 ] || fail "the log has $(wc -l <out/log.jsonl) lines, not one an epoch"
+mv out/robust.onnx first.onnx
+expect 0 train --init torch --out out/robust.onnx
+exists log.jsonl robust.onnx robust.onnx.checkpoint
+expect 0 train --init torch --out out/robust.onnx
+cmp -s first.onnx out/robust.onnx || fail "the same seed trained another model"
+expect 0 train --init torch --seed 4 --out out/robust.onnx
+! cmp -s first.onnx out/robust.onnx || fail "another seed trained the same model"
+rm -rf out && mkdir out
+expect 0 "$fgsm" attack first.onnx images-idx3-ubyte --eps 0.1 --device "$device" --json
+member 150 samples
+expect 2 train --method none
+says "one of clean"
+expect 2 "$fgsm" train "$model" images-idx3-ubyte --epochs 1
+says "eps"
+expect 2 train --optimizer adam --nesterov
+says "nesterov"
+cp "$model" own.onnx
+expect 2 "$fgsm" train own.onnx images-idx3-ubyte --eps 0.1 --epochs 1 --out own.onnx
+cmp -s "$model" own.onnx || fail "a refused run replaced the model"
+expect 4 train --validation 150
+says "none is left"
+expect 4 train --out out/none/robust.onnx
+says "out/none"
+gone
+
 # ---- conversion: there and back is the same
 expect 0 "$fgsm" convert images-idx3-ubyte out/c.npy
 expect 0 "$fgsm" convert out/c.npy out/back-images-idx3-ubyte --labels out/c.labels.npy --json

@@ -129,6 +129,35 @@ Test(options, every_row_is_documented_and_settable) {
                {"keep-softmax", "true"},
                {"seed", "7"},
                {"fail-under", "0.5"},
+               {"method", "rs-fgsm"},
+               {"clean-share", "0.25"},
+               {"replays", "4"},
+               {"beta", "3"},
+               {"grad-align", "0.5"},
+               {"gradient-penalty", "0.1"},
+               {"label-smoothing", "0.1"},
+               {"smoothing", "others"},
+               {"spectral-norm", "1.5"},
+               {"epochs", "12"},
+               {"optimizer", "adamw"},
+               {"lr", "0.005"},
+               {"lr-schedule", "cosine"},
+               {"lr-peak", "0.4"},
+               {"lr-warmup", "0.05"},
+               {"momentum", "0.8"},
+               {"nesterov", "true"},
+               {"weight-decay", "1e-4"},
+               {"decay-matrices", "true"},
+               {"clip-norm", "2"},
+               {"ema", "0.999"},
+               {"craft-norms", "frozen"},
+               {"init", "he"},
+               {"augment", "crop-flip"},
+               {"validation", "500"},
+               {"eval-steps", "20"},
+               {"log", "train.jsonl"},
+               {"checkpoint", "robust.checkpoint"},
+               {"resume", "true"},
                {"labels", "predicted"},
                {"mean", "0.485,0.456,0.406"},
                {"std", "0.229,0.224,0.225"},
@@ -186,6 +215,13 @@ Test(options, every_row_is_documented_and_settable) {
   cr_expect_eq(o->threads, 4);
   cr_expect_eq(o->fail_under, 0.5);
   cr_expect_str_eq(o->device, "cuda:1");
+  cr_expect_str_eq(o->method, "rs-fgsm");
+  cr_expect_eq(o->epochs, 12);
+  cr_expect_eq(o->lr, 0.005);
+  cr_expect_eq(o->lr_peak, 0.4);
+  cr_expect_eq(o->weight_decay, 1e-4);
+  cr_expect(o->nesterov && o->decay_matrices);
+  cr_expect_eq(o->validation, 500);
   fgsm_options_destroy(o);
 }
 

@@ -115,8 +115,8 @@ static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
   union fg_attrs attrs = {.loss = a->loss};
   fg_id x, in[2], out[FG_MAX_OUT], gradient = FG_ABSENT;
   FG_TRY(take(b, FG_WIRE_x, &x));
-  FG_TRY(
-      fg_attack_logits(b->g, onnx, options, a->arrays, &a->shape, a->info.batch, x, &in[0], note));
+  FG_TRY(fg_attack_logits(b->g, onnx, options, a->arrays, &a->shape, a->info.batch, false, x,
+                          &in[0], note));
   a->info.classes = fg_value(b->g, in[0])->dim[1];
   /* Recognised and folded before it is differentiated: the gradient is then of the smaller graph. */
   FG_TRY(give(b, FG_WIRE_logits, in[0]));

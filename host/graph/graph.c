@@ -363,7 +363,23 @@ static fgsm_status visit(struct walk *w, int64_t root) {
   return FGSM_OK;
 }
 
-/* The nodes that are needed, producers first. */
+/* Works by side effect: it writes into some of its inputs. */
+static bool is_writer(const struct fg_node *node) {
+  return node->op != FG_OP_COUNT && node->n_out == 0;
+}
+
+static fgsm_status visit_inputs(struct walk *w, int64_t at) {
+  const struct fg_node *node = &w->g->nodes[at];
+  for (int k = 0; k < node->n_in; k++) {
+    fg_id producer = node->in[k] == FG_ABSENT ? FG_ABSENT : w->g->values[node->in[k]].producer;
+    if (producer != FG_ABSENT)
+      FG_TRY(visit(w, producer));
+  }
+  return FGSM_OK;
+}
+
+/* The nodes that are needed, producers first. Writers stand last, in the order in which they were
+ * added: whoever reads what they overwrite has read it by then. */
 static fgsm_status sort(struct walk *w) {
   const struct fg_graph *g = w->g;
   for (int i = 0; i < g->n_outputs; i++) {
@@ -372,8 +388,11 @@ static fgsm_status sort(struct walk *w) {
       FG_TRY(visit(w, producer));
   }
   for (int64_t i = 0; i < g->n_nodes; i++)
-    if (g->nodes[i].op != FG_OP_COUNT && g->nodes[i].n_out == 0)
-      FG_TRY(visit(w, i)); /* works by side effect */
+    if (is_writer(&g->nodes[i]))
+      FG_TRY(visit_inputs(w, i));
+  for (int64_t i = 0; i < g->n_nodes; i++)
+    if (is_writer(&g->nodes[i]))
+      w->order[w->n_order++] = i;
   return FGSM_OK;
 }
 

@@ -154,6 +154,11 @@ static bool takes_blocked(const struct fg_device *device, const struct fg_call *
     return call->attrs->affine.axis == 1 && all_blocked(call, 1);
   case FG_OP_concat:
     return call->attrs->axis.axis == 1 && all_blocked(call, call->n_in);
+  case FG_OP_batch_norm_train:
+    return call->in[0].layout == FG_BLOCKED && call->out[0].layout == FG_BLOCKED;
+  case FG_OP_batch_norm_train_grad:
+    return call->in[0].layout == FG_BLOCKED && call->in[1].layout == FG_BLOCKED &&
+           call->out[0].layout == FG_BLOCKED;
   case FG_OP_reorder:
     return true;
   default:
