@@ -14,8 +14,8 @@
 #include "op.h"
 
 #ifdef FG_SANITIZED
-static const double MOST_SECONDS = 15;
-static const long MOST_MIB = 2048;
+static const double MOST_SECONDS = 10;
+static const long MOST_MIB = 6 * 384;
 #else
 static const double MOST_SECONDS = 1;
 static const long MOST_MIB = 384;

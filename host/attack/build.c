@@ -268,8 +268,8 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     return status;
   }
   status = fg_plan_create(b.g, a->device, false, &out->plan);
-  if (status != FGSM_MEMORY)
-    return status;
+  if (status != FGSM_MEMORY || !a->device->backend->host_memory)
+    return status; /* a card's own memory is another matter */
   char why[400];
   fg_error_copy(why, sizeof why);
   a->memory.need = 0;
