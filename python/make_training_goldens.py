@@ -12,6 +12,8 @@ what differentiates a gradient, and for the bound on its operators' norms. train
 
     x  float32 (40, 1, 6, 6) in [0, 1]    y  int64 (40)
     gradient.NAME  float64  d(mean cross-entropy of batch 0)/d(weight NAME)
+    cosine         float64  mean cosine of the gradients at batch 0 and at noise of eps around it, by
+                            running statistics
     CASE.NAME      float64  weight NAME after the case's steps
 
 Batches have 8 samples: step k takes samples 8k .. 8k + 7 modulo 40 in pass k div 5 over the data,
@@ -146,7 +148,7 @@ class Run:
         if self.method in ("fgsm", "fgsm-mix"):
             return self.climb(x, x, 1, EPS, EPS, loss)
         if self.method == "rs-fgsm":
-            return self.climb(x, box(x + u), 1, 1.25 * EPS, EPS, loss)
+            return self.climb(x, x + u, 1, 1.25 * EPS, EPS, loss)
         if self.method == "n-fgsm":
             return self.climb(x, box(x + 2 * u), 1, EPS, np.inf, loss)
         if self.method == "pgd":
@@ -310,6 +312,10 @@ def main():
     for name, p in nets["net"].named_parameters():
         arrays[f"gradient.{name}"] = p.grad.numpy().copy()
     nets["net"] = make(Net, 1)
+    index = np.arange(BATCH)
+    at = lambda a: slope(lambda t: ce(nets["net"].eval(), t, labels), a).flatten(1)
+    around = (first + EPS * noise(index, 1 << 31)).clamp(LO, HI)
+    arrays["cosine"] = F.cosine_similarity(at(first), at(around), dim=1).mean().numpy()
 
     for case, (net, steps, method, optimiser, options) in CASES.items():
         run = Run(nets[net], method, optimiser, **options)

@@ -471,16 +471,21 @@ train() {
     --seed 3 "$@"
 }
 rm -rf out && mkdir out
-expect 0 train --init torch --log out/log.jsonl --out out/robust.onnx --json
+expect 0 train --init torch --log out/log.jsonl --report out/page.html --watch 2 \
+  --out out/robust.onnx --json
 member rs-fgsm method
 member 2 epochs
 member 135 train_samples
 member 15 validation_samples
 member 2 history 1 epoch
-[ "$(wc -l <out/log.jsonl)" = 2 ] || fail "the log has $(wc -l <out/log.jsonl) lines, not one an epoch"
+[ "$(grep -c '"event":"epoch"' out/log.jsonl)" = 2 ] || fail "the log has not one line an epoch"
+[ "$(grep -c '"event":"watch"' out/log.jsonl)" = 6 ] || fail "there were not three looks an epoch"
+grep -q '<svg' out/page.html && [ "$(grep -c polyline out/page.html)" -ge 8 ] ||
+  fail "the report has no curves"
+member false overfitting at_the_end
 mv out/robust.onnx first.onnx
 expect 0 train --init torch --out out/robust.onnx
-exists log.jsonl robust.onnx robust.onnx.checkpoint
+exists log.jsonl page.html robust.onnx robust.onnx.checkpoint
 expect 0 train --init torch --out out/robust.onnx
 cmp -s first.onnx out/robust.onnx || fail "the same seed trained another model"
 expect 0 train --init torch --seed 4 --out out/robust.onnx

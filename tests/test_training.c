@@ -33,6 +33,7 @@ static struct run start(const char *model, const char *device, const char *words
   cr_assert_eq(fg_device_open(&choice, 0, options, &opened), FGSM_OK, "%s", fgsm_last_error());
   cr_assert_eq(fg_engine_spec_resolve(options, FG_F32, &r.spec), FGSM_OK, "%s", fgsm_last_error());
   r.spec.samples = N;
+  r.spec.watched = true;
   cr_assert_eq(fg_engine_create(r.onnx, options, &r.spec, opened, &shape, BATCH, &r.engine),
                FGSM_OK, "%s: %s", words, fgsm_last_error());
   fgsm_options_destroy(options);
@@ -241,6 +242,21 @@ Test(training, free_replays_each_batch_and_carries_on) {
     cr_expect_eq(x[k], data[BATCH * COUNT + k] + delta[k]);
   free(data);
   end(&r);
+}
+
+/* By running statistics, at the beginning. */
+Test(training, the_gradients_cosine_is_that_of_pytorch) {
+  double *want = golden_array("training.npz", "cosine", FG_F64, NULL);
+  for (int d = 0; d < 2; d++) {
+    struct run r = start("training", devices[d], "method=rs-fgsm eps=0.1");
+    int64_t index[BATCH] = {0, 1, 2, 3, 4, 5, 6, 7};
+    struct fg_train_batch batch = {r.x, r.y, index};
+    double got;
+    cr_assert_eq(fg_engine_cosine(r.engine, &batch, &got), FGSM_OK, "%s", fgsm_last_error());
+    cr_expect(fabs(got - *want) <= 1e-5, "%s: %.9g, not %.9g", devices[d], got, *want);
+    end(&r);
+  }
+  free(want);
 }
 
 /* ---- going on */

@@ -223,7 +223,25 @@ static const struct row table[] = {
       "train"},
      fg_set_steps,
      FIELD(eval_steps)},
-    {{"log", "FILE", "none", NULL, "A JSON object per epoch, one a line.", "training", "train"},
+    {{"watch", "N", "200", NULL,
+      "Steps between two looks at the gap between FGSM and PGD, and at the gradients, which tell "
+      "catastrophic overfitting; 0: at the end of an epoch alone.",
+      "training", "train"},
+     fg_set_count,
+     FIELD(watch)},
+    {{"on-overfit", "NAME", "continue", "continue|stop|rollback",
+      "What then: go on with a warning; stop, with the weights of the last good epoch; or go back "
+      "to "
+      "it and craft with twice the steps for a while.",
+      "training", "train"},
+     fg_set_word,
+     FIELD(on_overfit)},
+    {{"report", "FILE", "none", NULL, "A page with the curves of the run, HTML.", "training",
+      "train"},
+     fg_set_path,
+     FIELD(report)},
+    {{"log", "FILE", "none", NULL, "A JSON object per epoch and look, one a line.", "training",
+      "train"},
      fg_set_path,
      FIELD(log)},
     {{"checkpoint", "FILE", "OUT.checkpoint, where there is --out", NULL,
@@ -461,6 +479,8 @@ fgsm_status fgsm_options_create(fgsm_options **out) {
   strcpy(o->augment, "none");
   o->validation = -1;
   o->eval_steps = 10;
+  o->watch = 200;
+  strcpy(o->on_overfit, "continue");
   strcpy(o->device, "auto");
   strcpy(o->precision, "fp32");
   strcpy(o->plot, "auto");
@@ -487,6 +507,7 @@ void fgsm_options_destroy(fgsm_options *options) {
   free(options->out);
   free(options->dot);
   free(options->log);
+  free(options->report);
   free(options->checkpoint);
   free(options);
 }

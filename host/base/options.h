@@ -73,6 +73,9 @@ struct fgsm_options {
   char augment[16];      /* none | crop | flip | crop-flip */
   int64_t validation;    /* samples held out; < 0: a tenth, at most 1000 */
   int eval_steps;        /* of the PGD that every epoch is judged by */
+  int64_t watch;         /* steps between two looks for overfitting */
+  char on_overfit[16];   /* continue | stop | rollback */
+  char *report;          /* a page, or NULL */
   char *log;             /* a JSON object per line, or NULL */
   char *checkpoint;      /* NULL: beside out */
   bool resume;

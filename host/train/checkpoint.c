@@ -58,6 +58,13 @@ static fgsm_status data_sha256(const struct fg_run *run, char hex[65]) {
 
 /* ---- writing */
 
+static json_t *watch_json(const struct fg_watch *w) {
+  return json_pack("{s:f, s:b, s:I, s:I, s:I, s:[I, I, I]}", "best", w->best, "overfit", w->overfit,
+                   "times", (json_int_t)w->times, "rollbacks", (json_int_t)w->rollbacks,
+                   "cautious_to", (json_int_t)w->cautious_to, "good", (json_int_t)w->good.done,
+                   (json_int_t)w->good.steps, (json_int_t)(w->good.pieces ? w->good.bytes : 0));
+}
+
 static json_t *pieces_json(const struct fg_run *run, size_t *bytes) {
   json_t *list = json_array();
   struct fg_engine_piece piece;
@@ -75,12 +82,13 @@ static fgsm_status make_header(const struct fg_run *run, char **text, size_t *by
   char data[65];
   FG_TRY(data_sha256(run, data));
   json_t *header = json_pack(
-      "{s:o, s:s, s:s, s:I, s:I, s:f, s:{s:I, s:f, s:f, s:f, s:I, s:I}, s:O, s:o}", "options",
+      "{s:o, s:s, s:s, s:I, s:I, s:f, s:{s:I, s:f, s:f, s:f, s:I, s:I}, s:O, s:o, s:o}", "options",
       options_json(run), "model_sha256", fg_onnx_sha256(run->onnx), "data_sha256", data, "epochs",
       (json_int_t)run->done, "steps", (json_int_t)*fg_engine_steps(run->engine), "seconds",
       run->before + fg_now() - run->began, "now", "steps", (json_int_t)e->steps, "loss", e->loss,
       "rate", e->rate, "seconds", e->seconds, "clean", (json_int_t)e->clean, "adversarial",
-      (json_int_t)e->adversarial, "lines", run->lines, "pieces", pieces_json(run, bytes));
+      (json_int_t)e->adversarial, "lines", run->lines, "pieces", pieces_json(run, bytes), "watch",
+      watch_json(&run->watch));
   *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
   json_decref(header);
   return *text ? FGSM_OK : FG_FAIL(MEMORY, "no memory for a checkpoint");
@@ -91,9 +99,10 @@ static fgsm_status gather(const struct fg_run *run, unsigned char **block, size_
                           size_t *bytes) {
   char *text = NULL;
   struct fg_engine_piece piece;
+  const struct fg_snapshot *good = &run->watch.good;
   FG_TRY(make_header(run, &text, bytes));
   *header = strlen(text);
-  *bytes += *header;
+  *bytes += *header + (good->pieces ? good->bytes : 0);
   *block = malloc(*bytes + 1);
   fgsm_status status =
       *block ? FGSM_OK : FG_FAIL(MEMORY, "no memory for a checkpoint of %zu bytes", *bytes);
@@ -105,6 +114,8 @@ static fgsm_status gather(const struct fg_run *run, unsigned char **block, size_
     status = fg_engine_piece_read(run->engine, &piece, at);
     at += piece.bytes;
   }
+  if (status == FGSM_OK && good->pieces)
+    memcpy(at, good->pieces, good->bytes);
   if (status == FGSM_OK)
     return FGSM_OK;
   free(*block);
@@ -191,7 +202,8 @@ static fgsm_status same_run(const struct fg_run *run, const struct reading *r) {
   return FGSM_OK;
 }
 
-static fgsm_status restore_pieces(struct fg_run *run, const struct reading *r) {
+/* The pieces; *end is where they end. */
+static fgsm_status restore_pieces(struct fg_run *run, const struct reading *r, size_t *end) {
   const json_t *list = json_object_get(r->header, "pieces");
   size_t at = r->header_bytes;
   int64_t i = 0;
@@ -211,7 +223,31 @@ static fgsm_status restore_pieces(struct fg_run *run, const struct reading *r) {
     FG_TRY(fg_engine_piece_write(run->engine, &piece, r->block + at));
     at += piece.bytes;
   }
-  return at == r->bytes && (size_t)i == json_array_size(list) ? FGSM_OK : damaged(r);
+  *end = at;
+  return (size_t)i == json_array_size(list) ? FGSM_OK : damaged(r);
+}
+
+/* What is known of overfitting, and the snapshot that lies behind the pieces. */
+static fgsm_status restore_watch(struct fg_run *run, const struct reading *r, size_t at) {
+  struct fg_watch *w = &run->watch;
+  json_int_t times, rollbacks, cautious_to, done, steps, bytes;
+  int overfit;
+  if (json_unpack(r->header, "{s:{s:F, s:b, s:I, s:I, s:I, s:[I, I, I]}}", "watch", "best",
+                  &w->best, "overfit", &overfit, "times", &times, "rollbacks", &rollbacks,
+                  "cautious_to", &cautious_to, "good", &done, &steps, &bytes) != 0 ||
+      bytes < 0 || (size_t)bytes != r->bytes - at ||
+      (bytes > 0 && (size_t)bytes != at - r->header_bytes))
+    return damaged(r);
+  w->overfit = overfit != 0;
+  w->times = times;
+  w->rollbacks = rollbacks;
+  w->cautious_to = cautious_to;
+  w->good = (struct fg_snapshot){.done = done, .steps = steps, .bytes = (size_t)bytes};
+  if (bytes > 0 && !(w->good.pieces = malloc((size_t)bytes)))
+    return FG_FAIL(MEMORY, "%s: no memory for its %zu bytes", r->path, r->bytes);
+  if (bytes > 0)
+    memcpy(w->good.pieces, r->block + at, (size_t)bytes);
+  return FGSM_OK;
 }
 
 static fgsm_status restore(struct fg_run *run, const struct reading *r) {
@@ -226,7 +262,9 @@ static fgsm_status restore(struct fg_run *run, const struct reading *r) {
       !json_is_array(lines) || done < 0 || done > run->options->epochs || now_steps < 0 ||
       now_steps > run->per_epoch)
     return damaged(r);
-  FG_TRY(restore_pieces(run, r));
+  size_t at;
+  FG_TRY(restore_pieces(run, r, &at));
+  FG_TRY(restore_watch(run, r, at));
   run->done = done;
   e->steps = now_steps;
   e->clean = clean;

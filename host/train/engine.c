@@ -95,7 +95,8 @@ static fgsm_status make_passes(struct fg_engine *e, const struct fg_onnx *onnx,
       [FG_TRAIN_CRAFT] = m->steps > 0,
       [FG_TRAIN_REGULATE] = e->spec.align > 0 || e->spec.penalty > 0,
       [FG_TRAIN_DESCEND] = true,
-      [FG_TRAIN_BOUND] = e->spec.spectral > 0};
+      [FG_TRAIN_BOUND] = e->spec.spectral > 0,
+      [FG_TRAIN_WATCH] = e->spec.watched};
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
     if (wanted[i]) {
       FG_TRY(fg_check_interrupt());
@@ -264,7 +265,8 @@ fgsm_status fg_train_upload_reals(struct fg_engine *e, enum fg_train_wire wire, 
 static fgsm_status upload_params(struct fg_engine *e, uint32_t stream) {
   const double eps = e->spec.eps;
   double params[FG_PARAM_COUNT] = {[FG_PARAM_eps] = eps,
-                                   [FG_PARAM_alpha] = e->spec.method.alpha * eps,
+                                   [FG_PARAM_alpha] =
+                                       e->spec.method.alpha * eps / (e->cautious ? 2 : 1),
                                    [FG_PARAM_lo] = e->spec.lo,
                                    [FG_PARAM_hi] = e->spec.hi,
                                    [FG_PARAM_radius] = e->spec.method.radius * eps,
@@ -310,7 +312,8 @@ static fgsm_status craft(struct fg_engine *e) {
     x = e->ring[to];
     to = 1 - to;
   }
-  for (int i = 0; i < e->spec.method.steps; i++) {
+  int steps = e->spec.method.steps * (e->cautious ? 2 : 1);
+  for (int i = 0; i < steps; i++) {
     FG_TRY(run(e, FG_TRAIN_CRAFT, x, e->ring[to]));
     x = e->ring[to];
     to = 1 - to;
@@ -380,6 +383,18 @@ fgsm_status fg_engine_step(struct fg_engine *e, const struct fg_train_batch *bat
   if (e->kept)
     FG_TRY(fg_carry_keep(e, batch));
   return look(e, out);
+}
+
+fgsm_status fg_engine_cosine(struct fg_engine *e, const struct fg_train_batch *batch, double *out) {
+  if (!e->pass[FG_TRAIN_WATCH].plan)
+    return FG_FAIL(INTERNAL, "the engine is not watched");
+  FG_TRY(load(e, batch, 0));
+  FG_TRY(run(e, FG_TRAIN_WATCH, NULL, NULL));
+  return mean(e, FG_TRAIN_cosine, out);
+}
+
+void fg_engine_cautious(struct fg_engine *e, bool cautious) {
+  e->cautious = cautious;
 }
 
 fgsm_status fg_engine_adversarial(struct fg_engine *e, float *x) {

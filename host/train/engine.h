@@ -20,6 +20,7 @@
   X(minus)  /* what their difference is multi- */                                                  \
   X(slope)  /* plied with, and its value       */                                                  \
   X(penalty)                                                                                       \
+  X(cosine) /* of gradients at a sample and beside it */                                           \
   X(rates)                                                                                         \
   X(loss)                                                                                          \
   X(prediction)                                                                                    \
@@ -42,6 +43,7 @@ enum fg_train_part {
   FG_TRAIN_REGULATE,
   FG_TRAIN_DESCEND,
   FG_TRAIN_BOUND,
+  FG_TRAIN_WATCH, /* no part of a step */
   FG_TRAIN_PARTS
 };
 
@@ -61,6 +63,7 @@ struct fg_engine {
   void *arena, *wire[FG_TRAIN_WIRES], *ring[2];
   void *crafted; /* the last step's adversarial samples: x0, or of the ring */
   int64_t steps;
+  bool cautious;
   int8_t *kept;  /* each sample's last perturbation, in 127ths of eps; NULL: none are kept */
   int64_t count; /* values of a sample */
   /* host staging for one batch */
@@ -124,6 +127,7 @@ fgsm_status fg_train_optimise(struct fg_train_builder *b, int n_of, const fg_id 
 fgsm_status fg_train_follow(struct fg_train_builder *b) FGSM_MUST_USE;
 fgsm_status fg_train_add_regulate(struct fg_train_builder *b) FGSM_MUST_USE;
 fgsm_status fg_train_add_descend(struct fg_train_builder *b) FGSM_MUST_USE;
+fgsm_status fg_train_add_watch(struct fg_train_builder *b) FGSM_MUST_USE;
 fgsm_status fg_train_add_bound(struct fg_train_builder *b) FGSM_MUST_USE;
 /* The graph as a plan, fused and laid out where `fused`; to be placed and bound. */
 fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused,

@@ -14,14 +14,14 @@ static fgsm_status judge_options(const struct fg_run *run, int steps, fgsm_optio
   char text[16];
   snprintf(text, sizeof text, "%d", steps);
   FG_TRY(fgsm_options_create(&o));
-  fgsm_status status = fgsm_options_set(o, "attack", "pgd");
+  fgsm_status status = fgsm_options_set(o, "attack", steps > 0 ? "pgd" : "fgsm");
   for (size_t i = 0; i < sizeof shared / sizeof *shared && status == FGSM_OK; i++) {
     if (fg_options_given(run->options, shared[i]))
       status = fgsm_options_set(o, shared[i], fgsm_options_get(run->options, shared[i]));
   }
   if (status == FGSM_OK && !o->n_eps)
     status = fgsm_options_set(o, "eps", "0");
-  if (status == FGSM_OK)
+  if (status == FGSM_OK && steps > 0)
     status = fgsm_options_set(o, "steps", text);
   if (status != FGSM_OK) {
     fgsm_options_destroy(o);

@@ -53,28 +53,30 @@ fgsm_status fg_run_log(struct fg_run *run, json_t *line) {
 fgsm_status fg_run_answer(const struct fg_run *run, char **json) {
   if (!json)
     return FGSM_OK;
+  const struct fg_watch *w = &run->watch;
   json_t *epochs = json_array(), *line;
   const json_t *last = NULL;
   double trained = 0;
   size_t i;
-  json_array_foreach(run->lines, i,
-                     line) if (strcmp(json_string_value(json_object_get(line, "event")), "epoch") ==
-                               0) {
+  json_array_foreach(run->lines, i, line) {
+    if (strcmp(json_string_value(json_object_get(line, "event")), "epoch") != 0)
+      continue;
     trained += json_number_value(json_object_get(line, "seconds"));
     (void)json_array_append(epochs, line);
     last = line;
   }
   double seen = (double)(run->done * run->per_epoch * run->batch);
-  json_t *object =
-      json_pack("{s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:O, s:O, s:f, s:f, s:f, s:o}", "model",
-                run->model_path, "data", run->data_path, "method", run->spec.method.name, "eps",
-                run->spec.eps, "epochs", (json_int_t)run->done, "batch", (json_int_t)run->batch,
-                "train_samples", (json_int_t)run->feed.n_train, "validation_samples",
-                (json_int_t)(run->feed.n - run->feed.n_train), "clean_accuracy",
-                json_object_get(last, "clean_accuracy"), "robust_accuracy",
-                json_object_get(last, "robust_accuracy"), "seconds",
-                run->before + fg_now() - run->began, "train_seconds", trained, "samples_per_second",
-                seen / (trained > 0 ? trained : 1e-9), "history", epochs);
+  json_t *object = json_pack(
+      "{s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:O, s:O, s:f, s:f, s:f, s:o, s:{s:b, s:I, s:I}}",
+      "model", run->model_path, "data", run->data_path, "method", run->spec.method.name, "eps",
+      run->spec.eps, "epochs", (json_int_t)run->done, "batch", (json_int_t)run->batch,
+      "train_samples", (json_int_t)run->feed.n_train, "validation_samples",
+      (json_int_t)(run->feed.n - run->feed.n_train), "clean_accuracy",
+      json_object_get(last, "clean_accuracy"), "robust_accuracy",
+      json_object_get(last, "robust_accuracy"), "seconds", run->before + fg_now() - run->began,
+      "train_seconds", trained, "samples_per_second", seen / (trained > 0 ? trained : 1e-9),
+      "history", epochs, "overfitting", "at_the_end", w->overfit, "times", (json_int_t)w->times,
+      "rollbacks", (json_int_t)w->rollbacks);
   *json = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
   json_decref(object);
   return *json ? FGSM_OK

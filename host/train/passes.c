@@ -45,6 +45,7 @@ static void shape_of(const struct fg_engine *e, enum fg_train_wire wire, enum fg
     break;
   case FG_TRAIN_loss:
   case FG_TRAIN_clean_loss:
+  case FG_TRAIN_cosine:
     break;
   default:
     *type = wire == FG_TRAIN_bytes ? FG_U8 : e->real;
@@ -202,11 +203,12 @@ fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused, struct fg_tr
     FG_TRY(fg_layout(b->g, b->e->device));
   }
   FG_TRY(fg_graph_compact(b->g));
-  for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    out->wire[w] = b->slot[w] >= 0 ? b->g->outputs[b->slot[w]] : b->value[w];
   struct fg_graph *g = b->g;
   b->g = NULL; /* the plan's from here on */
-  return fg_plan_create(g, b->e->device, false, &out->plan);
+  FG_TRY(fg_plan_create(g, b->e->device, false, &out->plan));
+  for (int w = 0; w < FG_TRAIN_WIRES; w++)
+    out->wire[w] = b->slot[w] >= 0 ? g->outputs[b->slot[w]] : b->value[w];
+  return FGSM_OK;
 }
 
 fgsm_status fg_train_pass_create(struct fg_engine *e, const struct fg_onnx *onnx,
@@ -219,7 +221,8 @@ fgsm_status fg_train_pass_create(struct fg_engine *e, const struct fg_onnx *onnx
       [FG_TRAIN_CRAFT] = add_craft,
       [FG_TRAIN_REGULATE] = fg_train_add_regulate,
       [FG_TRAIN_DESCEND] = fg_train_add_descend,
-      [FG_TRAIN_BOUND] = fg_train_add_bound};
+      [FG_TRAIN_BOUND] = fg_train_add_bound,
+      [FG_TRAIN_WATCH] = fg_train_add_watch};
   struct fg_train_builder b;
   FG_TRY(fg_train_begin(e, onnx, options, &b));
   fgsm_status status = add[part](&b);

@@ -12,9 +12,10 @@
 static const double REACH = 0.003;
 
 /* The gradient of each sample's cross-entropy at x, as rows. */
-static fgsm_status slope_at(struct fg_train_builder *b, fg_id x, fg_id *rows) {
+static fgsm_status slope_at(struct fg_train_builder *b, fg_id x, enum fg_norm_mode norms,
+                            fg_id *rows) {
   fg_id logits, out[FG_MAX_OUT], gradient;
-  FG_TRY(fg_train_model(b, x, FG_NORM_BATCH, &logits));
+  FG_TRY(fg_train_model(b, x, norms, &logits));
   FG_TRY(fg_train_cross_entropy(b, logits, out));
   FG_TRY(fg_grad(b->g, 1, &logits, &out[0], 1, &x, &gradient));
   if (gradient == FG_ABSENT)
@@ -51,39 +52,61 @@ static fgsm_status inverse(struct fg_graph *g, fg_id x, fg_id *out) {
   return FGSM_OK;
 }
 
+/* The gradients at x0 and at noise around it, and how they stand to each other: rows g1, g2; [N, 1]
+ * the cosine, 1 / |g1||g2| and 1 / |g2|^2, 0 where a gradient is zero. */
+struct pair {
+  fg_id x, g1, g2, cosine, inverse, inverse2;
+};
+
+static fgsm_status compare(struct fg_train_builder *b, enum fg_norm_mode norms, struct pair *p) {
+  struct fg_graph *g = b->g;
+  fg_id x0, s1, s2;
+  FG_TRY(fg_train_take(b, FG_TRAIN_x0, &x0));
+  FG_TRY(slope_at(b, x0, norms, &p->g1));
+  FG_TRY(fg_train_noise(b, FG_TRAIN_eta, true, &p->x));
+  FG_TRY(slope_at(b, p->x, norms, &p->g2));
+  FG_TRY(dots(g, p->g1, p->g1, &s1));
+  FG_TRY(dots(g, p->g2, p->g2, &s2));
+  FG_TRY(inverse(g, s1, &s1));
+  FG_TRY(inverse(g, s2, &p->inverse2));
+  FG_TRY(times(g, s1, p->inverse2, &p->inverse));
+  FG_TRY(fg_unary(g, FG_UNARY_sqrt, 0, 0, p->inverse, &p->inverse));
+  FG_TRY(dots(g, p->g1, p->g2, &p->cosine));
+  return times(g, p->cosine, p->inverse, &p->cosine);
+}
+
 /* GradAlign (Andriushchenko & Flammarion 2020): R = lambda (1 - mean cos(g(x), g(x + eta))), eta
- * uniform in the ball, the first gradient held fixed; samples with a zero gradient do not count. */
+ * uniform in the ball, the first gradient held fixed; samples with a zero gradient do not count. So
+ *   v = -lambda / count (g1 / |g1||g2| - cos g2 / |g2|^2). */
 static fgsm_status align(struct fg_train_builder *b, fg_id *x, fg_id *v, fg_id *value) {
   struct fg_graph *g = b->g;
   double lambda = b->e->spec.align;
-  fg_id x0, g1, g2, s1, s2, i1, i2, inv, cosine, valid, count, part, one;
-  FG_TRY(fg_train_take(b, FG_TRAIN_x0, &x0));
-  FG_TRY(slope_at(b, x0, &g1));
-  FG_TRY(fg_train_noise(b, FG_TRAIN_eta, true, x));
-  FG_TRY(slope_at(b, *x, &g2));
-  FG_TRY(dots(g, g1, g1, &s1));
-  FG_TRY(dots(g, g2, g2, &s2));
-  FG_TRY(inverse(g, s1, &i1));
-  FG_TRY(inverse(g, s2, &i2));
-  FG_TRY(times(g, i1, i2, &inv));
-  FG_TRY(fg_unary(g, FG_UNARY_sqrt, 0, 0, inv, &inv));
-  FG_TRY(dots(g, g1, g2, &cosine));
-  FG_TRY(times(g, cosine, inv, &cosine));
-  FG_TRY(fg_unary(g, FG_UNARY_sign, 0, 0, inv, &valid));
-  FG_TRY(fg_reduce(g, FG_REDUCE_sum, valid, 3, true, &count));
+  struct pair p;
+  fg_id count, part, one;
+  FG_TRY(compare(b, FG_NORM_BATCH, &p));
+  *x = p.x;
+  FG_TRY(fg_unary(g, FG_UNARY_sign, 0, 0, p.inverse, &count));
+  FG_TRY(fg_reduce(g, FG_REDUCE_sum, count, 3, true, &count));
   FG_TRY(inverse(g, count, &count));
-  /* R = lambda (1 - sum cos / count); v = -lambda / count (g1 / |g1||g2| - cos g2 / |g2|^2) */
-  FG_TRY(fg_reduce(g, FG_REDUCE_sum, cosine, 3, true, value));
+  FG_TRY(fg_reduce(g, FG_REDUCE_sum, p.cosine, 3, true, value));
   FG_TRY(times(g, *value, count, value));
   FG_TRY(fg_graph_scalar(g, 1, &one));
   FG_TRY(fg_binary(g, FG_BINARY_sub, one, *value, value));
   FG_TRY(scaled(g, *value, lambda, value));
-  FG_TRY(times(g, g1, inv, v));
-  FG_TRY(times(g, i2, cosine, &part));
-  FG_TRY(times(g, g2, part, &part));
+  FG_TRY(times(g, p.g1, p.inverse, v));
+  FG_TRY(times(g, p.inverse2, p.cosine, &part));
+  FG_TRY(times(g, p.g2, part, &part));
   FG_TRY(fg_binary(g, FG_BINARY_sub, *v, part, v));
   FG_TRY(times(g, *v, count, v));
   return scaled(g, *v, -lambda, v);
+}
+
+fgsm_status fg_train_add_watch(struct fg_train_builder *b) {
+  struct pair p;
+  fg_id cosine;
+  FG_TRY(compare(b, FG_NORM_FROZEN, &p));
+  FG_TRY(fg_reshape(b->g, p.cosine, 1, (int64_t[]){b->e->batch}, &cosine));
+  return fg_train_give(b, FG_TRAIN_cosine, cosine);
 }
 
 /* R = lambda mean |g(x)|^2 (Drucker & LeCun 1992, Ross & Doshi-Velez 2018). */
@@ -91,7 +114,7 @@ static fgsm_status penalty(struct fg_train_builder *b, fg_id *x, fg_id *v, fg_id
   double lambda = b->e->spec.penalty / (double)b->e->batch;
   fg_id rows;
   FG_TRY(fg_train_take(b, FG_TRAIN_x0, x));
-  FG_TRY(slope_at(b, *x, &rows));
+  FG_TRY(slope_at(b, *x, FG_NORM_BATCH, &rows));
   FG_TRY(times(b->g, rows, rows, value));
   FG_TRY(fg_reduce(b->g, FG_REDUCE_sum, *value, 3, true, value));
   FG_TRY(scaled(b->g, *value, lambda, value));

@@ -22,7 +22,7 @@ static void show(const struct fg_run *run) {
                            .epochs = run->options->epochs,
                            .step = e->steps,
                            .steps = run->per_epoch,
-                           .seconds = fg_now() - run->began,
+                           .seconds = run->before + fg_now() - run->began,
                            .samples_per_second = seen / (e->seconds > 0 ? e->seconds : 1e-9),
                            .loss = e->loss / (double)e->steps,
                            .clean_accuracy = e->clean < 0 ? NAN : (double)e->clean / seen,
@@ -53,6 +53,7 @@ static fgsm_status step(struct fg_run *run) {
   e->rate = fg_schedule_rate(&run->schedule, run->done * run->per_epoch + e->steps,
                              run->options->epochs * run->per_epoch);
   fg_feed_batch(&run->feed, e->steps * run->batch, run->batch, run->x, run->labels, run->index);
+  fg_engine_cautious(run->engine, *fg_engine_steps(run->engine) < run->watch.cautious_to);
   FG_TRY(fg_engine_step(run->engine, &batch, e->rate, (uint32_t)run->done, &losses));
   if (!isfinite(losses.loss))
     return give_up(run);
@@ -65,21 +66,47 @@ static fgsm_status step(struct fg_run *run) {
   return FGSM_OK;
 }
 
-/* The rest of the running epoch. *model is what it has come to. */
-static fgsm_status run_epoch(struct fg_run *run, struct fg_onnx **model) {
-  struct fg_epoch *e = &run->now;
-  int64_t held = run->feed.n - run->feed.n_train;
+/* The rest of the running epoch's steps. *back, *stop: as fg_watch_act. */
+static fgsm_status run_steps(struct fg_run *run, bool *back, bool *stop) {
   fg_feed_shuffle(&run->feed, run->done);
-  while (e->steps < run->per_epoch) {
+  *back = *stop = false;
+  while (run->now.steps < run->per_epoch && !*back) {
     FG_TRY(fg_check_interrupt());
     FG_TRY(step(run));
+    if (fg_watch_is_due(run)) {
+      FG_TRY(fg_watch_look(run));
+      FG_TRY(fg_watch_act(run, back, stop));
+    }
   }
-  FG_TRY(fg_engine_export(run->engine, run->onnx, run->spec.average_decay > 0, model));
-  if (held > 0)
-    FG_TRY(fg_run_judge(run, *model, run->feed.n_train, held, run->options->eval_steps,
-                        &e->valid_clean, &e->valid_robust));
-  FG_TRY(fg_run_log(run, fg_run_epoch_line(run)));
+  return FGSM_OK;
+}
+
+/* Judges the epoch that has come to its end, and keeps it. */
+static fgsm_status end_epoch(struct fg_run *run) {
+  struct fg_epoch *e = &run->now;
+  int64_t held = run->feed.n - run->feed.n_train;
+  struct fg_onnx *model = NULL;
+  fgsm_status status = FGSM_OK;
+  if (held > 0) {
+    FG_TRY(fg_engine_export(run->engine, run->onnx, run->spec.average_decay > 0, &model));
+    status = fg_run_judge(run, model, run->feed.n_train, held, run->options->eval_steps,
+                          &e->valid_clean, &e->valid_robust);
+    fg_onnx_close(model);
+  }
+  if (status == FGSM_OK)
+    status = fg_run_log(run, fg_run_epoch_line(run));
+  FG_TRY(status);
   run->done++;
+  begin_epoch(run);
+  FG_TRY(fg_watch_keep(run));
+  return fg_checkpoint_write(run);
+}
+
+static fgsm_status run_epoch(struct fg_run *run, bool *stop) {
+  bool back;
+  FG_TRY(run_steps(run, &back, stop));
+  if (!back)
+    return end_epoch(run);
   begin_epoch(run);
   return fg_checkpoint_write(run);
 }
@@ -88,8 +115,9 @@ static fgsm_status run_epoch(struct fg_run *run, struct fg_onnx **model) {
 
 /* What is written must not be what is read. */
 static fgsm_status keep_apart(const struct fg_run *run) {
-  const char *const written[] = {run->options->out, run->options->log, run->checkpoint};
-  for (int i = 0; i < 3; i++)
+  const char *const written[] = {run->options->out, run->options->log, run->options->report,
+                                 run->checkpoint};
+  for (int i = 0; i < 4; i++)
     if (written[i] &&
         (fg_path_same(written[i], run->model_path) || fg_path_same(written[i], run->data_path)))
       return FG_FAIL(USAGE, "%s: is read by this training, and cannot be written", written[i]);
@@ -155,6 +183,7 @@ static fgsm_status begin(struct fg_run *run) {
   FG_TRY(fg_feed_open(run->data_path, o, &run->feed));
   FG_TRY(fg_engine_spec_resolve(o, run->feed.info.type, &run->spec));
   run->spec.samples = run->feed.n;
+  run->spec.watched = run->spec.method.steps > 0 && run->spec.eps > 0;
   FG_TRY(fg_schedule_parse(o, &run->schedule));
   int64_t wanted = o->batch < run->feed.n_train ? o->batch : run->feed.n_train;
   FG_TRY(fg_attack_batch(run->onnx, o, &run->feed.shape, wanted, &run->batch));
@@ -171,16 +200,15 @@ static fgsm_status begin(struct fg_run *run) {
 
 static fgsm_status go(struct fg_run *run) {
   struct fg_onnx *model = NULL;
-  fgsm_status status = FGSM_OK;
-  while (run->done < run->options->epochs && status == FGSM_OK) {
-    fg_onnx_close(model);
-    model = NULL;
-    status = run_epoch(run, &model);
-  }
-  if (status == FGSM_OK && !model) /* a resumed run that was over */
-    status = fg_engine_export(run->engine, run->onnx, run->spec.average_decay > 0, &model);
-  if (status == FGSM_OK && run->options->out)
-    status = fg_onnx_write(model, run->options->out, 0, NULL, NULL);
+  bool stop = false;
+  while (run->done < run->options->epochs && !stop)
+    FG_TRY(run_epoch(run, &stop));
+  if (run->options->report)
+    FG_TRY(fg_run_page(run));
+  if (!run->options->out)
+    return FGSM_OK;
+  FG_TRY(fg_engine_export(run->engine, run->onnx, run->spec.average_decay > 0, &model));
+  fgsm_status status = fg_onnx_write(model, run->options->out, 0, NULL, NULL);
   fg_onnx_close(model);
   return status;
 }
@@ -218,6 +246,7 @@ fgsm_status fg_train(const struct fg_onnx *onnx, const char *model_path, const c
   fg_engine_destroy(run.engine);
   fg_feed_close(&run.feed);
   json_decref(run.lines);
+  free(run.watch.good.pieces);
   free(run.checkpoint);
   free(run.index);
   free(run.labels);

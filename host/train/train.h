@@ -13,7 +13,7 @@
  *   carry.c     perturbations that are kept from epoch to epoch
  *   state.c     what an engine must be given back to go on
  *   diagnose.c  where a loss that is not a number began
- *   train.c     epochs; with judge.c, log.c and checkpoint.c (run.h)
+ *   train.c     epochs; with judge.c, watch.c, log.c, page.c and checkpoint.c (run.h)
  *
  * Crafting never computes a weight's gradient: craft and descend are plans of their own, which share
  * the arena and read the same weights. */
@@ -163,6 +163,7 @@ struct fg_engine_spec {
   bool smooth_others;
   double align, penalty; /* weights of the regularisers of the input's gradient; at most one */
   double spectral;       /* limit of each layer's norm; 0: none                              */
+  bool watched;          /* fg_engine_cosine is wanted                                       */
   int64_t samples;       /* whose perturbations may be kept                                  */
   double eps, lo, hi;
   uint64_t seed;
@@ -191,7 +192,14 @@ void fg_engine_destroy(struct fg_engine *engine);
  * stay as they are. */
 fgsm_status fg_engine_step(struct fg_engine *engine, const struct fg_train_batch *batch,
                            double rate, uint32_t stream, struct fg_train_losses *out) FGSM_MUST_USE;
-/* The adversarial samples of the last step, float32, for tests. */
+/* The mean cosine of the angle between the loss's gradients at a sample and at noise in the ball
+ * around it, by running statistics: near 1 where the loss is as good as linear, near 0 after
+ * catastrophic overfitting (Andriushchenko & Flammarion 2020). For an engine that is `watched`. */
+fgsm_status fg_engine_cosine(struct fg_engine *engine, const struct fg_train_batch *batch,
+                             double *out) FGSM_MUST_USE;
+/* From here on, crafting takes twice as many steps of half the length, or no longer. */
+void fg_engine_cautious(struct fg_engine *engine, bool cautious);
+/* The adversarial samples of the last step, float32. */
 fgsm_status fg_engine_adversarial(struct fg_engine *engine, float *x) FGSM_MUST_USE;
 struct fg_weights *fg_engine_weights(struct fg_engine *engine);
 int64_t fg_engine_classes(const struct fg_engine *engine);
