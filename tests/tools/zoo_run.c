@@ -42,7 +42,7 @@ static fgsm_status build(struct job *j, const char *npz, const char *output) {
     return FG_FAIL(UNSUPPORTED, "a zoo model has one input");
   FG_TRY(fg_graph_create(j->device->backend->real, &j->g));
   FG_TRY(fg_graph_input(j->g, "x", j->g->real, rank, dim, &j->input));
-  FG_TRY(fg_onnx_build_output(j->onnx, j->g, dim[0], &j->input, which, &logits));
+  FG_TRY(fg_onnx_build_output(j->onnx, j->g, dim[0], false, &j->input, which, &logits));
   FG_TRY(fg_graph_output(j->g, logits, NULL));
   FG_TRY(fg_recognise(j->g, j->device));
   FG_TRY(fg_fold(j->g));
