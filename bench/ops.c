@@ -163,10 +163,13 @@ int main(int argc, char **argv) {
     count_all(part);
     return 0;
   }
-  if (fg_backend_find(backend, &b.target.backend) != FGSM_OK) {
+  const struct fg_backend *found;
+  if (fg_backend_find(backend, &found) != FGSM_OK ||
+      found->open(0, b.target.threads, &b.target.device) != FGSM_OK) {
     fprintf(stderr, "bench-ops: %s\n", fgsm_last_error());
     return 2;
   }
+  b.target.backend = b.target.device->backend;
   b.target.real = b.target.backend->real;
   if (json && !(b.json = fopen(json, "w"))) {
     fprintf(stderr, "bench-ops: %s cannot be written\n", json);
@@ -177,5 +180,6 @@ int main(int argc, char **argv) {
   bool whole = time_all(&b, small, part);
   if (b.json)
     whole = fprintf(b.json, "\n]\n") > 0 && fclose(b.json) == 0 && whole;
+  found->close(b.target.device);
   return whole ? 0 : 6;
 }

@@ -6,12 +6,14 @@
 #include <jansson.h>
 
 #include "attack.h"
+#include "bench.h"
 #include "describe.h"
 #include "device.h"
 #include "fgsm.h"
 #include "job.h"
 #include "onnx.h"
 #include "options.h"
+#include "train.h"
 
 /* ---- models */
 
@@ -56,6 +58,12 @@ void fgsm_model_destroy(fgsm_model *model) {
   free(model);
 }
 
+static fgsm_status one_batch(const fgsm_options *options) {
+  return options->n_batches > 1
+             ? FG_FAIL(USAGE, "option 'batch': a list of sizes is for bench; give one")
+             : FGSM_OK;
+}
+
 /* Writes a text as a file that appears when it is complete, and never over the model. */
 static fgsm_status write_text(const char *path, const char *model_path, const char *text) {
   struct fg_file *file;
@@ -72,6 +80,9 @@ fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *opt
                                 char **text) {
   if (!model || !options || !text)
     return FG_FAIL(USAGE, "fgsm_model_describe: model, options and text must not be NULL");
+  FG_TRY(one_batch(options));
+  if (options->batch_auto)
+    return FG_FAIL(USAGE, "option 'batch': auto measures an attack; give inspect a number");
   char *dot = NULL;
   bool instead = options->dot && strcmp(options->dot, "-") == 0;
   if (instead && json)
@@ -91,6 +102,13 @@ fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *opt
   return status;
 }
 
+fgsm_status fgsm_model_bench(const fgsm_model *model, const fgsm_options *options,
+                             fgsm_format format, char **text) {
+  if (!model || !options || !text)
+    return FG_FAIL(USAGE, "fgsm_model_bench: model, options and text must not be NULL");
+  return fg_bench(model->onnx, model->path, options, format, text);
+}
+
 fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) {
   if (!model || !path)
     return FG_FAIL(USAGE, "fgsm_model_save: model and path must not be NULL");
@@ -104,7 +122,16 @@ fgsm_status fgsm_attack_dataset(const fgsm_model *model, const char *data,
                                 char **json) {
   if (!model || !data || !options)
     return FG_FAIL(USAGE, "fgsm_attack_dataset: model, data and options must not be NULL");
+  FG_TRY(one_batch(options));
   return fg_job_attack(model->onnx, model->path, data, options, progress, user, json);
+}
+
+fgsm_status fgsm_train_dataset(const fgsm_model *model, const char *data,
+                               const fgsm_options *options, fgsm_train_progress_fn progress,
+                               void *user, char **json) {
+  if (!model || !data || !options)
+    return FG_FAIL(USAGE, "fgsm_train_dataset: model, data and options must not be NULL");
+  return fg_train(model->onnx, model->path, data, options, progress, user, json);
 }
 
 fgsm_status fgsm_convert_dataset(const char *data, const char *out, const fgsm_options *options,

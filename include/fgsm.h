@@ -129,6 +129,17 @@ FGSM_API void fgsm_model_destroy(fgsm_model *model);
 FGSM_API fgsm_status fgsm_model_describe(const fgsm_model *model, const fgsm_options *options,
                                          int json, char **text) FGSM_MUST_USE;
 
+/* How a result is laid out: for people, as one JSON object, as a table with a header line. */
+typedef enum fgsm_format { FGSM_FORMAT_TEXT, FGSM_FORMAT_JSON, FGSM_FORMAT_CSV } fgsm_format;
+
+/* Measures how fast the model is attacked as the options say (eps: 8/255 unless set), on generated
+ * samples: images a second end to end through the pipeline and on the device alone, the share of what
+ * the machine could do at most (measured in the same run), seconds of each stage and call, memory,
+ * joules where a meter can be read. Each is the median of repetitions ("runs", "seconds"), which
+ * alternate between the batch sizes of option "batch". The text is the caller's: fgsm_free. */
+FGSM_API fgsm_status fgsm_model_bench(const fgsm_model *model, const fgsm_options *options,
+                                      fgsm_format format, char **text) FGSM_MUST_USE;
+
 /* Writes the model back as ONNX (graph unchanged, weights as they are now). */
 FGSM_API fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) FGSM_MUST_USE;
 
@@ -154,6 +165,27 @@ FGSM_API fgsm_status fgsm_attack_dataset(const fgsm_model *model, const char *da
 /* Copies a dataset into another format (chosen by OUT's suffix). */
 FGSM_API fgsm_status fgsm_convert_dataset(const char *data, const char *out,
                                           const fgsm_options *options, int64_t *n) FGSM_MUST_USE;
+
+/* ---- Training */
+
+typedef struct fgsm_train_progress {
+  int64_t epoch, epochs; /* the running epoch, from 1 */
+  int64_t step, steps;   /* of this epoch             */
+  double seconds, samples_per_second;
+  double loss;                            /* mean since the epoch began */
+  double clean_accuracy, robust_accuracy; /* of the training samples of this epoch, as it saw them;
+                                             NaN: not seen */
+} fgsm_train_progress;
+typedef void (*fgsm_train_progress_fn)(void *user, const fgsm_train_progress *progress);
+
+/* Trains the model on the dataset at `data` by option "method", judges every epoch on samples that
+ * are held out, and writes the model, normalisations in their inference form, to option "out" when
+ * it is done. `progress` may be NULL. On success *json holds the result as one JSON object (the
+ * caller's: fgsm_free); `json` may be NULL. */
+FGSM_API fgsm_status fgsm_train_dataset(const fgsm_model *model, const char *data,
+                                        const fgsm_options *options,
+                                        fgsm_train_progress_fn progress, void *user,
+                                        char **json) FGSM_MUST_USE;
 
 /* ---- Attacking arrays in memory */
 

@@ -127,7 +127,14 @@ struct fg_cast_attrs {
 };
 
 /* batch_norm: x, scale[C], bias[C], mean[C], var[C] -> y = (x - mean) / sqrt(var + eps) * scale +
- * bias, c along axis 1; statistics are given (inference form). */
+ * bias, c along axis 1; statistics are given (inference form).
+ * batch_norm_train: x, scale[C]?, bias[C]? -> y, mean[C], var[C]: the same with the batch's own
+ *   statistics, over every axis but 1; var is biased, the mean of (x - mean)^2 (Ioffe & Szegedy
+ *   2015).
+ * batch_norm_train_grad: dy, x, scale?, mean, var -> dx?, dscale?, dbias? (an output that is absent
+ *   is not computed). With xhat = (x - mean) / sqrt(var + eps) and g = dy scale:
+ *   dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(var + eps), dscale = sum dy xhat, dbias = sum dy,
+ *   means and sums over every axis but 1. (attributes: batch_norm) */
 struct fg_batch_norm_attrs {
   double epsilon;
 };
@@ -440,6 +447,47 @@ struct fg_keep_best_attrs {
   bool targeted;
 };
 
+/* descend: w, g, m?, v?, rates (F64 [FG_RATE_COUNT]), factor? [1] - one step of an optimiser, written
+ *   into w, m and v. g is first multiplied by factor (of a clipped gradient), if there is one; where
+ *   that is not finite nothing is written. n is the rates' count of steps, this one included.
+ *     sgd    g += decay w;  m = momentum m + g (where m is there; m = g in step 1);  w -= rate m,
+ *            with nesterov w -= rate (g + momentum m)     (as PyTorch's SGD, dampening 0)
+ *     adam   g += decay w;  m += (1 - beta1) (g - m);  v += (1 - beta2) (g g - v);
+ *            w -= rate m' / (sqrt(v') + epsilon), m' = m / (1 - beta1^n), v' = v / (1 - beta2^n)
+ *            (Kingma & Ba 2015, as PyTorch's Adam)
+ *     adamw  w -= rate decay w first, g as it is          (Loshchilov & Hutter 2019)
+ *   without `decays`, decay counts as 0. No outputs; in[0], in[2], in[3] are read and written.
+ *
+ * average: a, b - a += rate (gain b - a), written into a, of b's shape: running statistics, averaged
+ *   weights. No outputs. */
+#define FG_DESCEND_MAP(X)                                                                          \
+  X(sgd)                                                                                           \
+  X(adam)                                                                                          \
+  X(adamw)
+enum fg_descend_kind {
+#define X(name) FG_DESCEND_##name,
+  FG_DESCEND_MAP(X)
+#undef X
+      FG_DESCEND_COUNT
+};
+struct fg_descend_attrs {
+  enum fg_descend_kind kind;
+  bool nesterov, decays;
+};
+/* What changes from step to step lies in a tensor of doubles, as the attack's parameters do. */
+enum fg_rate {
+  FG_RATE_rate,     /* the learning rate                   */
+  FG_RATE_momentum, /* sgd's; beta1 of adam and adamw      */
+  FG_RATE_beta2,
+  FG_RATE_epsilon,
+  FG_RATE_decay, /* of the weights                      */
+  FG_RATE_step,  /* counted from 1                      */
+  FG_RATE_COUNT
+};
+struct fg_average_attrs {
+  double rate, gain;
+};
+
 union fg_attrs {
   struct fg_unary_attrs unary;
   struct fg_binary_attrs binary;
@@ -469,6 +517,8 @@ union fg_attrs {
   struct fg_gemm_step_attrs gemm_step;
   struct fg_mlp_attrs mlp;
   struct fg_keep_best_attrs keep_best;
+  struct fg_descend_attrs descend;
+  struct fg_average_attrs average;
 };
 
 #endif

@@ -96,6 +96,9 @@ struct fg_device {
   enum fg_precision precision; /* set by whoever opened it, before anything is prepared */
 };
 
+/* What bounds every kernel: arithmetic and memory. */
+enum fg_burst { FG_BURST_fma, FG_BURST_copy };
+
 struct fg_kernel {
   fgsm_status (*prepare)(struct fg_call *call, struct fg_device *device); /* NULL: nothing to do */
   fgsm_status (*run)(const struct fg_call *call, void *scratch, void *stream);
@@ -161,6 +164,11 @@ struct fg_backend {
   /* Whether a conv-like or elementwise call may use FG_BLOCKED for the tensors that are marked so
    * in `call`; asked by the layout pass before prepare. NULL: never. */
   bool (*takes_blocked)(const struct fg_device *device, const struct fg_call *call);
+  /* Nothing but multiply-adds, or copying from one half of `memory` (`bytes` of the device's) to the
+   * other, `rounds` times over with all that the device has: for a roofline. *amount: the FLOPs, or
+   * the bytes read and written. NULL: not to be had. */
+  fgsm_status (*burst)(struct fg_device *device, enum fg_burst kind, void *memory, size_t bytes,
+                       int64_t rounds, void *stream, double *amount);
   const struct fg_kernel *kernels[FG_OP_COUNT]; /* never NULL; run NULL: a deliberate gap */
   /* Whether a fused call that its kernel accepts is worth more than its parts. NULL: always. */
   bool (*prefers)(const struct fg_device *device, const struct fg_call *call);

@@ -27,9 +27,10 @@ SIGNS = {"signs": 0.999, "weighted": 0.9999}  # the least share that agrees
 HEAD = """# Models that load
 
 Generated down to "Operators" by `python/check_zoo.py` from what `python/export_zoo.py`,
-`export_zoo_tf.py`, `export_zoo_sklearn.py` and `export_zoo_onnxscript.py` made; do not edit that.
-Architectures with random weights go through the exporters that users have. Logits and the gradient of a random combination of them with respect to the input
-are compared, on a batch of two, with the framework in float64 (PyTorch in double, TensorFlow in
+`export_zoo_tf.py`, `export_zoo_sklearn.py`, `export_zoo_cntk.py` and `export_zoo_onnxscript.py` made; do
+not edit that. Architectures with random weights go through the exporters that users have. Logits and the
+gradient of a random combination of them with respect to the input are compared, on a batch of two, with
+the framework in float64 (PyTorch in double, TensorFlow in
 float64, scikit-learn by the chain rule in NumPy, which is held against scikit-learn's own slopes).
 
 `logits` and `gradient` are the largest deviation divided by the largest magnitude; `signs` is the
@@ -37,8 +38,8 @@ share of gradient components whose sign agrees, and what that share is when comp
 their magnitude. `ref` is the oracle in double, `cpu` float32 through oneDNN. The gradient is held to
 1e-4 on `cpu` and 1e-5 on `ref`, 99.9 % of the signs and 99.99 % by weight, the logits to 1e-4;
 weights in the file are float32, so `ref` differs from the framework by what the exporter folded in
-float32. Calls are the planner's, of forward and gradient together. An exporter is as it is by default (optimised) unless the table says
-otherwise; *data* marks tensors in `model.onnx.data`, *functions* model-local functions, *ml* operators
+float32. Calls are the planner's, of forward and gradient together. An exporter is as it is by default
+(optimised) unless the table says otherwise; *data* marks tensors in `model.onnx.data`, *functions* model-local functions, *ml* operators
 of ai.onnx.ml.
 
 ## How inputs were chosen
@@ -57,7 +58,8 @@ itself, and must not exceed 1e-5. Where it says so, its own float32 gradient was
 TorchScript does not export graph_net; tf2onnx has no exact GELU from TensorFlow (its nets here use the
 tanh form) and leaves the mean of `keras.layers.Normalization` as another input of the model (`--feed`).
 skl2onnx's classifiers need `options={'zipmap': False}`, and `--output probabilities` at the command
-line.
+line. CNTK and its exporter no longer run: `cntk_cnn` is built by hand in the manner of their files, and
+PyTorch says what it computes.
 
 ## Figures
 
@@ -121,12 +123,6 @@ def operators(path):
     page = path.read_text() if path.exists() else ""
     start = page.find("\n# Operators\n")
     return page[start:] if start >= 0 else ""
-
-
-def by_hand(markdown):
-    """The part of the page that is not generated."""
-    page = markdown.read_text() if markdown.exists() else ""
-    return page[page.index("\n# Operators"):] if "\n# Operators" in page else ""
 
 
 def main():

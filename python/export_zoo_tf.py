@@ -272,12 +272,17 @@ def built(make, policy, weights=None):
     return model
 
 
+def stirred(model, random):
+    """The model's weights, where what starts as zeros or ones has got values."""
+    return [w if w.dtype.kind != "f" or np.std(w) > 0 or w.ndim == 0 else
+            (w + 0.1 * np.abs(random.standard_normal(w.shape))).astype(np.float32)
+            for w in model.get_weights()]
+
+
 def do_model(name, folder, random):
     make, reduced = MODELS[name]
     model = built(make, "float32")
-    weights = [w if w.dtype.kind != "f" or np.std(w) > 0 or w.ndim == 0 else
-               (w + 0.1 * np.abs(random.standard_normal(w.shape))).astype(np.float32)
-               for w in model.get_weights()]  # what starts as zeros or ones gets values
+    weights = stirred(model, random)
     model.set_weights(weights)
     wide = built(make, "float64", weights)
     shift = built(make, "float64", weights)

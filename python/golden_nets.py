@@ -9,6 +9,8 @@ import collections
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.models.swin_transformer import (SwinTransformer, SwinTransformerBlock,
+                                                 SwinTransformerBlockV2)
 
 BATCH = 3
 CLASSES = 10
@@ -144,6 +146,14 @@ class TwoInputs(nn.Module):
         return self.head(torch.cat([gated, torch.tanh(self.features(features))], dim=1))
 
 
+def swin(cosine=False):
+    """(N, 3, 16, 16): two blocks of torchvision's Swin transformer, in windows of 4, the second with
+    shifted windows under a mask; cosine: its second version."""
+    block = SwinTransformerBlockV2 if cosine else SwinTransformerBlock
+    return SwinTransformer([2, 2], 16, [2], [2], [4, 4], mlp_ratio=2.0, num_classes=CLASSES,
+                           stochastic_depth_prob=0.0, block=block)
+
+
 class Arithmetic(nn.Module):
     """(N, 4, 6): the element-wise and the shape operators that the other nets do not use."""
 
@@ -222,6 +232,8 @@ GOLDENS = {
     "softmax": Golden(lambda: Ends(nn.Softmax(1)), [(1, 8, 8)], 7, 13, False, True),
     "logsoftmax": Golden(lambda: Ends(nn.LogSoftmax(1)), [(1, 8, 8)], 8, 17, False, True),
     "external": Golden(Mlp, [(20,)], 9, 18, True, True),
+    "swin": Golden(swin, [(3, 16, 16)], 10, 17, False, True),
+    "swin_cosine": Golden(lambda: swin(cosine=True), [(3, 16, 16)], 11, 17, False, True),
 }
 
 

@@ -1,10 +1,13 @@
 """Writes the goldens of exporters that make_goldens.py does not run: tests/golden/NAME.onnx with
 NAME.npz (x, y, logits, loss, grad, as there), from the framework in float64.
 
-    python python/make_exporter_goldens.py [--out tests/golden]
+    python python/make_exporter_goldens.py [--out tests/golden] [--only NAME]
 
 tf2onnx           a convolution net in NHWC, from TensorFlow
+tf_transformer    attention by einsum and normalisation by moments, from TensorFlow by tf2onnx
 keras             a Keras model by model.export
+keras_attention   Keras's LayerNormalization and MultiHeadAttention, by model.export
+cntk              a convolution net in the manner of CNTK's exporter, against PyTorch
 skl2onnx_softmax  a StandardScaler and a perceptron of scikit-learn; its second output is named
                   `probabilities`, and logits, loss and grad are those in front of its softmax
 """
@@ -18,6 +21,7 @@ import onnx
 import tensorflow as tf
 from skl2onnx import to_onnx
 
+import export_zoo_cntk
 import export_zoo_sklearn
 import export_zoo_tf
 from zoo_record import STAKE, deviation
@@ -51,22 +55,22 @@ def by_tensorflow(out, name, narrow, wide, shape):
     raise ValueError(f"{name}: no input without kinks was found")
 
 
-def make_tf2onnx(out):
-    kind = export_zoo_tf.Cnn
+def make_tf2onnx(out, name, kind):
     narrow = kind(tf.float32)
     narrow(tf.zeros((2, *kind.shape)))
     export_zoo_tf.by_tf2onnx(narrow, kind.shape, out, 13)
-    (out / "model.onnx").rename(out / "tf2onnx.onnx")
-    by_tensorflow(out, "tf2onnx", narrow, kind(tf.float64, narrow.drawn), kind.shape)
+    (out / "model.onnx").rename(out / f"{name}.onnx")
+    by_tensorflow(out, name, narrow, kind(tf.float64, narrow.drawn), kind.shape)
 
 
-def make_keras(out):
+def make_keras(out, name, make):
     keras.utils.set_random_seed(2)
-    model = export_zoo_tf.built(export_zoo_tf.keras_cnn, "float32")
-    wide = export_zoo_tf.built(export_zoo_tf.keras_cnn, "float64", model.get_weights())
+    model = export_zoo_tf.built(make, "float32")
+    model.set_weights(export_zoo_tf.stirred(model, np.random.default_rng(2)))
+    wide = export_zoo_tf.built(make, "float64", model.get_weights())
     model(np.zeros((1, *model.input_shape[1:]), np.float32))
-    model.export(str(out / "keras.onnx"), format="onnx", verbose=False)
-    by_tensorflow(out, "keras", lambda x: model(x, training=False),
+    model.export(str(out / f"{name}.onnx"), format="onnx", verbose=False)
+    by_tensorflow(out, name, lambda x: model(x, training=False),
                   lambda x: wide(x, training=False), model.input_shape[1:])
 
 
@@ -81,12 +85,31 @@ def make_skl2onnx(out):
     save(out, "skl2onnx_softmax", x, y, logits, loss, through(seed))
 
 
+def make_cntk(out):
+    w, random = export_zoo_cntk.draw(3), np.random.default_rng(7)
+    y = random.integers(0, export_zoo_cntk.CLASSES, 3)
+    x, said = export_zoo_cntk.choose(w, 3, random, lambda logits: slope(logits, y)[1])
+    onnx.save(export_zoo_cntk.model(w, 7), out / "cntk.onnx")
+    save(out, "cntk", x, y, said["logits"], slope(said["logits"], y)[0], said["grad"])
+
+
+MAKERS = {
+    "tf2onnx": lambda out: make_tf2onnx(out, "tf2onnx", export_zoo_tf.Cnn),
+    "tf_transformer": lambda out: make_tf2onnx(out, "tf_transformer", export_zoo_tf.Transformer),
+    "keras": lambda out: make_keras(out, "keras", export_zoo_tf.keras_cnn),
+    "keras_attention": lambda out: make_keras(out, "keras_attention", export_zoo_tf.keras_attention),
+    "cntk": make_cntk,
+    "skl2onnx_softmax": make_skl2onnx,
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default="tests/golden")
+    parser.add_argument("--only", choices=MAKERS)
     args = parser.parse_args()
-    for make in (make_tf2onnx, make_keras, make_skl2onnx):
-        make(args.out)
+    for name in [args.only] if args.only else MAKERS:
+        MAKERS[name](args.out)
 
 
 if __name__ == "__main__":

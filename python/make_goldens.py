@@ -43,7 +43,8 @@ OPERATORS = set(
     "Conv Gemm MatMul BatchNormalization LayerNormalization MaxPool AveragePool GlobalAveragePool "
     "ReduceMean ReduceSum Relu LeakyRelu Sigmoid Tanh Gelu Erf Clip Softmax LogSoftmax Add Sub Mul "
     "Div Pow Sqrt Exp Log Neg Abs Max Min Where Reshape Flatten Squeeze Unsqueeze Transpose Concat "
-    "Split Slice Gather Expand Pad Identity Dropout Cast Shape ConstantOfShape Constant".split())
+    "Split Slice Gather Expand Pad Identity Dropout Cast Shape ConstantOfShape Constant Range Equal Not "
+    "ScatterND ReduceL2 Mod".split())
 SLOPES = 8  # finite differences per input of a net
 
 

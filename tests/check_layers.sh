@@ -57,9 +57,12 @@ may host/ops op.h
 may host/attack onnx.h
 may host/pipe io.h
 may host/inspect onnx.h
+may host/bench job.h
 may host/cli fgsm.h
 may host/device options.h
 may host/pipe device.h
+may host/train device.h
+may host/train attack.h
 may kernels/ref kernel.h
 may kernels/cpu attrs.h
 
@@ -74,7 +77,12 @@ may_not host/attack device.h
 may_not host/graph device.h
 may_not host/device graph.h
 may_not host/attack pipe.h
+may_not host/attack train.h
+may_not host/pipe train.h
+may_not host/train job.h
 may_not host/inspect attack.h
+may_not host/pipe bench.h
+may_not host/bench describe.h
 may_not host/inspect io.h
 may_not host/io graph.h
 may_not host/io onnx.h

@@ -363,11 +363,15 @@ enum fg_run_result fg_run_begin(struct fg_run *run, const struct fg_case *c,
   memset(run, 0, sizeof *run);
   if (!kernel->run)
     return FG_RUN_NO_KERNEL;
-  if (backend->open(0, target->threads, &run->device) != FGSM_OK)
+  run->device = target->device;
+  run->opened = !target->device;
+  if (run->opened && backend->open(0, target->threads, &run->device) != FGSM_OK)
     return fail(run, FG_RUN_FAILED, "open");
   fg_case_call(c, target->real, &run->attrs, &run->call);
   if (backend->enter(run->device) != FGSM_OK || !lay_out(run, c, options))
     return fail(run, FG_RUN_FAILED, "buffers");
+  if (backend->sync(run->device, NULL) != FGSM_OK) /* prepare may read constants */
+    return fail(run, FG_RUN_FAILED, "uploading");
   point(run, options->in_place, true);
   fgsm_status status = kernel->prepare ? kernel->prepare(&run->call, run->device) : FGSM_OK;
   run->prepared = status == FGSM_OK;
@@ -380,7 +384,8 @@ enum fg_run_result fg_run_begin(struct fg_run *run, const struct fg_case *c,
     return fail(run, FG_RUN_FAILED, "scratch");
   point(run, options->in_place, false);
   status = kernel->run(&run->call, data_of(&run->scratch), NULL);
-  if (backend->sync(run->device, NULL) != FGSM_OK || !collect(run, options->in_place))
+  if (backend->sync(run->device, NULL) != FGSM_OK || !collect(run, options->in_place) ||
+      backend->sync(run->device, NULL) != FGSM_OK)
     return fail(run, FG_RUN_FAILED, "collecting");
   return status == FGSM_OK ? FG_RUN_OK : fail(run, FG_RUN_FAILED, "run");
 }
@@ -406,7 +411,8 @@ void fg_run_end(struct fg_run *run) {
   for (int i = 0; i < FG_MAX_OUT; i++)
     destroy(run->device, &run->out[i]);
   destroy(run->device, &run->scratch);
-  backend->close(run->device);
+  if (run->opened)
+    backend->close(run->device);
   run->device = NULL;
 }
 

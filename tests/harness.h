@@ -82,7 +82,8 @@ struct fg_case_table {
   X(loss)                                                                                          \
   X(attack)                                                                                        \
   X(grad_step)                                                                                     \
-  X(mlp)
+  X(mlp)                                                                                           \
+  X(train)
 #define X(family) extern const struct fg_case_table fg_cases_##family;
 FG_CASE_FAMILIES(X)
 #undef X
@@ -130,6 +131,7 @@ struct fg_target {
   const struct fg_backend *backend;
   enum fg_type real;
   int threads;
+  struct fg_device *device; /* open already, the caller's; NULL: opened for each run */
 };
 
 /* A tensor's memory on the device and its image on the host, guards on both sides of each. */
@@ -153,7 +155,7 @@ struct fg_run {
   struct fg_device *device;
   struct fg_buffer in[FG_MAX_IN], out[FG_MAX_OUT], scratch;
   unsigned char *before[FG_MAX_IN]; /* the inputs as they were */
-  bool prepared;
+  bool prepared, opened;            /* opened: the device is the run's own */
   char why[512];
 };
 

@@ -10,7 +10,7 @@
 #define DEFAULT_TOLERANCE 2e-5
 #define STATED_TOLERANCE 1e-6
 
-static const struct fg_target oracle = {&fg_ref, FG_F64, 1};
+static const struct fg_target oracle = {&fg_ref, FG_F64, 1, NULL};
 
 static enum fg_verdict say(char *why, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

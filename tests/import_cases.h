@@ -69,6 +69,10 @@ fgsm_status import_run(struct fg_graph *g, const char *domain, const char *op, i
                        int n_in, const fg_id *in, const struct fg_onnx_attr *attrs, int n_attrs,
                        int n_out, fg_id *out) FGSM_MUST_USE;
 
+/* The i-th case of the tables of ONNX's own operators, NULL past the last. */
+const struct import_case *import_case_of_values(int i);
+const struct import_case *import_case_of_shapes(int i);
+
 /* The constant that a case's tensor is, FG_ABSENT for NONE. */
 fg_id import_constant(struct fg_graph *g, const struct import_tensor *t);
 

@@ -70,62 +70,79 @@ fgsm_status net_open(const char *path, const struct fg_backend *backend, int64_t
   return status;
 }
 
-/* Host memory for an input, filled with doubles (or labels) in the value's type. */
+/* Memory of the device for an input, filled with doubles (or labels) in the value's type. */
 static fgsm_status bind_input(struct net *net, fg_id id, const double *x, const int64_t *labels) {
   const struct fg_graph *g = fg_plan_graph(net->plan);
+  const struct fg_backend *backend = net->device->backend;
   int64_t n = fg_value_count(g, id);
-  void *data = fg_plan_data(net->plan, id);
-  if (!data) {
-    data = aligned_alloc(64, (fg_value_bytes(g, id) + 127) / 64 * 64);
-    if (!data)
-      return FG_FAIL(MEMORY, "no memory for a test input");
-    FG_TRY(fg_plan_bind(net->plan, id, data));
+  size_t bytes = fg_value_bytes(g, id);
+  void *data = fg_plan_data(net->plan, id), *image = malloc(bytes + 1);
+  fgsm_status status = image ? FGSM_OK : FG_FAIL(MEMORY, "no memory for a test input");
+  if (status == FGSM_OK && !data) {
+    status = backend->alloc(net->device, bytes, &data);
+    if (status == FGSM_OK)
+      status = fg_plan_bind(net->plan, id, data);
   }
-  for (int64_t i = 0; i < n; i++)
+  for (int64_t i = 0; i < n && status == FGSM_OK; i++)
     switch (fg_value(g, id)->type) {
     case FG_F32:
-      ((float *)data)[i] = (float)x[i];
+      ((float *)image)[i] = (float)x[i];
       break;
     case FG_F64:
-      ((double *)data)[i] = x[i];
+      ((double *)image)[i] = x[i];
       break;
     default:
-      ((int32_t *)data)[i] = labels ? (int32_t)labels[i] : 0;
+      ((int32_t *)image)[i] = labels ? (int32_t)labels[i] : 0;
     }
-  return FGSM_OK;
+  if (status == FGSM_OK)
+    status = backend->upload(net->device, data, image, bytes, NULL);
+  free(image);
+  return status;
 }
 
 fgsm_status net_run(struct net *net, const double *const *x, const int64_t *labels) {
   for (int i = 0; i < net->n_inputs; i++)
     FG_TRY(bind_input(net, net->x[i], x[i], NULL));
   FG_TRY(bind_input(net, net->labels, NULL, labels));
-  return fg_plan_run(net->plan, NULL);
+  FG_TRY(fg_plan_run(net->plan, NULL));
+  return net->device->backend->sync(net->device, NULL);
 }
 
 double *net_read(const struct net *net, fg_id value, int64_t *n) {
   const struct fg_graph *g = fg_plan_graph(net->plan);
+  const struct fg_backend *backend = net->device->backend;
   *n = fg_value_count(g, value);
-  const void *data = fg_plan_data(net->plan, value);
+  size_t bytes = fg_value_bytes(g, value);
   double *out = malloc((size_t)(*n + 1) * sizeof *out);
-  for (int64_t i = 0; i < *n && out; i++)
+  void *image = malloc(bytes + 1);
+  bool whole = out && image &&
+               backend->download(net->device, image, fg_plan_data(net->plan, value), bytes, NULL) ==
+                   FGSM_OK &&
+               backend->sync(net->device, NULL) == FGSM_OK;
+  for (int64_t i = 0; i < *n && whole; i++)
     switch (fg_value(g, value)->type) {
     case FG_F32:
-      out[i] = ((const float *)data)[i];
+      out[i] = ((const float *)image)[i];
       break;
     case FG_F64:
-      out[i] = ((const double *)data)[i];
+      out[i] = ((const double *)image)[i];
       break;
     default:
-      out[i] = ((const int32_t *)data)[i];
+      out[i] = ((const int32_t *)image)[i];
     }
-  return out;
+  free(image);
+  if (whole)
+    return out;
+  free(out);
+  return NULL;
 }
 
 void net_close(struct net *net) {
   if (net->plan) {
+    const struct fg_backend *backend = net->device->backend;
     for (int i = 0; i < net->n_inputs; i++)
-      free(fg_plan_data(net->plan, net->x[i]));
-    free(fg_plan_data(net->plan, net->labels));
+      backend->free(net->device, fg_plan_data(net->plan, net->x[i]));
+    backend->free(net->device, fg_plan_data(net->plan, net->labels));
     fg_plan_destroy(net->plan);
   }
   fg_onnx_close(net->onnx);
@@ -146,5 +163,6 @@ const char *test_data(const char *what) {
 }
 
 const char *golden_dir(void) {
-  return FGSM_SOURCE_DIR "/tests/golden";
+  const char *dir = getenv("FGSM_TEST_GOLDEN");
+  return dir ? dir : FGSM_SOURCE_DIR "/tests/golden";
 }

@@ -31,14 +31,14 @@ fgsm_status net_open(const char *path, const struct fg_backend *backend, int64_t
 /* x[i]: doubles of the input's shape (converted to the backend's type); labels: batch classes, or
  * NULL for a forward pass whose gradient means nothing. */
 fgsm_status net_run(struct net *net, const double *const *x, const int64_t *labels);
-/* A value's contents as doubles: malloc'ed, *n elements. */
+/* A value's contents as doubles: malloc'ed, *n elements; NULL if it could not be brought. */
 double *net_read(const struct net *net, fg_id value, int64_t *n);
 void net_close(struct net *net);
 
 /* The folder of real data and models (FGSM_TEST_DATA or ../shared/data beside the sources), or
  * NULL, after printing that `what` is skipped. */
 const char *test_data(const char *what);
-/* The folder tests/golden. */
+/* The folder tests/golden, or FGSM_TEST_GOLDEN. */
 const char *golden_dir(void);
 
 #endif

@@ -13,6 +13,8 @@
  * constant too. Sizes and regions that are written as floats are constants in models. */
 static const char *const foldable[] = {"nonzero", "unique", "bitcast"};
 static const char *const fixed[] = {"scales", "roi", "rois", "M", "trip_count"};
+/* But here regions are data: the others show them as constants. */
+static const char *const computed_regions = "roialign_aligned_true";
 
 static char suite_folder[600]; /* of the newer tests, while they are looked at; else empty */
 
@@ -88,7 +90,7 @@ fgsm_status node_open(const char *name, struct node_sample *s) {
     const char *port = fg_onnx_input(s->onnx, i)->name;
     FG_TRY(read_tensor(name, "input", i, &s->in[i]));
     for (size_t k = 0; k < sizeof fixed / sizeof *fixed; k++)
-      s->in[i].fixed |= strcmp(port, fixed[k]) == 0;
+      s->in[i].fixed |= strcmp(port, fixed[k]) == 0 && strcmp(name, computed_regions) != 0;
   }
   for (int i = 0; i < s->n_out; i++)
     FG_TRY(read_tensor(name, "output", i, &s->want[i]));

@@ -33,7 +33,6 @@ static const struct {
     {"bitcast_uint32_to_int32", "unsigned integers beyond bytes", BOTH},
     {"cast_*BFLOAT16*", "bfloat16 data stored as uint16", OLD},
     {"castlike_*BFLOAT16*", "bfloat16 data stored as uint16", OLD},
-    {"maxpool_2d_uint8", "pooling of bytes", BOTH},
     /* values that are no tensors */
     {"sequence_*", "sequences", BOTH},
     {"split_to_sequence*", "sequences", BOTH},
@@ -67,7 +66,6 @@ static const struct {
     {"nonmaxsuppression*", "the choice among detected boxes", BOTH},
     {"ai_onnx_ml_*", "classical machine learning (ai.onnx.ml)", BOTH},
     /* forms */
-    {"einsum_batch_diagonal", "a label twice in one term", BOTH},
     {"dynamicquantizelinear", "a tie of rounding in float32 alone", IN_DOUBLE},
     {"dynamicquantizelinear_expanded", "a tie of rounding in float32 alone", IN_DOUBLE},
     {"flexattention*", "drafts: ai.onnx.preview", BOTH},

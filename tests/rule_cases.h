@@ -50,7 +50,8 @@ struct rule_table {
   const struct rule_case *cases;
   size_t n;
 };
-extern const struct rule_table rule_cases_products, rule_cases_movement, rule_cases_attack;
+extern const struct rule_table rule_cases_products, rule_cases_movement, rule_cases_attack,
+    rule_cases_train;
 
 #define RULE_TABLE(name)                                                                           \
   const struct rule_table rule_cases_##name = {cases, sizeof cases / sizeof *cases}

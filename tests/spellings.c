@@ -64,6 +64,14 @@ static fg_id red(struct fg_graph *g, enum fg_reduce_kind kind, fg_id x, uint32_t
 }
 #define MEAN(x, axes) red(g, FG_REDUCE_mean, x, axes)
 
+static fg_id view(struct fg_graph *g, fg_id x, int rank, const int64_t *dim) {
+  fg_id y;
+  cr_assert_eq(fg_reshape(g, x, rank, dim, &y), FGSM_OK, "%s", fgsm_last_error());
+  return y;
+}
+#define VIEW(x, ...)                                                                               \
+  view(g, x, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+
 static fg_id turn(struct fg_graph *g, fg_id x, int a, int b, int c, int d) {
   fg_id y;
   cr_assert_eq(fg_transpose(g, x, (const int[]){a, b, c, d}, &y), FGSM_OK);
@@ -276,6 +284,12 @@ static fg_id layer_norm(struct fg_graph *g, const fg_id *in, int form) {
     return ADD(y, beta);
   case 11: /* of rank 3, as some write it */
     return ADD(MUL(y, FILLED(g, 0.5, 1, 1, 1, 8)), FILLED(g, 0.5, 0, 1, 1, 1));
+  case 12: /* as tf2onnx writes Keras's */
+  case 13:
+  case -10: /* the mean is added, not taken off */
+    inv = MUL(POW(std, -1), gamma);
+    d = MUL(form < 0 ? mean : UN(neg, mean), inv);
+    return ADD(MUL(x, inv), form == 13 ? d : ADD(d, beta));
   case -1: /* a middle axis */
     return ADD(MUL(y, gamma), beta);
   case -2:
@@ -298,6 +312,23 @@ static fg_id layer_norm(struct fg_graph *g, const fg_id *in, int form) {
   default:
     return DIV(d, un(g, FG_UNARY_power, 0.25, 0, raised));
   }
+}
+
+/* Over images [2, 3, 4, 5], whose mean is a pool. */
+static fg_id layer_norm_of_images(struct fg_graph *g, const fg_id *in, int form) {
+  union fg_attrs a = {
+      .pool = {
+          .spatial = 2, .window = {4, form < 0 ? 4 : 5}, .stride = {1, 1}, .dilation = {1, 1}}};
+  fg_id x = in[0], mean[FG_MAX_OUT], variance[FG_MAX_OUT], d;
+  cr_assert_eq(fg_graph_add(g, FG_OP_avg_pool, "", &a, 1, &x, mean), FGSM_OK);
+  if (form < 0) /* a part of the image */
+    mean[0] = MEAN(mean[0], 12);
+  d = SUB(x, mean[0]);
+  d = MUL(d, d);
+  cr_assert_eq(fg_graph_add(g, FG_OP_avg_pool, "", &a, 1, &d, variance), FGSM_OK);
+  if (form < 0)
+    variance[0] = MEAN(variance[0], 12);
+  return DIV(SUB(x, mean[0]), UN(sqrt, ADD(variance[0], NUM(1e-5))));
 }
 
 /* q, k, v [2, 5, 3, 8]: sample, place, head, number. */
@@ -363,6 +394,73 @@ static fg_id attention_of_matrices(struct fg_graph *g, const fg_id *in, int form
   return product(g, softmax(g, ADD(product(g, q, kt, false), mask), 2, false), v, false);
 }
 
+/* q, k, v [2, 5, 3, 8] as above; products over samples and heads in one axis. */
+static fg_id attention_regrouped(struct fg_graph *g, const fg_id *in, int form) {
+  fg_id q = VIEW(turn(g, in[0], 0, 2, 1, 3), 6, 5, 8), kt;
+  fg_id k = VIEW(turn(g, in[1], 0, 2, 1, 3), 6, 5, 8);
+  fg_id v = VIEW(turn(g, in[2], 0, 2, 1, 3), 6, 5, 8), z;
+  cr_assert_eq(fg_transpose(g, k, (const int[]){0, 2, 1}, &kt), FGSM_OK);
+  z = product(g, q, kt, false);
+  switch (form) {
+  case 0: /* einsum, as tf2onnx writes it */
+    z = VIEW(VIEW(z, 2, 3, 5, 5, 1), 2, 3, 5, 5);
+    z = softmax(g, DIV(z, NUM(2.8)), 3, false);
+    z = product(g, VIEW(VIEW(z, 2, 3, 5, 1, 5), 6, 5, 5), v, false);
+    return VIEW(VIEW(z, 2, 3, 5, 8, 1), 2, 3, 5, 8);
+  case 1: /* a mask a sample, between two views */
+    z = VIEW(ADD(VIEW(z, 2, 3, 5, 5), FILLED(g, 2, 0, 2, 1, 5, 5)), 6, 5, 5);
+    return product(g, softmax(g, z, 2, false), v, false);
+  case 2: /* a mask for all, in front of the view; one for keys, in products behind it */
+    z = VIEW(ADD(z, FILLED(g, 2, 0, 5, 5)), 2, 3, 5, 5);
+    z = MUL(ADD(z, FILLED(g, 2, 0, 2, 1, 1, 5)), NUM(0.7));
+    return product(g, VIEW(softmax(g, z, 3, false), 6, 5, 5), v, false);
+  case -1: /* an output in between */
+    z = VIEW(z, 2, 3, 5, 5);
+    also_an_output(g, z);
+    return product(g, VIEW(softmax(g, z, 3, false), 6, 5, 5), v, false);
+  case -2: /* other matrices: rows of two heads */
+    z = softmax(g, VIEW(z, 3, 10, 5), 1, false);
+    return product(g, VIEW(z, 6, 5, 5), v, false);
+  default: /* two rows of scores under one softmax */
+    z = softmax(g, VIEW(z, 3, 5, 10), 2, false);
+    return product(g, VIEW(z, 6, 5, 5), v, false);
+  }
+}
+
+/* q, k, v [6, 5, 2, 8]: three samples of two windows, place, head, number. */
+static fg_id attention_in_windows(struct fg_graph *g, const fg_id *in, int form) {
+  fg_id q = turn(g, in[0], 0, 2, 1, 3), kt = turn(g, in[1], 0, 2, 3, 1);
+  fg_id v = turn(g, in[2], 0, 2, 1, 3), z, gain = FILLED(g, 0.5, 1, 2, 1, 1);
+  fg_id relative = FILLED(g, 1, 0, 1, 2, 5, 5), mask = FILLED(g, 2, 0, 1, 2, 1, 5, 5);
+  z = product(g, q, kt, false);
+  switch (form) {
+  case 0:
+    z = VIEW(ADD(VIEW(ADD(z, relative), 3, 2, 2, 5, 5), mask), 6, 2, 5, 5);
+    break;
+  case 1: /* a scale a head, as of cosines */
+    z = ADD(MUL(MUL(z, gain), NUM(0.5)), relative);
+    break;
+  case 2:
+    z = VIEW(ADD(VIEW(ADD(MUL(gain, z), relative), 3, 2, 2, 5, 5), mask), 6, 2, 5, 5);
+    break;
+  case -1: /* a scale a head of the bias too */
+    z = MUL(ADD(z, relative), gain);
+    break;
+  case -2: /* a bias by samples and heads, but not windows */
+    z = VIEW(ADD(z, relative), 2, 3, 2, 5, 5);
+    z = VIEW(ADD(z, FILLED(g, 2, 0, 2, 1, 1, 5, 5)), 6, 2, 5, 5);
+    break;
+  case -3: /* groupings that have no axes in common */
+    z = VIEW(ADD(VIEW(z, 4, 3, 5, 5), FILLED(g, 1, 0, 3, 5, 5)), 6, 2, 5, 5);
+    z = ADD(z, relative);
+    break;
+  default: /* a scale a row */
+    z = MUL(z, FILLED(g, 0.5, 1, 2, 5, 1));
+    break;
+  }
+  return product(g, softmax(g, z, 3, false), v, false);
+}
+
 static fg_id large_attention(struct fg_graph *g, const fg_id *in, int form) {
   (void)form;
   fg_id z = MUL(product(g, in[0], in[1], true), NUM(0.35));
@@ -389,8 +487,11 @@ static const struct spelling spellings[] = {
     {"hard_swish", hard_swish, -5, 5, FG_OP_unary, FG_UNARY_hard_swish, X3},
     {"hard_sigmoid", hard_sigmoid, -2, 1, FG_OP_unary, FG_UNARY_hard_sigmoid, X3},
     {"softmax", soft, -4, 3, FG_OP_softmax, -1, X3},
-    {"layer_norm", layer_norm, -9, 11, FG_OP_layer_norm, -1, X3},
+    {"layer_norm", layer_norm, -10, 13, FG_OP_layer_norm, -1, X3},
+    {"layer_norm of images", layer_norm_of_images, -1, 0, FG_OP_layer_norm, -1, 2, 4, {2, 3, 4, 5}},
     {"attention", attention, -6, 7, FG_OP_attention, -1, 3, 4, {2, 5, 3, 8}},
+    {"attention regrouped", attention_regrouped, -3, 2, FG_OP_attention, -1, 3, 4, {2, 5, 3, 8}},
+    {"attention in windows", attention_in_windows, -4, 2, FG_OP_attention, -1, 3, 4, {6, 5, 2, 8}},
     {"attention of matrices", attention_of_matrices, 0, 1, FG_OP_attention, -1, 3, 3, {6, 5, 8}},
 };
 

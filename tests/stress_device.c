@@ -103,7 +103,7 @@ static fgsm_status run(const fgsm_model *model, const char *words, const char *d
 }
 
 /* All data and records in the folder, but for the inputs, as one text; removes them. Manifests hold
- * times and devices, and are left out. */
+ * times and devices, and are left out. What a run that failed kept is removed: whether that is right is test_device.sh's to see. */
 static size_t collect(char *text) {
   char command[256], name[512];
   size_t n = 0;
@@ -112,9 +112,14 @@ static size_t collect(char *text) {
   while (list && fgets(name, sizeof name, list)) {
     char path[600];
     name[strcspn(name, "\n")] = 0;
-    if (strncmp(name, "adv", 3) != 0)
+    bool kept = strncmp(name, "partial-", 8) == 0;
+    if (!kept && strncmp(name, "adv", 3) != 0)
       continue;
     snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (kept) {
+      unlink(path);
+      continue;
+    }
     FILE *file = strstr(name, ".json") ? NULL : fopen(path, "re");
     if (file) {
       n += (size_t)snprintf(text + n, MOST_BYTES - n, "%s\n", name);

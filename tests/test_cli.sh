@@ -147,6 +147,34 @@ grep -q '█' stdout && fail "blocks where the locale has none"
 grep -q "$(printf '\033')" stdout || fail "no colour with --color always"
 expect 2 "$fgsm" inspect "$model" --width 3
 
+# ---- how fast
+expect 0 "$fgsm" bench "$model" --batch 4,8 --runs 3 --threads 1 --json --device "$device"
+for row in 0 1; do
+  for key in end_to_end attack device_only; do
+    "$json_get" batches $row $key images_per_second <stdout >/dev/null || fail "bench lacks $key"
+  done
+done
+member 8 batches 1 device_batch
+expect 0 "$fgsm" bench "$model" --batch 4 --runs 2 --threads 1 --csv --device "$device"
+awk 'NR == 1 { n = gsub(/,/, ",") } gsub(/,/, ",") != (NR == 1 ? 0 : n) && NR > 1 { exit 1 }' stdout ||
+  fail "lines of bench --csv differ in columns"
+grep -q '^4,plan,"whole"' stdout || fail "bench --csv lacks the plan"
+expect 0 "$fgsm" bench "$model" --batch 4 --runs 2 --threads 1 --device "$device"
+grep -q 'img/s' stdout || fail "bench prints no rate"
+expect 2 "$fgsm" bench "$model" --json --csv
+# A batch that was measured gives what that number gives.
+expect 0 attack images-idx3-ubyte --eps 0.1 --batch auto --threads 1 --out out/auto-idx3-ubyte --json
+batch=$("$json_get" batch <stdout) || fail "no batch in the answer"
+expect 0 attack images-idx3-ubyte --eps 0.1 --batch "$batch" --threads 1 --out out/given-idx3-ubyte --json
+cmp -s out/auto-idx3-ubyte out/given-idx3-ubyte || fail "--batch auto gave other bytes than --batch $batch"
+rm -rf out && mkdir out
+expect 2 "$fgsm" inspect "$model" --batch auto
+expect 2 "$fgsm" bench "$model" --eps 1/255,2/255
+expect 2 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --batch 4,8
+says "is for bench"
+expect 4 "$fgsm" bench missing.onnx
+expect 5 "$fgsm" bench "$model" --device cuda
+
 # ---- bad models and data
 expect 4 "$fgsm" attack missing.onnx images-idx3-ubyte --eps 0.1
 says "missing.onnx"
@@ -417,6 +445,67 @@ timeout --preserve-status -s TERM 1 "$fgsm" attack "$model" images-idx3-ubyte --
   --attack pgd --steps 100000 --device "$device" --batch 8 --out out/adv.npy >stdout 2>stderr
 code=$?
 [ $code = 130 ] || fail "SIGTERM: exit code $code"
+gone
+
+# What was finished by then is kept under another name. How long a sample takes is not known here, so
+# the signal waits longer where it came before the first was done.
+for wait in 1 2 4 8 16; do
+  timeout --preserve-status -s INT $wait "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 \
+    --attack pgd --steps 3000 --device "$device" --batch 1 --threads 1 --out out/adv.npz >stdout 2>stderr
+  code=$?
+  [ ! -e out/partial-adv.npz ] || break
+done
+checks=$((checks + 1))
+samples=$("$json_get" output samples <out/partial-adv.npz.json)
+if [ $code != 130 ] || [ "$samples" -lt 1 ] || [ "$samples" -ge $n ]; then
+  fail "an interruption kept '$samples' samples: exit code $code: $(cat stderr)"
+fi
+says "go on with --start $samples"
+expect 0 "$fgsm" convert out/partial-adv.npz out/back.npy --json
+member "$samples" samples
+rm -rf out && mkdir out
+
+# ---- training: the same seed gives the same file, which is a model like any other
+train() {
+  "$fgsm" train "$model" images-idx3-ubyte --eps 0.1 --batch 25 --epochs 2 --lr 0.01 --method rs-fgsm \
+    --seed 3 "$@"
+}
+rm -rf out && mkdir out
+expect 0 train --init torch --log out/log.jsonl --report out/page.html --watch 2 \
+  --out out/robust.onnx --json
+member rs-fgsm method
+member 2 epochs
+member 135 train_samples
+member 15 validation_samples
+member 2 history 1 epoch
+[ "$(grep -c '"event":"epoch"' out/log.jsonl)" = 2 ] || fail "the log has not one line an epoch"
+[ "$(grep -c '"event":"watch"' out/log.jsonl)" = 6 ] || fail "there were not three looks an epoch"
+grep -q '<svg' out/page.html && [ "$(grep -c polyline out/page.html)" -ge 8 ] ||
+  fail "the report has no curves"
+member false overfitting at_the_end
+mv out/robust.onnx first.onnx
+expect 0 train --init torch --out out/robust.onnx
+exists log.jsonl page.html robust.onnx robust.onnx.checkpoint
+expect 0 train --init torch --out out/robust.onnx
+cmp -s first.onnx out/robust.onnx || fail "the same seed trained another model"
+expect 0 train --init torch --seed 4 --out out/robust.onnx
+! cmp -s first.onnx out/robust.onnx || fail "another seed trained the same model"
+rm -rf out && mkdir out
+expect 0 "$fgsm" attack first.onnx images-idx3-ubyte --eps 0.1 --device "$device" --json
+member 150 samples
+expect 2 train --method none
+says "one of clean"
+expect 2 "$fgsm" train "$model" images-idx3-ubyte --epochs 1
+says "eps"
+expect 2 train --optimizer adam --nesterov
+says "nesterov"
+cp "$model" own.onnx
+expect 2 "$fgsm" train own.onnx images-idx3-ubyte --eps 0.1 --epochs 1 --out own.onnx
+cmp -s "$model" own.onnx || fail "a refused run replaced the model"
+expect 4 train --validation 150
+says "none is left"
+expect 4 train --out out/none/robust.onnx
+says "out/none"
 gone
 
 # ---- conversion: there and back is the same

@@ -2,7 +2,7 @@
 # test_device.sh FGSM PLUGINS SOURCE JSON-GET : devices as the command sees them. Plugins that were made
 # for another library are refused with the reason; with a fake card as the plugin (fake_device.h),
 # several cards write what the cpu writes, and a card that is lost ends the run with exit code 5 and
-# nothing written.
+# what was finished kept under another name.
 set -u
 fgsm=$1
 plugins=$2
@@ -63,7 +63,26 @@ done
 rm -f card.npy*
 expect 5 'devices 0' attack card.npy --device cuda:2
 FAKE_DEVICES=0 expect 5 'there is none' attack card.npy --device cuda
-for point in open:1 alloc:3 upload:20 run:60 sync:15 download:9; do
+kept=0
+# What was finished before the card was lost is there, under another name: the beginning of what the
+# cpu writes, with its records, and a manifest that says how much of it there is.
+check_kept() {
+  samples=$("$json_get" output samples <partial-card.npy.json)
+  case $("$json_get" output complete <partial-card.npy.json):$((samples % 32)) in
+    false:0) ;;
+    *) echo "partial-card.npy.json vouches for $samples samples"; failed=1 ;;
+  esac
+  tail -c +129 partial-card.npy >got
+  tail -c +129 cpu.npy | head -c $((samples * 784)) >want
+  head -$((samples + 1)) cpu.npy.records.csv >want.csv
+  cmp got want && cmp partial-card.npy.records.csv want.csv || failed=1
+  grep -q "the first $samples of 600 samples are finished, in partial-card.npy: go on with --start $samples" \
+    stderr || { echo "not said: $samples samples: $(cat stderr)"; failed=1; }
+  expect 0 '.' "$fgsm" convert partial-card.npy back.npy
+  kept=$((kept + 1))
+  rm -f partial-card.* got want want.csv back.*
+}
+for point in open:1 alloc:3 upload:20 run:60 run:150 sync:15 download:9 download:50; do
   FAKE_FAIL=$point "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --batch 32 --quiet \
     --device cuda:0,1 --out card.npy >stdout 2>stderr </dev/null
   code=$?
@@ -71,7 +90,9 @@ for point in open:1 alloc:3 upload:20 run:60 sync:15 download:9; do
     alloc*:6 | [!a]*:5) ;;
     *) echo "FAKE_FAIL=$point: exit code $code: $(cat stderr)"; failed=1 ;;
   esac
+  [ ! -e partial-card.npy ] || check_kept
 done
+[ $kept -gt 0 ] || { echo 'no lost card left what was finished'; failed=1; }
 set -- card.npy*
 [ ! -e "$1" ] || { echo "a lost card left $*"; failed=1; }
 FAKE_DEVICES=0 FGSM_LOG=info expect 0 'computing on the cpu: .*there is none' attack auto.npy --device auto

@@ -1,5 +1,5 @@
 /* Whole nets against their frameworks in float64 (tests/golden, made by python/make_goldens.py from
- * PyTorch, and by python/make_exporter_goldens.py from TensorFlow, Keras and scikit-learn): logits,
+ * PyTorch, and by python/make_exporter_goldens.py for other exporters): logits,
  * loss and input gradient, on the oracle in double and on the CPU in float32, fused and not. */
 #include <criterion/criterion.h>
 #include <math.h>
@@ -96,16 +96,17 @@ static void check(const char *name, const struct fg_backend *backend, struct net
   free(y);
 }
 
-static const char *const nets[] = {"conv",       "mlp",        "vit_opset17", "vit_opset13",
-                                   "vit_dynamo", "nhwc",       "two_inputs",  "arithmetic",
-                                   "softmax",    "logsoftmax", "external"};
+static const char *const nets[] = {
+    "conv",       "mlp",     "vit_opset17", "vit_opset13", "vit_dynamo", "nhwc",       "two_inputs",
+    "arithmetic", "softmax", "logsoftmax",  "external",    "swin",       "swin_cosine"};
 enum { N_NETS = sizeof nets / sizeof *nets };
 
 /* These exporters round in float32 what they fold, and scikit-learn's weights are float64. */
 static const struct {
   const char *name;
   int output;
-} others[] = {{"tf2onnx", 0}, {"keras", 0}, {"skl2onnx_softmax", 1}};
+} others[] = {{"tf2onnx", 0},         {"tf_transformer", 0}, {"keras", 0},
+              {"keras_attention", 0}, {"cntk", 0},           {"skl2onnx_softmax", 1}};
 enum { N_OTHERS = sizeof others / sizeof *others };
 
 Test(golden, other_exporters_agree_with_their_frameworks) {

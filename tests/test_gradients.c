@@ -234,7 +234,8 @@ static void run_loss(enum fg_loss_kind kind, bool parity, const double *z, doubl
   struct fg_run run;
   c.in[0].gen.values = z;
   c.in[0].gen.n = SAMPLES * CLASSES;
-  enum fg_run_result result = fg_run_begin(&run, &c, &(struct fg_target){&fg_ref, FG_F64, 1}, &o);
+  enum fg_run_result result =
+      fg_run_begin(&run, &c, &(struct fg_target){&fg_ref, FG_F64, 1, NULL}, &o);
   cr_assert_eq(result, FG_RUN_OK, "%s", run.why);
   if (d)
     memcpy(d, run.view.out[0].data, SAMPLES * CLASSES * sizeof(double));

@@ -42,16 +42,19 @@ static fg_id add(struct fg_graph *g, enum fg_op op, union fg_attrs a, int n, con
   return out[0];
 }
 
-static fg_id conv(struct fg_graph *g, fg_id x, int64_t k, int64_t c, int r, int stride, int pad,
-                  uint64_t seed) {
+static fg_id conv_with(struct fg_graph *g, fg_id x, fg_id w, int stride, int pad) {
   union fg_attrs a = {.conv = {.spatial = 2,
                                .group = 1,
                                .stride = {stride, stride},
                                .dilation = {1, 1},
                                .pad_lo = {pad, pad},
                                .pad_hi = {pad, pad}}};
-  fg_id w = constant(g, 4, (int64_t[]){k, c, r, r}, 0.3, 0, seed);
   return add(g, FG_OP_conv, a, 2, (fg_id[]){x, w});
+}
+
+static fg_id conv(struct fg_graph *g, fg_id x, int64_t k, int64_t c, int r, int stride, int pad,
+                  uint64_t seed) {
+  return conv_with(g, x, constant(g, 4, (int64_t[]){k, c, r, r}, 0.3, 0, seed), stride, pad);
 }
 
 static fg_id batch_norm(struct fg_graph *g, fg_id x, int64_t c, uint64_t seed) {
@@ -336,4 +339,37 @@ Test(plan, an_output_that_is_a_view_has_bytes_of_its_own) {
   for (int i = 0; i < 6; i++)
     cr_expect_eq(out[i], (double)(float)number((uint64_t)i));
   free(out);
+}
+
+/* n convolutions in a row, of one weight. */
+static double *run_of_one_weight(int convolutions, const struct fg_backend *backend, int64_t *n,
+                                 struct fg_plan_info *info) {
+  struct fg_graph *g;
+  struct fg_device *device;
+  fg_id x;
+  cr_assert_eq(fg_graph_create(backend->real, &g), FGSM_OK);
+  cr_assert_eq(fg_graph_input(g, "x", g->real, 4, (int64_t[]){2, 32, 9, 9}, &x), FGSM_OK);
+  fg_id y = x, w = constant(g, 4, (int64_t[]){32, 32, 3, 3}, 0.1, 0, 7);
+  for (int i = 0; i < convolutions; i++)
+    y = conv_with(g, y, w, 1, 1);
+  cr_assert_eq(fg_graph_output(g, y, NULL), FGSM_OK);
+  cr_assert_eq(backend->open(0, 2, &device), FGSM_OK);
+  cr_assert_eq(fg_layout(g, device), FGSM_OK, "%s", fgsm_last_error());
+  backend->close(device);
+  return run(g, x, backend, n, info);
+}
+
+Test(plan, convolutions_of_one_weight_keep_it_once) {
+  struct fg_plan_info one, four;
+  int64_t n, m;
+  free(run_of_one_weight(1, &fg_cpu, &n, &one));
+  double *got = run_of_one_weight(4, &fg_cpu, &n, &four);
+  double *want = run_of_one_weight(4, &fg_ref, &m, NULL);
+  cr_assert_eq(n, m);
+  for (int64_t i = 0; i < n; i++)
+    cr_expect(fabs(got[i] - want[i]) < 1e-5, "%g, not %g", got[i], want[i]);
+  cr_expect_eq(four.state_bytes, one.state_bytes, "%zu bytes kept by four, %zu by one",
+               four.state_bytes, one.state_bytes);
+  free(want);
+  free(got);
 }

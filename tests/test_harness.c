@@ -98,7 +98,7 @@ static enum fg_verdict judge(const char *name, fg_mode mode,
   kernel.run = run;
   backend.kernels[c->op] = &kernel;
   why[0] = 0;
-  return mode(c, &(struct fg_target){&backend, FG_F32, 1}, why, size);
+  return mode(c, &(struct fg_target){&backend, FG_F32, 1, NULL}, why, size);
 }
 
 #define EXPECT_CAUGHT(name, mode, run, words)                                                      \
@@ -149,11 +149,11 @@ Test(harness, tells_a_gap_from_a_refusal) {
   struct fg_case refused = *c;
   char why[768] = "";
   refused.attrs.softmax.axis = 9;
-  cr_expect(fg_mode_agrees(&refused, &(struct fg_target){&fg_ref, FG_F32, 1}, why, sizeof why) ==
-            FG_BROKEN);
+  cr_expect(fg_mode_agrees(&refused, &(struct fg_target){&fg_ref, FG_F32, 1, NULL}, why,
+                           sizeof why) == FG_BROKEN);
   cr_expect(strstr(why, "axis 9 of rank 2") != NULL, "said: %s", why);
   backend.kernels[FG_OP_softmax] = &gap;
-  cr_expect(fg_mode_agrees(c, &(struct fg_target){&backend, FG_F32, 1}, why, sizeof why) ==
+  cr_expect(fg_mode_agrees(c, &(struct fg_target){&backend, FG_F32, 1, NULL}, why, sizeof why) ==
             FG_SKIP);
 }
 
@@ -165,7 +165,7 @@ Test(harness, mistrusts_zeros) {
                       .in = {FG_R(FG_UNIFORM(-2, -1), 32)},
                       .out = {FG_Y(32)}};
   char why[768] = "";
-  cr_expect(fg_mode_agrees(&c, &(struct fg_target){&fg_ref, FG_F32, 1}, why, sizeof why) ==
+  cr_expect(fg_mode_agrees(&c, &(struct fg_target){&fg_ref, FG_F32, 1, NULL}, why, sizeof why) ==
             FG_BROKEN);
   cr_expect(strstr(why, "not to be trusted") != NULL, "said: %s", why);
 }
@@ -178,7 +178,7 @@ Test(harness, sees_an_oracle_that_is_wrong) {
                       .in = {FG_R(FG_VALUES(-1, 1), 2)},
                       .out = {FG_T(F32, FG_VALUES(0, 2), 2)}};
   char why[768] = "";
-  cr_expect(fg_mode_agrees(&c, &(struct fg_target){&fg_ref, FG_F32, 1}, why, sizeof why) ==
+  cr_expect(fg_mode_agrees(&c, &(struct fg_target){&fg_ref, FG_F32, 1, NULL}, why, sizeof why) ==
             FG_BROKEN);
   cr_expect(strstr(why, "the case states 2") != NULL, "said: %s", why);
 }

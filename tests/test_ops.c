@@ -5,7 +5,7 @@
 #include "harness.h"
 
 static const struct fg_target targets[] = {
-    {&fg_ref, FG_F32, 1}, {&fg_ref, FG_F64, 1}, {&fg_cpu, FG_F32, 2}};
+    {&fg_ref, FG_F32, 1, NULL}, {&fg_ref, FG_F64, 1, NULL}, {&fg_cpu, FG_F32, 2, NULL}};
 
 /* Runs a mode over a family; the number of cases that were not skipped. */
 static int sweep(const struct fg_case_table *table, fg_mode mode) {

@@ -259,3 +259,33 @@ Test(ops_forms, refuse_what_cannot_be) {
   }
   fg_graph_destroy(g);
 }
+
+/* Three regions of a 3 x 3 image, of which one lies half outside and one wholly: as data, and as what
+ * is known while loading. */
+Test(ops_forms, computed_regions_are_what_constant_ones_are) {
+  static const double boxes[12] = {0.2, 0.1, 2.4, 1.9, -2.5, 0.5, 1.5, 6, 7, 7, 9, 9};
+  const struct fg_onnx_attr attr = {.name = "sampling_ratio", .kind = FG_ATTR_INT, .i = 2};
+  const int64_t regions[] = {3, 4};
+  double want[MOST], got[MOST];
+  for (int computed = 0; computed < 2; computed++) {
+    struct fg_graph *g = graph();
+    double image[9];
+    for (int i = 0; i < 9; i++)
+      image[i] = (double)(i * i % 7) - 1.5;
+    fg_id b, data = input(g, 2, regions), x = reals(g, 9, image);
+    cr_assert_eq(fg_reshape(g, x, 4, (int64_t[]){1, 1, 3, 3}, &x), FGSM_OK);
+    cr_assert_eq(fg_graph_constant(g, "", FG_F64, 2, regions, boxes, &b), FGSM_OK);
+    fg_id y = take(g, "RoiAlign", 3, (fg_id[]){x, computed ? data : b, I(g, 0, 0, 0)}, &attr);
+    cr_assert_eq(fg_value_is_constant(g, y), !computed);
+    if (!computed)
+      for (int i = 0; i < 3; i++)
+        want[i] = fg_constant_real(g, y, i);
+    if (computed)
+      cr_assert_eq(run(g, data, boxes, y, got), FGSM_OK, "%s", fgsm_last_error());
+    else
+      fg_graph_destroy(g);
+  }
+  for (int i = 0; i < 3; i++)
+    cr_expect(fabs(got[i] - want[i]) < 1e-12, "region %d: %g, not %g", i, got[i], want[i]);
+  cr_expect(fabs(want[0]) > 0.01 && fabs(want[1]) > 0.01);
+}

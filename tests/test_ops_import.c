@@ -356,7 +356,41 @@ static const struct import_case cases[] = {
      12,
      IN(COUNT(2, 2)),
      {TEXT("equation", "ii->i")},
-     REFUSED(UNSUPPORTED)},
+     FGSM_OK,
+     F(D(1, 4), 2)},
+    {"einsum of a trace",
+     "Einsum",
+     12,
+     IN(COUNT(2, 2)),
+     {TEXT("equation", "ii")},
+     FGSM_OK,
+     SCALAR(F64, 5)},
+    {"einsum of a diagonal in between",
+     "Einsum",
+     12,
+     IN(COUNT(2, 3, 2), COUNT(3)),
+     {TEXT("equation", "iji,j->ij")},
+     FGSM_OK,
+     F(D(1, 6, 15, 8, 20, 36), 2, 3)},
+    {"einsum of a threefold diagonal",
+     "Einsum",
+     12,
+     IN(COUNT(2, 2, 2)),
+     {TEXT("equation", "iii->i")},
+     FGSM_OK,
+     F(D(1, 8), 2)},
+    {"einsum of no diagonal",
+     "Einsum",
+     12,
+     IN(COUNT(2, 3)),
+     {TEXT("equation", "ii->i")},
+     REFUSED(MODEL)},
+    {"einsum onto a diagonal",
+     "Einsum",
+     12,
+     IN(COUNT(2, 2)),
+     {TEXT("equation", "ij->ii")},
+     REFUSED(MODEL)},
     {"einsum with a label from nowhere",
      "Einsum",
      12,
@@ -507,6 +541,10 @@ static const struct import_case cases[] = {
      {INT("group", INT64_MAX)},
      REFUSED(MODEL)},
 };
+
+const struct import_case *import_case_of_values(int i) {
+  return i < (int)(sizeof cases / sizeof *cases) ? &cases[i] : NULL;
+}
 
 Test(ops_import, understands_elementwise_and_products) {
   import_check("", cases, sizeof cases / sizeof *cases);

@@ -7,7 +7,7 @@
 #include "rule_cases.h"
 
 static const struct rule_table *const tables[] = {&rule_cases_products, &rule_cases_movement,
-                                                  &rule_cases_attack};
+                                                  &rule_cases_attack, &rule_cases_train};
 enum { TABLES = sizeof tables / sizeof *tables };
 
 static void check_output(const struct rule_case *c, const struct fg_graph *g, int i, fg_id id) {

@@ -130,6 +130,38 @@ Test(options, every_row_is_documented_and_settable) {
                {"keep-softmax", "true"},
                {"seed", "7"},
                {"fail-under", "0.5"},
+               {"method", "rs-fgsm"},
+               {"clean-share", "0.25"},
+               {"replays", "4"},
+               {"beta", "3"},
+               {"grad-align", "0.5"},
+               {"gradient-penalty", "0.1"},
+               {"label-smoothing", "0.1"},
+               {"smoothing", "others"},
+               {"spectral-norm", "1.5"},
+               {"epochs", "12"},
+               {"optimizer", "adamw"},
+               {"lr", "0.005"},
+               {"lr-schedule", "cosine"},
+               {"lr-peak", "0.4"},
+               {"lr-warmup", "0.05"},
+               {"momentum", "0.8"},
+               {"nesterov", "true"},
+               {"weight-decay", "1e-4"},
+               {"decay-matrices", "true"},
+               {"clip-norm", "2"},
+               {"ema", "0.999"},
+               {"craft-norms", "frozen"},
+               {"init", "he"},
+               {"augment", "crop-flip"},
+               {"validation", "500"},
+               {"eval-steps", "20"},
+               {"watch", "50"},
+               {"on-overfit", "rollback"},
+               {"report", "train.html"},
+               {"log", "train.jsonl"},
+               {"checkpoint", "robust.checkpoint"},
+               {"resume", "true"},
                {"labels", "predicted"},
                {"mean", "0.485,0.456,0.406"},
                {"std", "0.229,0.224,0.225"},
@@ -144,6 +176,9 @@ Test(options, every_row_is_documented_and_settable) {
                {"plot", "unicode"},
                {"width", "120"},
                {"color", "never"},
+               {"csv", "true"},
+               {"runs", "20"},
+               {"seconds", "0.5"},
                {"json", "true"},
                {"quiet", "true"},
                {"device", "cuda:1"},
@@ -184,6 +219,13 @@ Test(options, every_row_is_documented_and_settable) {
   cr_expect_eq(o->threads, 4);
   cr_expect_eq(o->fail_under, 0.5);
   cr_expect_str_eq(o->device, "cuda:1");
+  cr_expect_str_eq(o->method, "rs-fgsm");
+  cr_expect_eq(o->epochs, 12);
+  cr_expect_eq(o->lr, 0.005);
+  cr_expect_eq(o->lr_peak, 0.4);
+  cr_expect_eq(o->weight_decay, 1e-4);
+  cr_expect(o->nesterov && o->decay_matrices);
+  cr_expect_eq(o->validation, 500);
   fgsm_options_destroy(o);
 }
 
@@ -234,6 +276,10 @@ Test(options, nonsense_is_refused_with_the_reason) {
   expect_refused(o, "steps", "99999999999999999999", "whole number");
   expect_refused(o, "batch", "0", "1 to 65536");
   expect_refused(o, "batch", "65537", "1 to 65536");
+  expect_refused(o, "batch", "4,8,4", "twice");
+  expect_refused(o, "batch", "4,", "whole number");
+  expect_refused(o, "width", "39", "40 to");
+  expect_refused(o, "seconds", "0", "above 0");
   expect_refused(o, "limit", "-5", "whole number");
   expect_refused(o, "seed", "9223372036854775808", "whole number");
   expect_refused(o, "std", "0.2,0", "above 0");
@@ -262,7 +308,15 @@ Test(options, nonsense_is_refused_with_the_reason) {
   expect_refused(o, "json", "yes", "neither true nor false");
   expect_refused(o, "device", "cuda:x", "whole number");
   expect_refused(o, "device", "tpu", "none of");
-  cr_expect_eq(o->batch, 64);
+  cr_expect(o->batch == 64 && o->n_batches == 1);
+  expect_set(o, "batch", "4,8");
+  cr_expect(o->batch == 4 && o->n_batches == 2 && o->batches[1] == 8);
+  expect_set(o, "batch", "auto");
+  cr_expect(o->batch_auto && !o->batch_given && o->batch == 64 && o->n_batches == 1);
+  expect_set(o, "batch", "8");
+  cr_expect(!o->batch_auto && o->batch_given && o->batch == 8);
+  expect_set(o, "dot", NULL);
+  cr_expect_str_eq(o->dot, "-");
   expect_set(o, "clip", "none");
   cr_expect(o->clip_none);
   expect_set(o, "json", NULL);

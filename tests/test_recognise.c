@@ -170,27 +170,37 @@ Test(recognise, names_and_outputs_stay) {
   fg_ref.close(device);
 }
 
-/* What the architecture of the golden transformers has: two blocks of two normalisations, one
- * attention and one GELU, and a normalisation at the end. */
+/* What the architecture of the golden transformers has: normalisations, activations and attentions,
+ * with their gradients, and nothing of what they are taken apart into. */
 Test(recognise, exported_transformers_have_what_their_architecture_has) {
-  static const char *const nets[] = {"vit_opset13", "vit_opset17", "vit_dynamo"};
-  static const struct spelling parts[] = {
-      {.name = "layer_norm", .op = FG_OP_layer_norm, .kind = -1, .n_x = 5},
-      {.name = "gelu", .op = FG_OP_unary, .kind = FG_UNARY_gelu, .n_x = 2},
-      {.name = "attention", .op = FG_OP_attention, .kind = -1, .n_x = 2},
-      {.name = "attention_grad", .op = FG_OP_attention_grad, .kind = -1, .n_x = 2},
-      {.name = "softmax", .op = FG_OP_softmax, .kind = -1, .n_x = 0},
-      {.name = "erf", .op = FG_OP_unary, .kind = FG_UNARY_erf, .n_x = 0}};
-  for (int i = 0; i < 3; i++) {
+  static const struct {
+    const char *name;
+    enum fg_unary_kind activation;
+    int n[6]; /* of parts */
+  } nets[] = {{"vit_opset13", FG_UNARY_gelu, {5, 2, 2, 2, 0, 0}},
+              {"vit_opset17", FG_UNARY_gelu, {5, 2, 2, 2, 0, 0}},
+              {"vit_dynamo", FG_UNARY_gelu, {5, 2, 2, 2, 0, 0}},
+              {"swin", FG_UNARY_gelu, {6, 2, 2, 2, 0, 0}},
+              {"swin_cosine", FG_UNARY_gelu, {6, 2, 2, 2, 0, 0}},
+              {"tf_transformer", FG_UNARY_gelu_tanh, {5, 2, 2, 2, 0, 0}},
+              {"keras_attention", FG_UNARY_gelu_tanh, {2, 1, 1, 1, 0, 0}}};
+  for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+    const struct spelling parts[] = {
+        {.name = "layer_norm", .op = FG_OP_layer_norm, .kind = -1},
+        {.name = "gelu", .op = FG_OP_unary, .kind = (int)nets[i].activation},
+        {.name = "attention", .op = FG_OP_attention, .kind = -1},
+        {.name = "attention_grad", .op = FG_OP_attention_grad, .kind = -1},
+        {.name = "softmax", .op = FG_OP_softmax, .kind = -1},
+        {.name = "erf", .op = FG_OP_unary, .kind = FG_UNARY_erf}};
     char path[512];
     struct net net;
-    snprintf(path, sizeof path, "%s/%s.onnx", golden_dir(), nets[i]);
+    snprintf(path, sizeof path, "%s/%s.onnx", golden_dir(), nets[i].name);
     cr_assert_eq(net_open(path, &fg_ref, 2, &(struct net_options){0}, &net), FGSM_OK, "%s: %s",
-                 nets[i], fgsm_last_error());
+                 nets[i].name, fgsm_last_error());
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
       int n = count_nodes(fg_plan_graph(net.plan), &parts[k]);
-      cr_expect_eq(n, parts[k].n_x, "%s: %d of %s, not %d", nets[i], n, parts[k].name,
-                   parts[k].n_x);
+      cr_expect_eq(n, nets[i].n[k], "%s: %d of %s, not %d", nets[i].name, n, parts[k].name,
+                   nets[i].n[k]);
     }
     net_close(&net);
   }

@@ -65,13 +65,13 @@ fgsm_status fg_attack_inputs(struct fg_graph *g, const struct fg_onnx *onnx,
 
 /* The attacked model's front: a value x (float, unit space, [batch, sample...]) -> logits [batch,
  * K]. Adds scale, mean and std, adapts the shape ([28,28] to [1,28,28], NHWC to NCHW where asked or
- * plain), builds the model, strips a final softmax unless kept. `note` (256 bytes) says what was
- * stripped or adapted, "" if nothing. */
+ * plain), builds the model (`trainable`: with its weights as parameters), strips a final softmax
+ * unless kept. `note` (256 bytes) says what was stripped or adapted, "" if nothing. */
 fgsm_status fg_attack_logits(struct fg_graph *g, const struct fg_onnx *onnx,
                              const struct fgsm_options *options,
                              const struct fg_attack_arrays *arrays,
-                             const struct fg_sample_shape *shape, int64_t batch, fg_id x,
-                             fg_id *logits, char *note) FGSM_MUST_USE;
+                             const struct fg_sample_shape *shape, int64_t batch, bool trainable,
+                             fg_id x, fg_id *logits, char *note) FGSM_MUST_USE;
 
 /* The batch that the model works on: `batch`, or the file's where its first dimension is fixed. */
 fgsm_status fg_attack_batch(const struct fg_onnx *onnx, const struct fgsm_options *options,

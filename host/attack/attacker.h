@@ -60,6 +60,7 @@ struct fg_pass {
   struct fg_plan *plan; /* NULL: this attack has no use for it */
   fg_id wire[FG_WIRE_COUNT];
   void *bound[FG_WIRE_COUNT]; /* what each was bound to last */
+  double seconds;             /* that its runs took, where the attacker is timed */
 };
 
 /* Kinds of traffic: each has a stream, and an event that is recorded at its end. */
@@ -79,6 +80,7 @@ struct fg_attacker {
     bool short_of;                /* it was refused for want of it */
   } memory;
   struct fg_loss_attrs loss;
+  bool timed; /* passes are waited for, and say what they took */
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
@@ -154,6 +156,10 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
 /* Runs it from iterate `x` to iterate `next` (NULL where it has none). */
 fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x,
                         void *next) FGSM_MUST_USE;
+
+/* The climb once more, from the samples that the last run left on the device: its passes alone,
+ * nothing read back. For measuring. */
+fgsm_status fg_attacker_replay(struct fg_attacker *a) FGSM_MUST_USE;
 
 /* Whether the pass is one call of mlp_fgsm. */
 bool fg_pass_is_whole(const struct fg_pass *pass);

@@ -130,8 +130,8 @@ static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
   union fg_attrs attrs = {.loss = a->loss};
   fg_id x, in[3], out[FG_MAX_OUT], gradient = FG_ABSENT;
   FG_TRY(take(b, FG_WIRE_x, &x));
-  FG_TRY(
-      fg_attack_logits(b->g, onnx, options, a->arrays, &a->shape, a->info.batch, x, &in[0], note));
+  FG_TRY(fg_attack_logits(b->g, onnx, options, a->arrays, &a->shape, a->info.batch, false, x,
+                          &in[0], note));
   a->info.classes = fg_value(b->g, in[0])->dim[1];
   /* Recognised and folded before it is differentiated: the gradient is then of the smaller graph. */
   FG_TRY(give(b, FG_WIRE_logits, in[0]));
@@ -284,7 +284,14 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     fg_graph_destroy(b.g);
     return status;
   }
-  return fg_plan_create(b.g, a->device, false, &out->plan);
+  status = fg_plan_create(b.g, a->device, false, &out->plan);
+  if (status != FGSM_MEMORY || !a->device->backend->host_memory)
+    return status; /* a card's own memory is another matter */
+  char why[400];
+  fg_error_copy(why, sizeof why);
+  a->memory.need = 0;
+  a->memory.short_of = true;
+  return FG_FAIL(UNSUPPORTED, "%s; --max-memory says how much there is", why);
 }
 
 bool fg_pass_is_whole(const struct fg_pass *pass) {
@@ -301,5 +308,13 @@ fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x, vo
     FG_TRY(fg_plan_bind(pass->plan, pass->wire[w], memory));
     pass->bound[w] = memory;
   }
-  return fg_plan_run(pass->plan, a->stream[FG_TRAFFIC_compute]);
+  void *stream = a->stream[FG_TRAFFIC_compute];
+  if (!a->timed)
+    return fg_plan_run(pass->plan, stream);
+  FG_TRY(a->device->backend->sync(a->device, stream));
+  double began = fg_now();
+  FG_TRY(fg_plan_run(pass->plan, stream));
+  FG_TRY(a->device->backend->sync(a->device, stream));
+  pass->seconds += fg_now() - began;
+  return FGSM_OK;
 }

@@ -352,8 +352,8 @@ static fgsm_status tail(struct fg_graph *g, const struct fg_onnx *onnx,
 fgsm_status fg_attack_logits(struct fg_graph *g, const struct fg_onnx *onnx,
                              const struct fgsm_options *options,
                              const struct fg_attack_arrays *arrays,
-                             const struct fg_sample_shape *shape, int64_t batch, fg_id x,
-                             fg_id *logits, char *note) {
+                             const struct fg_sample_shape *shape, int64_t batch, bool trainable,
+                             fg_id x, fg_id *logits, char *note) {
   struct fit fit;
   int attacked, output;
   fg_id y;
@@ -366,6 +366,6 @@ fgsm_status fg_attack_logits(struct fg_graph *g, const struct fg_onnx *onnx,
   FG_TRY(decide(fg_onnx_input(onnx, attacked), options, shape, batch, &fit));
   FG_TRY(adapt(g, options, &fit, x, &in[attacked], note));
   FG_TRY(fg_attack_inputs(g, onnx, arrays, attacked, batch, in));
-  FG_TRY(fg_onnx_build_output(onnx, g, batch, in, output, &y));
+  FG_TRY(fg_onnx_build_output(onnx, g, batch, trainable, in, output, &y));
   return tail(g, onnx, options, batch, output, y, logits, note);
 }

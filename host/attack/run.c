@@ -198,6 +198,45 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
   return FGSM_OK;
 }
 
+/* minimal-eps: in one call, or as many looks as it takes at most. */
+static fgsm_status replay_search(struct fg_attacker *a) {
+  void *x = a->wire[FG_WIRE_x0];
+  if (a->search.plan)
+    return fg_pass_run(a, &a->search, x, a->ring[0]);
+  FG_TRY(fg_pass_run(a, &a->gradient, x, NULL));
+  for (int look = 0; look < a->info.spec.halvings + 2; look++) {
+    FG_TRY(fg_pass_run(a, &a->step, x, a->ring[0]));
+    FG_TRY(fg_pass_run(a, &a->evaluate, a->ring[0], NULL));
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status replay_climb(struct fg_attacker *a) {
+  void *x = a->wire[FG_WIRE_x0];
+  if (has_start(a)) {
+    FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
+    x = a->ring[0];
+  }
+  if (a->info.spec.steps == 0)
+    return fg_pass_run(a, &a->settle, x, fg_run_other(a, x));
+  for (int step = 0; step < a->info.spec.steps; step++) {
+    void *next = fg_run_other(a, x);
+    if (step > 0 && a->rest.plan)
+      return fg_pass_run(a, &a->rest, x, next);
+    FG_TRY(fg_pass_run(a, &a->gradient, x, next));
+    if (a->step.plan)
+      FG_TRY(fg_pass_run(a, &a->step, x, next));
+    x = next;
+  }
+  return FGSM_OK;
+}
+
+fgsm_status fg_attacker_replay(struct fg_attacker *a) {
+  for (int restart = 0; restart < a->info.spec.restarts; restart++)
+    FG_TRY(a->info.spec.halvings > 0 ? replay_search(a) : replay_climb(a));
+  return a->device->backend->sync(a->device, a->stream[FG_TRAFFIC_compute]);
+}
+
 /* Turns iterate *x into what will be written (wire bytes, or floats) and looks at that. *x becomes
  * the iterate that holds exactly what is written. */
 fgsm_status fg_run_look(struct fg_attacker *a, const struct fg_batch *b, void **x) {

@@ -14,9 +14,11 @@ struct fg_ratio {
 };
 
 #define FG_MAX_EPS 64
+#define FG_MAX_BATCHES 16
+#define FG_USUAL_BATCH 64
 #define FG_MAX_FEEDS 16
 #define FG_MAX_CHANNELS 16
-#define FG_MAX_OPTIONS 64 /* rows of the table */
+#define FG_MAX_OPTIONS 96 /* rows of the table */
 #define FG_MOST_DEVICES 64
 #define FG_ALL_DEVICES (-1)
 
@@ -55,11 +57,36 @@ struct fgsm_options {
   char *out;
   char out_type[8];  /* "" : the data's own; u8 | f32 */
   double fail_under; /* adversarial accuracy; < 0: no check */
+  /* training */
+  char method[16];                                         /* a name of the method table */
+  double clean_share, beta, grad_align;                    /* < 0: the method's own */
+  int replays;                                             /* 0: the method's own */
+  double gradient_penalty, label_smoothing, spectral_norm; /* 0: none */
+  char smoothing[8];                                       /* all | others */
+  int64_t epochs;
+  char optimizer[8]; /* sgd | adam | adamw */
+  double lr, lr_peak, lr_warmup, momentum, weight_decay;
+  char lr_schedule[16];
+  bool nesterov, decay_matrices;
+  double clip_norm, ema; /* 0: none */
+  char craft_norms[8];   /* "": the method's own; update | batch | frozen */
+  char init[8];          /* keep | he | torch */
+  char augment[16];      /* none | crop | flip | crop-flip */
+  int64_t validation;    /* samples held out; < 0: a tenth, at most 1000 */
+  int eval_steps;        /* of the PGD that every epoch is judged by */
+  int64_t watch;         /* steps between two looks for overfitting */
+  char on_overfit[16];   /* continue | stop | rollback */
+  char *report;          /* a page, or NULL */
+  char *log;             /* a JSON object per line, or NULL */
+  char *checkpoint;      /* NULL: beside out */
+  bool resume;
   /* device */
   char device[64]; /* auto | cpu | ref | cuda | cuda:i,... | cuda:all */
   char precision[8];
-  int64_t batch;
-  bool batch_given;
+  int64_t batch; /* the first of */
+  int64_t batches[FG_MAX_BATCHES];
+  int n_batches;
+  bool batch_given, batch_auto; /* auto: to be found by measuring; then batch is the default */
   int64_t max_memory; /* bytes; 0: fg_memory_share */
   int threads;        /* 0: all that this process may use */
   /* how things are shown */
@@ -67,9 +94,15 @@ struct fgsm_options {
   int width;     /* columns; 0: unsaid */
   char plot[8];  /* auto | unicode | ascii */
   char color[8]; /* auto | always | never */
+  /* bench */
+  int runs;       /* 0: as many as `seconds` allow */
+  double seconds; /* for each batch size */
   /* the command's own, read by it through fgsm_options */
-  bool json, quiet;
+  bool json, csv, quiet;
 };
+
+/* Whether the option was set, be it to its default. */
+bool fg_options_given(const struct fgsm_options *options, const char *name);
 
 /* One entry of `feed`, at *list, which moves on; false at the end. The texts are not terminated. */
 struct fg_feed_text {

@@ -98,13 +98,6 @@ fgsm_status fg_set_count(struct fgsm_options *o, size_t field, size_t size, cons
   return set_long(o, field, 0, INT64_MAX, value);
 }
 
-fgsm_status fg_set_batch(struct fgsm_options *o, size_t field, size_t size, const char *value) {
-  (void)size;
-  FG_TRY(set_long(o, field, 1, MAX_BATCH, value));
-  o->batch_given = true;
-  return FGSM_OK;
-}
-
 fgsm_status fg_set_memory(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   int64_t bytes;
   FG_TRY(fg_size_parse(value, &bytes));
@@ -117,6 +110,15 @@ fgsm_status fg_set_decay(struct fgsm_options *o, size_t field, size_t size, cons
   FG_TRY(fg_real_parse(value, &number));
   if (number < 0 || number > 1e6)
     return FG_FAIL(USAGE, "'%s' is not from 0 to 1e6", value);
+  memcpy(field_text(o, field), &number, size);
+  return FGSM_OK;
+}
+
+fgsm_status fg_set_seconds(struct fgsm_options *o, size_t field, size_t size, const char *value) {
+  double number;
+  FG_TRY(fg_real_parse(value, &number));
+  if (!(number > 0) || number > 1e5)
+    return FG_FAIL(USAGE, "'%s' is not above 0 and at most 1e5", value);
   memcpy(field_text(o, field), &number, size);
   return FGSM_OK;
 }
@@ -144,6 +146,36 @@ static bool next_item(const char **list, char *item, size_t size) {
   item[n] = 0;
   *list = (*list)[n] ? *list + n + 1 : NULL;
   return true;
+}
+
+/* auto, one size, or several; `batch` is the first. */
+fgsm_status fg_set_batch(struct fgsm_options *o, size_t field, size_t size, const char *value) {
+  int64_t items[FG_MAX_BATCHES];
+  char item[32];
+  int count = 0;
+  (void)field, (void)size;
+  o->batch_auto = strcmp(value, "auto") == 0;
+  if (o->batch_auto) {
+    o->batch = o->batches[0] = FG_USUAL_BATCH;
+    o->n_batches = 1;
+    o->batch_given = false;
+    return FGSM_OK;
+  }
+  for (const char *list = value; list; count++) {
+    if (count == FG_MAX_BATCHES)
+      return FG_FAIL(USAGE, "it has more than %d sizes", FG_MAX_BATCHES);
+    if (!next_item(&list, item, sizeof item))
+      return FG_FAIL(USAGE, "'%.40s' is not a list of whole numbers", value);
+    FG_TRY(fg_int_parse(item, 1, MAX_BATCH, &items[count]));
+    for (int i = 0; i < count; i++)
+      if (items[i] == items[count])
+        return FG_FAIL(USAGE, "%s is in the list twice", item);
+  }
+  memcpy(o->batches, items, (size_t)count * sizeof *items);
+  o->n_batches = count;
+  o->batch = items[0];
+  o->batch_given = true;
+  return FGSM_OK;
 }
 
 static fgsm_status parse_reals(const char *value, double *items, int most, int *n) {

@@ -21,6 +21,7 @@ fg_set_fn fg_set_batch;
 fg_set_fn fg_set_memory;
 fg_set_fn fg_set_decay;
 fg_set_fn fg_set_share;
+fg_set_fn fg_set_seconds;
 fg_set_fn fg_set_mean;
 fg_set_fn fg_set_std;
 fg_set_fn fg_set_clip;

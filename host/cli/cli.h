@@ -42,7 +42,9 @@ fgsm_status cli_fail(fgsm_status status, const char *format, ...)
 
 /* ---- the commands */
 fgsm_status cli_attack(const struct call *call);
+fgsm_status cli_train(const struct call *call);
 fgsm_status cli_inspect(const struct call *call);
+fgsm_status cli_bench(const struct call *call);
 fgsm_status cli_convert(const struct call *call);
 fgsm_status cli_devices(const struct call *call);
 fgsm_status cli_version(const struct call *call);
@@ -68,6 +70,7 @@ struct progress {
 };
 void cli_progress_begin(struct progress *progress, bool quiet);
 void cli_progress_show(void *progress, const fgsm_progress *state);
+void cli_progress_train(void *progress, const fgsm_train_progress *state);
 void cli_progress_end(struct progress *progress);
 
 /* Receives the library's messages. */

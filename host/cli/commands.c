@@ -45,6 +45,45 @@ fgsm_status cli_attack(const struct call *call) {
   return status;
 }
 
+static void print_training(const char *json) {
+  json_t *object = json_loads(json, 0, NULL);
+  double clean = json_number_value(json_object_get(object, "clean_accuracy"));
+  double robust = json_number_value(json_object_get(object, "robust_accuracy"));
+  printf("%s, %lld epochs in %.1f s, %.0f samples/s\n",
+         json_string_value(json_object_get(object, "method")),
+         (long long)json_integer_value(json_object_get(object, "epochs")),
+         json_number_value(json_object_get(object, "train_seconds")),
+         json_number_value(json_object_get(object, "samples_per_second")));
+  if (json_is_number(json_object_get(object, "clean_accuracy")))
+    printf("held out: %.2f %% right, %.2f %% under PGD\n", 100 * clean, 100 * robust);
+  json_decref(object);
+}
+
+fgsm_status cli_train(const struct call *call) {
+  struct progress progress;
+  fgsm_model *model = NULL;
+  char *json = NULL;
+  begin_log(call, &progress);
+  fgsm_status status = fgsm_model_load(call->args[0], &model);
+  if (status == FGSM_OK)
+    status = fgsm_train_dataset(model, call->args[1], call->options, cli_progress_train, &progress,
+                                &json);
+  end_log(&progress);
+  if (json && cli_switch(call, "json"))
+    puts(json);
+  else if (json)
+    print_training(json);
+  fgsm_free(json);
+  fgsm_model_destroy(model);
+  return status;
+}
+
+/* With a newline at its end. */
+static void print_text(const char *text) {
+  size_t n = strlen(text);
+  printf("%s%s", text, n && text[n - 1] == '\n' ? "" : "\n");
+}
+
 fgsm_status cli_inspect(const struct call *call) {
   struct progress progress;
   fgsm_model *model = NULL;
@@ -56,10 +95,31 @@ fgsm_status cli_inspect(const struct call *call) {
   if (status == FGSM_OK)
     status = fgsm_model_describe(model, call->options, cli_switch(call, "json"), &text);
   end_log(&progress);
-  if (status == FGSM_OK) {
-    size_t n = strlen(text);
-    printf("%s%s", text, n && text[n - 1] == '\n' ? "" : "\n");
-  }
+  if (status == FGSM_OK)
+    print_text(text);
+  fgsm_free(text);
+  fgsm_model_destroy(model);
+  return status;
+}
+
+fgsm_status cli_bench(const struct call *call) {
+  struct progress progress;
+  fgsm_model *model = NULL;
+  char *text = NULL;
+  bool json = cli_switch(call, "json"), csv = cli_switch(call, "csv");
+  if (json && csv)
+    return cli_fail(FGSM_USAGE, "--json and --csv exclude each other");
+  begin_log(call, &progress);
+  fgsm_status status = fgsm_model_load(call->args[0], &model);
+  if (status == FGSM_OK)
+    status = fgsm_model_bench(model, call->options,
+                              json  ? FGSM_FORMAT_JSON
+                              : csv ? FGSM_FORMAT_CSV
+                                    : FGSM_FORMAT_TEXT,
+                              &text);
+  end_log(&progress);
+  if (status == FGSM_OK)
+    print_text(text);
   fgsm_free(text);
   fgsm_model_destroy(model);
   return status;

@@ -6,7 +6,7 @@
 
 enum { COLUMNS = 80, INDENT = 6 };
 
-static const char *const groups[] = {"attack", "data", "output", "device"};
+static const char *const groups[] = {"attack", "training", "data", "output", "device"};
 
 /* Words of `text` from column INDENT on, in lines of at most COLUMNS. */
 static void print_wrapped(FILE *to, const char *text) {

@@ -17,8 +17,12 @@ enum { MAX_OPTIONS = 128, HELP = 1000, FIRST = 1001 };
 static const struct command commands[] = {
     {"attack", "MODEL DATA --eps EPS [--out OUT]", "Attack a dataset through an ONNX model.", 2, 2,
      cli_attack},
+    {"train", "MODEL DATA --method NAME --eps EPS [--out OUT]",
+     "Train an ONNX model on adversarial samples.", 2, 2, cli_train},
     {"inspect", "MODEL", "Show a model's operators, shapes, cost, and what is unsupported.", 1, 1,
      cli_inspect},
+    {"bench", "MODEL", "Measure how fast a model is attacked, and what the machine allows.", 1, 1,
+     cli_bench},
     {"convert", "DATA OUT", "Copy a dataset into another format.", 2, 2, cli_convert},
     {"devices", "", "List the devices that can compute here.", 0, 0, cli_devices},
     {"version", "", "Print the version.", 0, 0, cli_version},

@@ -46,6 +46,24 @@ void cli_progress_show(void *user, const fgsm_progress *p) {
           100.0 * (double)p->adversarial_correct / (double)(p->done ? p->done : 1));
 }
 
+void cli_progress_train(void *user, const fgsm_train_progress *p) {
+  struct progress *progress = user;
+  bool last = p->step == p->steps && p->epoch == p->epochs;
+  if (!progress->on || (!last && progress->drawn >= 0 && p->seconds - progress->drawn < 0.1))
+    return;
+  progress->drawn = p->seconds;
+  double all = (double)(p->epochs * p->steps), now = (double)((p->epoch - 1) * p->steps + p->step);
+  char left[32];
+  clock_text(p->seconds * (all - now) / now, left, sizeof left);
+  fprintf(stderr, "\repoch %lld/%lld  step %lld/%lld  loss %.4f", (long long)p->epoch,
+          (long long)p->epochs, (long long)p->step, (long long)p->steps, p->loss);
+  if (p->clean_accuracy >= 0)
+    fprintf(stderr, "  clean %.1f %%", 100 * p->clean_accuracy);
+  if (p->robust_accuracy >= 0)
+    fprintf(stderr, "  robust %.1f %%", 100 * p->robust_accuracy);
+  fprintf(stderr, "  %.0f/s  %s left\033[K", p->samples_per_second, left);
+}
+
 void cli_progress_end(struct progress *progress) {
   if (progress->on && progress->drawn >= 0)
     fputs("\r\033[K", stderr);

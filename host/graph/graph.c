@@ -363,44 +363,79 @@ static fgsm_status visit(struct walk *w, int64_t root) {
   return FGSM_OK;
 }
 
-fgsm_status fg_graph_compact(struct fg_graph *g) {
-  int64_t n = g->n_nodes;
-  if (!n)
-    return FGSM_OK;
-  struct walk w = {.g = g, .seen = calloc((size_t)n, sizeof *w.seen)};
-  struct fg_node *kept = NULL;
-  fgsm_status status = FGSM_OK;
-  w.next = calloc((size_t)n, sizeof *w.next);
-  w.stack = malloc((size_t)n * sizeof *w.stack);
-  w.order = malloc((size_t)n * sizeof *w.order);
-  kept = malloc((size_t)n * sizeof *kept);
-  if (!w.seen || !w.next || !w.stack || !w.order || !kept) {
-    status = FG_FAIL(MEMORY, "no memory for a graph pass");
-    goto done;
+/* Works by side effect: it writes into some of its inputs. */
+static bool is_writer(const struct fg_node *node) {
+  return node->op != FG_OP_COUNT && node->n_out == 0;
+}
+
+static fgsm_status visit_inputs(struct walk *w, int64_t at) {
+  const struct fg_node *node = &w->g->nodes[at];
+  for (int k = 0; k < node->n_in; k++) {
+    fg_id producer = node->in[k] == FG_ABSENT ? FG_ABSENT : w->g->values[node->in[k]].producer;
+    if (producer != FG_ABSENT)
+      FG_TRY(visit(w, producer));
   }
-  for (int i = 0; i < g->n_outputs && status == FGSM_OK; i++) {
+  return FGSM_OK;
+}
+
+/* The nodes that are needed, producers first. Writers stand last, in the order in which they were
+ * added: whoever reads what they overwrite has read it by then. */
+static fgsm_status sort(struct walk *w) {
+  const struct fg_graph *g = w->g;
+  for (int i = 0; i < g->n_outputs; i++) {
     fg_id producer = g->values[g->outputs[i]].producer;
     if (producer != FG_ABSENT)
-      status = visit(&w, producer);
+      FG_TRY(visit(w, producer));
   }
-  for (int64_t i = 0; i < n && status == FGSM_OK; i++)
-    if (g->nodes[i].op != FG_OP_COUNT && g->nodes[i].n_out == 0)
-      status = visit(&w, i); /* works by side effect */
-  if (status != FGSM_OK)
-    goto done;
-  for (int64_t i = 0; i < g->n_values; i++)
-    g->values[i].producer = FG_ABSENT;
-  for (int64_t i = 0; i < w.n_order; i++) {
-    kept[i] = g->nodes[w.order[i]];
-    for (int k = 0; k < kept[i].n_out; k++)
-      if (kept[i].out[k] != FG_ABSENT)
-        g->values[kept[i].out[k]].producer = (fg_id)i;
-  }
-  if (w.n_order)
-    memcpy(g->nodes, kept, (size_t)w.n_order * sizeof *kept);
-  g->n_nodes = w.n_order;
-done:
+  for (int64_t i = 0; i < g->n_nodes; i++)
+    if (is_writer(&g->nodes[i]))
+      FG_TRY(visit_inputs(w, i));
+  for (int64_t i = 0; i < g->n_nodes; i++)
+    if (is_writer(&g->nodes[i]))
+      w->order[w->n_order++] = i;
+  return FGSM_OK;
+}
+
+static bool is_sorted(const struct walk *w) {
+  for (int64_t i = 0; i < w->n_order; i++)
+    if (w->order[i] != i)
+      return false;
+  return true;
+}
+
+static fgsm_status rearrange(struct fg_graph *g, const struct walk *w) {
+  struct fg_node *kept = malloc((size_t)(w->n_order + 1) * sizeof *kept);
+  if (!kept)
+    return FG_FAIL(MEMORY, "no memory for a graph pass");
+  for (int64_t i = 0; i < w->n_order; i++)
+    kept[i] = g->nodes[w->order[i]];
+  memcpy(g->nodes, kept, (size_t)w->n_order * sizeof *kept);
   free(kept);
+  return FGSM_OK;
+}
+
+fgsm_status fg_graph_compact(struct fg_graph *g) {
+  size_t n = (size_t)g->n_nodes;
+  if (!n)
+    return FGSM_OK;
+  struct walk w = {.g = g, .seen = calloc(n, sizeof *w.seen)};
+  w.next = calloc(n, sizeof *w.next);
+  w.stack = malloc(n * sizeof *w.stack);
+  w.order = malloc(n * sizeof *w.order);
+  fgsm_status status = w.seen && w.next && w.stack && w.order
+                           ? sort(&w)
+                           : FG_FAIL(MEMORY, "no memory for a graph pass");
+  if (status == FGSM_OK && !is_sorted(&w))
+    status = rearrange(g, &w);
+  if (status == FGSM_OK) {
+    g->n_nodes = w.n_order;
+    for (int64_t i = 0; i < g->n_values; i++)
+      g->values[i].producer = FG_ABSENT;
+    for (int64_t i = 0; i < g->n_nodes; i++)
+      for (int k = 0; k < g->nodes[i].n_out; k++)
+        if (g->nodes[i].out[k] != FG_ABSENT)
+          g->values[g->nodes[i].out[k]].producer = (fg_id)i;
+  }
   free(w.order);
   free(w.stack);
   free(w.next);

@@ -34,6 +34,9 @@ static enum stance stance(const struct fg_graph *g, const struct fg_node *node) 
     struct fg_tensor a = fg_value_tensor(g, node->in[0]), b = fg_value_tensor(g, node->in[1]);
     return fg_same_shape(&a, &b) ? FOLLOWS : PLAIN;
   }
+  case FG_OP_batch_norm_train:
+  case FG_OP_batch_norm_train_grad:
+    return FOLLOWS;
   case FG_OP_affine:
     return node->attrs.affine.axis == 1 ? FOLLOWS : PLAIN;
   case FG_OP_concat:
@@ -67,6 +70,13 @@ static bool blockable(const struct layouts *l, const struct fg_node *node, int s
   }
 }
 
+/* Whether the operator takes tensors that have no blocks beside those that lie in them: vectors of one
+ * number per channel, and what the attack's step reads and writes. */
+static bool takes_part(enum fg_op op) {
+  return op == FG_OP_affine || op == FG_OP_batch_norm_train || op == FG_OP_batch_norm_train_grad ||
+         op == FG_OP_conv_grad_input_step;
+}
+
 /* Fills the call with the blocks that the node would like; false if there are none to be had. */
 static bool propose(const struct layouts *l, const struct fg_node *node, struct fg_call *call) {
   enum stance s = stance(l->g, node);
@@ -89,8 +99,7 @@ static bool propose(const struct layouts *l, const struct fg_node *node, struct 
   }
   if (node->op == FG_OP_conv && call->in[3].type != FG_NONE && node->n_in > 3)
     call->in[3].layout = call->out[0].layout;
-  bool in_part = node->op == FG_OP_affine || node->op == FG_OP_conv_grad_input_step;
-  if (s == FOLLOWS && !in_part && !all)
+  if (s == FOLLOWS && !takes_part(node->op) && !all)
     return false;
   return reached && any && l->device->backend->takes_blocked(l->device, call);
 }

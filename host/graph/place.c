@@ -2,27 +2,33 @@
  *
  * What is placed lies in blocks of a few dozen, in the order of offsets. A block knows within what
  * bounds the lives of its members lie, so that most blocks are passed over as a whole: either nobody
- * in it lives at the same time, or everybody does and no gap between them is large enough. Graphs of
- * tens of thousands of values are thus placed in a fraction of a second. */
+ * in it lives at the same time, or everybody does and no gap between them is large enough. What is
+ * known of blocks lies densely, apart from their members. Graphs of tens of thousands of values are
+ * thus placed in a fraction of a second. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "op.h"
 
-enum { BLOCK = 64 };
+enum { BLOCK = 128 };
 
 struct block {
-  struct block *next;
-  int n;
   int64_t born_first, born_last, dies_first, dies_last;
-  size_t end, gap; /* of the members: where the last ends, the widest space between two */
-  struct fg_place member[BLOCK];
+  size_t start, end, gap; /* of the members: where the first begins and the last ends, the widest
+                             space between two */
+  struct fg_place *member;
+  int n;
+};
+
+struct blocks {
+  struct block *at;
+  int64_t n, capacity;
 };
 
 static void summarise(struct block *b) {
   b->born_first = b->dies_first = INT64_MAX;
   b->born_last = b->dies_last = INT64_MIN;
-  b->end = b->n ? b->member[0].offset : 0;
+  b->start = b->end = b->member[0].offset;
   b->gap = 0;
   for (int i = 0; i < b->n; i++) {
     const struct fg_place *m = &b->member[i];
@@ -42,7 +48,7 @@ static bool look_through(const struct block *b, const struct fg_place *p, size_t
   if (b->born_first > p->dies || b->dies_last < p->born)
     return false;
   bool all = b->born_last <= p->dies && b->dies_first >= p->born;
-  if (all && b->n && b->gap < p->bytes && b->member[0].offset < *at + p->bytes) {
+  if (all && b->gap < p->bytes && b->start < *at + p->bytes) {
     *at = b->end > *at ? b->end : *at;
     return false;
   }
@@ -58,31 +64,62 @@ static bool look_through(const struct block *b, const struct fg_place *p, size_t
   return false;
 }
 
-static size_t lowest_place(const struct block *first, const struct fg_place *p) {
+static size_t lowest_place(const struct blocks *blocks, const struct fg_place *p) {
   size_t at = 0;
-  for (const struct block *b = first; b; b = b->next)
-    if (look_through(b, p, &at))
+  for (int64_t i = 0; i < blocks->n; i++)
+    if (look_through(&blocks->at[i], p, &at))
       break;
   return at;
 }
 
-/* Keeps members in the order of offsets; a full block is halved. False if memory ran out. */
-static bool insert(struct block *b, const struct fg_place *p) {
-  while (b->next && b->next->member[0].offset <= p->offset)
-    b = b->next;
-  if (b->n == BLOCK) {
-    struct block *half = calloc(1, sizeof *half);
-    if (!half)
+/* Makes room for an empty block `at`. False if memory ran out. */
+static bool add_block(struct blocks *blocks, int64_t at) {
+  if (blocks->n == blocks->capacity) {
+    int64_t capacity = 2 * blocks->capacity + 16;
+    struct block *more = realloc(blocks->at, (size_t)capacity * sizeof *more);
+    if (!more)
       return false;
-    half->n = BLOCK / 2;
-    memcpy(half->member, b->member + BLOCK / 2, sizeof b->member / 2);
-    half->next = b->next;
-    b->next = half;
-    b->n = BLOCK / 2;
-    summarise(b);
-    summarise(half);
-    b = half->member[0].offset <= p->offset ? half : b;
+    blocks->at = more;
+    blocks->capacity = capacity;
   }
+  struct fg_place *member = malloc(BLOCK * sizeof *member);
+  if (!member)
+    return false;
+  struct block *b = blocks->at + at;
+  memmove(b + 1, b, (size_t)(blocks->n++ - at) * sizeof *b);
+  *b = (struct block){.member = member};
+  return true;
+}
+
+/* The last block that starts at or before the offset, or the first. */
+static int64_t find(const struct blocks *blocks, size_t offset) {
+  int64_t low = 0, high = blocks->n;
+  while (high - low > 1) {
+    int64_t middle = low + (high - low) / 2;
+    if (blocks->at[middle].start <= offset)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+/* Keeps members in the order of offsets; a full block is halved. False if memory ran out. */
+static bool insert(struct blocks *blocks, const struct fg_place *p) {
+  if (blocks->n == 0 && !add_block(blocks, 0))
+    return false;
+  int64_t at = find(blocks, p->offset);
+  if (blocks->at[at].n == BLOCK) {
+    if (!add_block(blocks, at + 1))
+      return false;
+    struct block *full = &blocks->at[at], *half = full + 1;
+    full->n = half->n = BLOCK / 2;
+    memcpy(half->member, full->member + BLOCK / 2, BLOCK / 2 * sizeof *full->member);
+    summarise(full);
+    summarise(half);
+    at += half->start <= p->offset;
+  }
+  struct block *b = &blocks->at[at];
   int i = b->n++;
   for (; i > 0 && b->member[i - 1].offset > p->offset; i--)
     b->member[i] = b->member[i - 1];
@@ -99,19 +136,18 @@ static int by_size(const void *a, const void *b) {
 }
 
 fgsm_status fg_place_all(struct fg_place **items, int64_t n, size_t *bytes) {
-  struct block first = {0};
+  struct blocks blocks = {0};
   bool whole = true;
   *bytes = 0;
   qsort(items, (size_t)n, sizeof *items, by_size);
   for (int64_t i = 0; i < n && whole; i++) {
-    items[i]->offset = lowest_place(&first, items[i]);
-    whole = insert(&first, items[i]);
+    items[i]->offset = lowest_place(&blocks, items[i]);
+    whole = insert(&blocks, items[i]);
     if (items[i]->offset + items[i]->bytes > *bytes)
       *bytes = items[i]->offset + items[i]->bytes;
   }
-  for (struct block *b = first.next, *next; b; b = next) {
-    next = b->next;
-    free(b);
-  }
+  for (int64_t i = 0; i < blocks.n; i++)
+    free(blocks.at[i].member);
+  free(blocks.at);
   return whole ? FGSM_OK : FG_FAIL(MEMORY, "no memory for a graph pass");
 }

@@ -251,6 +251,20 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
   return FGSM_OK;
 }
 
+/* Weights in the order of kernels of the host, beside those of the graph: within what it may take. */
+static fgsm_status check_room(const struct fg_plan *p) {
+  const struct fg_backend *backend = p->device->backend;
+  const struct fg_arena *arena = &p->g->arena;
+  size_t room = arena->limit_bytes - arena->total_bytes;
+  if (!backend->host_memory || !arena->limit_bytes || p->info.state_bytes <= room)
+    return FGSM_OK;
+  return FG_FAIL(
+      MEMORY,
+      "weights in the order of %s's kernels need more than the %zu MiB that are left for "
+      "them",
+      backend->name, room >> 20);
+}
+
 /* The values that may be bound, and room for their addresses in every recording. */
 static fgsm_status list_bindable(struct fg_plan *p) {
   struct fg_graph *g = p->g;
@@ -300,6 +314,7 @@ fgsm_status fg_plan_size(struct fg_graph *graph, struct fg_plan_info *out) {
 static fgsm_status prepare_all(struct fg_plan *p, bool allow_ref) {
   FG_TRY(p->device->backend->enter(p->device));
   FG_TRY(list_bindable(p));
+  FG_TRY(fg_plan_check_convolutions(p->g));
   p->steps = calloc((size_t)p->g->n_nodes + 1, sizeof *p->steps);
   if (!p->steps)
     return FG_FAIL(MEMORY, "no memory for a plan");
@@ -311,6 +326,7 @@ static fgsm_status prepare_all(struct fg_plan *p, bool allow_ref) {
     p->steps[p->n_steps].node = (fg_id)i;
     FG_TRY(prepare(p, &p->g->nodes[i], &p->steps[p->n_steps], allow_ref));
     p->n_steps++;
+    FG_TRY(check_room(p));
   }
   return FGSM_OK;
 }

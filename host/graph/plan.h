@@ -1,5 +1,5 @@
 /* A plan from inside: shared by plan.c (lays the graph out, and runs it) and plan_calls.c (looks at
- * what it came to, and times it). */
+ * what it came to, and times it) and plan_limits.c (refuses what would take too long). */
 #ifndef FG_PLAN_H
 #define FG_PLAN_H
 
@@ -43,5 +43,8 @@ struct fg_plan {
   bool has_run, records;
   struct fg_plan_info info;
 };
+
+/* FGSM_UNSUPPORTED where too many kernels would have to be compiled. */
+fgsm_status fg_plan_check_convolutions(const struct fg_graph *g) FGSM_MUST_USE;
 
 #endif

@@ -4,7 +4,7 @@
  *   x (1 + erf(x / sqrt 2)) / 2, its tanh form, x sigmoid(x), x relu6(x + 3) / 6, ...  -> unary
  *   exp(x - max) / sum, x - max - log(sum)                                             -> softmax
  *   (x - mean) / sqrt(variance + eps) [scale] [+ bias], and batch-norm's way to say it -> layer_norm
- *   softmax(scale q kT [+ bias]) v                                                     -> attention
+ *   softmax(scale q kT [+ bias]) v, in one grouping of batches or several              -> attention
  *
  * in any order of factors and terms. Constants may have gone through float32. What is recognised is
  * equal in exact arithmetic; a match stands only if all of it can go, and if the device's kernel

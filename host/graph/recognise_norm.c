@@ -79,10 +79,27 @@ struct norm {
   double epsilon;
 };
 
+/* The mean over all of an image, as a pool. */
+static fg_id mean_of_image(struct fg_match *m, fg_id value, uint32_t *axes) {
+  const struct fg_node *node = fg_match_node(m, value, FG_OP_avg_pool);
+  if (!node)
+    return FG_ABSENT;
+  const struct fg_pool_attrs *a = &node->attrs.pool;
+  const struct fg_value *x = fg_value(m->g, node->in[0]), *y = fg_value(m->g, value);
+  for (int i = 0; i < a->spatial; i++)
+    if (y->dim[2 + i] != 1 || a->window[i] != x->dim[2 + i] || a->pad_lo[i] || a->pad_hi[i] ||
+        a->dilation[i] != 1)
+      return FG_ABSENT;
+  *axes = ((1u << a->spatial) - 1) << 2;
+  return node->in[0];
+}
+
 /* The mean of what, over which axes (kept); FG_ABSENT if it is none. */
 static fg_id mean_of(struct fg_match *m, fg_id value, uint32_t *axes) {
   const struct fg_node *node = fg_match_node(m, value, FG_OP_reduce);
-  if (!node || node->attrs.reduce.kind != FG_REDUCE_mean || !node->attrs.reduce.keep)
+  if (!node)
+    return mean_of_image(m, value, axes);
+  if (node->attrs.reduce.kind != FG_REDUCE_mean || !node->attrs.reduce.keep)
     return FG_ABSENT;
   *axes = node->attrs.reduce.axes;
   return node->in[0];
@@ -267,9 +284,9 @@ static bool match_factor(struct fg_match *m, fg_id inv, struct norm *n, fg_id *s
   return false;
 }
 
-/* product = x inv and shift = mean inv, whichever way round. */
-static bool match_folded(struct fg_match *m, fg_id product, fg_id shift, struct norm *n,
-                         fg_id *scale) {
+/* product = x inv and shift = mean inv, whichever way round; negative: shift = -mean inv. */
+static bool match_folded(struct fg_match *m, fg_id product, fg_id shift, bool negative,
+                         struct norm *n, fg_id *scale) {
   int before = m->n;
   for (int k = 0; k < 4; k++) {
     m->n = before;
@@ -280,26 +297,48 @@ static bool match_folded(struct fg_match *m, fg_id product, fg_id shift, struct 
       return false;
     fg_id x = of_x->in[k & 1], inv = of_x->in[!(k & 1)];
     fg_id mean = of_mean->in[k >> 1], same = of_mean->in[!(k >> 1)];
-    if (inv == same && match_factor(m, inv, n, scale) && n->x == x && n->mean == mean)
+    const struct fg_node *neg = negative ? fg_match_unary(m, mean, FG_UNARY_neg) : NULL;
+    if (neg)
+      mean = neg->in[0];
+    if (!neg == !negative && inv == same && match_factor(m, inv, n, scale) && n->x == x &&
+        n->mean == mean)
       return true;
   }
   return false;
 }
 
-/* x inv - mean inv, or x inv + (bias - mean inv). */
+/* bias + (-mean) inv, beside product. */
+static bool match_added(struct fg_match *m, fg_id product, fg_id sum, struct norm *n, fg_id *scale,
+                        fg_id *bias) {
+  int before = m->n;
+  *bias = FG_ABSENT;
+  if (match_folded(m, product, sum, true, n, scale))
+    return true;
+  for (int k = 0; k < 2; k++) {
+    m->n = before;
+    const struct fg_node *add = fg_match_binary(m, sum, FG_BINARY_add);
+    if (!add)
+      return false;
+    *bias = add->in[k];
+    if (match_folded(m, product, add->in[!k], true, n, scale))
+      return true;
+  }
+  return false;
+}
+
+/* x inv - mean inv; x inv + (bias - mean inv), or x inv + ((-mean) inv + bias). */
 static bool match_batch_norms_way(struct fg_match *m, const struct fg_node *root, struct norm *n,
                                   fg_id *scale, fg_id *bias) {
   *bias = FG_ABSENT;
   m->n = 0;
   if (root->attrs.binary.kind == FG_BINARY_sub)
-    return match_folded(m, root->in[0], root->in[1], n, scale);
+    return match_folded(m, root->in[0], root->in[1], false, n, scale);
   for (int k = 0; root->attrs.binary.kind == FG_BINARY_add && k < 2; k++) {
     m->n = 0;
     const struct fg_node *sub = fg_match_binary(m, root->in[!k], FG_BINARY_sub);
-    if (!sub)
-      continue;
-    *bias = sub->in[0];
-    if (match_folded(m, root->in[k], sub->in[1], n, scale))
+    *bias = sub ? sub->in[0] : FG_ABSENT;
+    if (sub ? match_folded(m, root->in[k], sub->in[1], false, n, scale)
+            : match_added(m, root->in[k], root->in[!k], n, scale, bias))
       return true;
   }
   return false;

@@ -170,6 +170,40 @@ fgsm_status fg_file_patch(struct fg_file *file, int64_t offset, const void *data
   return fg_file_put(file, offset, data, bytes);
 }
 
+fgsm_status fg_file_get(struct fg_file *file, int64_t offset, void *to, size_t bytes) {
+  FG_TRY(check_open(file));
+  FG_TRY(flush(file));
+  for (size_t done = 0; done < bytes;) {
+    ssize_t n = pread(file->fd, (char *)to + done, bytes - done, offset + (int64_t)done);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return fail(file, "read back", n < 0 ? errno : EIO);
+    done += (size_t)n;
+  }
+  return FGSM_OK;
+}
+
+fgsm_status fg_file_cut(struct fg_file *file, int64_t bytes) {
+  FG_TRY(check_open(file));
+  FG_TRY(flush(file));
+  return ftruncate(file->fd, bytes) == 0 ? FGSM_OK : fail(file, "shorten", errno);
+}
+
+bool fg_file_is_gz(const struct fg_file *file) {
+  return file->gz != NULL;
+}
+
+fgsm_status fg_file_prefix(struct fg_file *file, const char *prefix) {
+  const char *base = fg_path_base(file->path);
+  char *path = NULL;
+  if (asprintf(&path, "%.*s%s%s", (int)(base - file->path), file->path, prefix, base) < 0)
+    return FG_FAIL(MEMORY, "no memory to write %s", file->path);
+  free(file->path);
+  file->path = path;
+  return FGSM_OK;
+}
+
 fgsm_status fg_file_seal(struct fg_file *file) {
   FG_TRY(check_open(file));
   if (file->gz) {

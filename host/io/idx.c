@@ -211,10 +211,20 @@ static fgsm_status write_samples(struct fg_sink *sink, int64_t n, const void *x,
   return FGSM_OK;
 }
 
+static fgsm_status shorten(struct fg_sink *sink) {
+  unsigned char n[4];
+  for (int k = 0; k < 4; k++)
+    n[k] = (unsigned char)(sink->info.n >> (24 - 8 * k));
+  for (int64_t i = 0; i < sink->n_files; i++)
+    FG_TRY(fg_file_put(sink->files[i], 4, n, sizeof n));
+  return FGSM_OK;
+}
+
 const struct fg_writer_format fg_idx_writer = {
     .name = "idx",
     .suffixes = "...-ubyte .idx",
     .takes = takes,
     .open = open_writer,
     .write = write_samples,
+    .shorten = shorten,
 };

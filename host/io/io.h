@@ -57,6 +57,9 @@ fgsm_status fg_sink_write(struct fg_sink *sink, int64_t n, const void *x, const 
                           const uint8_t *extra) FGSM_MUST_USE;
 /* Completes the files and gives them their final names. The sink stays to be closed. */
 fgsm_status fg_sink_commit(struct fg_sink *sink) FGSM_MUST_USE;
+/* Makes what was written so far the whole, to be committed under names that begin with `prefix`: of
+ * several samples that were announced, fewer came. FGSM_UNSUPPORTED where the format cannot (gzip). */
+fgsm_status fg_sink_shorten(struct fg_sink *sink, const char *prefix) FGSM_MUST_USE;
 /* Frees the sink; without a commit before it, removes what was written. */
 void fg_sink_close(struct fg_sink *sink);
 
@@ -76,6 +79,9 @@ fgsm_status fg_file_write(struct fg_file *file, const void *data, size_t bytes) 
 /* Overwrites bytes already written (a header whose counts are known at the end). */
 fgsm_status fg_file_patch(struct fg_file *file, int64_t offset, const void *data,
                           size_t bytes) FGSM_MUST_USE;
+/* Another final name: the same with `prefix` before its last part. */
+fgsm_status fg_file_prefix(struct fg_file *file, const char *prefix) FGSM_MUST_USE;
+const char *fg_file_path(const struct fg_file *file);
 fgsm_status fg_file_commit(struct fg_file *file) FGSM_MUST_USE;
 void fg_file_close(struct fg_file *file); /* without a commit: removes it */
 

@@ -187,6 +187,9 @@ struct fg_writer_format {
   fgsm_status (*open)(struct fg_sink *sink); /* checks info, adds files, writes headers */
   fgsm_status (*write)(struct fg_sink *sink, int64_t n, const void *x, const int64_t *labels,
                        const uint8_t *extra);
+  /* info.n has become the fewer samples that were written: whatever holds their number is made to
+   * agree. NULL: it cannot be. */
+  fgsm_status (*shorten)(struct fg_sink *sink);
   fgsm_status (*finish)(struct fg_sink *sink); /* after the last sample; NULL: nothing to do */
 };
 
@@ -201,11 +204,15 @@ fgsm_status fg_file_open(const char *path, bool gz, struct fg_file **out) FGSM_M
 /* Writes at an offset, also beyond what was written (sizes are known beforehand). Not for gzip. */
 fgsm_status fg_file_put(struct fg_file *file, int64_t offset, const void *data,
                         size_t bytes) FGSM_MUST_USE;
+/* Reads what was written. Not for gzip. */
+fgsm_status fg_file_get(struct fg_file *file, int64_t offset, void *to, size_t bytes) FGSM_MUST_USE;
+/* Ends the file at so many bytes. Not for gzip. */
+fgsm_status fg_file_cut(struct fg_file *file, int64_t bytes) FGSM_MUST_USE;
+bool fg_file_is_gz(const struct fg_file *file);
 /* Everything to the disk, the file closed under its temporary name. */
 fgsm_status fg_file_seal(struct fg_file *file) FGSM_MUST_USE;
 /* The final name. Only after seal. */
 fgsm_status fg_file_publish(struct fg_file *file) FGSM_MUST_USE;
-const char *fg_file_path(const struct fg_file *file);
 
 /* ---- byte order */
 

@@ -200,10 +200,20 @@ enum { LOCAL_BYTES = 30 + 5 + 20, CENTRAL_BYTES = 46 + 5 + 28, END_BYTES = 56 + 
 
 struct member {
   const char *name;
-  int64_t offset, size; /* of the local header; of the .npy within */
-  int64_t next;         /* where the next bytes go */
-  uint32_t crc;
+  enum fg_type type;
+  int rank;
+  int64_t offset, header, rows; /* of the local header; bytes of the .npy's own, and of its rows */
+  int64_t written;              /* bytes of rows */
+  uint32_t crc;                 /* of those rows; at the end, of the .npy */
 };
+
+static int64_t npy_bytes(const struct member *m) {
+  return m->header + m->rows;
+}
+
+static int64_t rows_at(const struct member *m) {
+  return m->offset + LOCAL_BYTES + m->header;
+}
 
 struct zip {
   struct member member[2];
@@ -231,7 +241,7 @@ static unsigned char *local_header(unsigned char *p, const struct member *m) {
   p = le(p, 20, 2);
   memcpy(p, m->name, strlen(m->name));
   p = le(p + strlen(m->name), 16 << 16 | 1, 4);
-  return le(le(p, (uint64_t)m->size, 8), (uint64_t)m->size, 8);
+  return le(le(p, (uint64_t)npy_bytes(m), 8), (uint64_t)npy_bytes(m), 8);
 }
 
 static unsigned char *central_header(unsigned char *p, const struct member *m) {
@@ -240,7 +250,7 @@ static unsigned char *central_header(unsigned char *p, const struct member *m) {
   p = le(le(p, 0, 4), 0xffffffff, 4); /* external attributes; offset: below */
   memcpy(p, m->name, strlen(m->name));
   p = le(p + strlen(m->name), 24 << 16 | 1, 4);
-  p = le(le(p, (uint64_t)m->size, 8), (uint64_t)m->size, 8);
+  p = le(le(p, (uint64_t)npy_bytes(m), 8), (uint64_t)npy_bytes(m), 8);
   return le(p, (uint64_t)m->offset, 8);
 }
 
@@ -257,27 +267,30 @@ static unsigned char *end_records(unsigned char *p, int n, int64_t start, int64_
 }
 
 static fgsm_status append(struct fg_file *file, struct member *m, const void *data, int64_t bytes) {
-  FG_TRY(fg_file_put(file, m->next, data, (size_t)bytes));
+  FG_TRY(fg_file_put(file, rows_at(m) + m->written, data, (size_t)bytes));
   m->crc = (uint32_t)crc32_z(m->crc, data, (z_size_t)bytes);
-  m->next += bytes;
+  m->written += bytes;
   return FGSM_OK;
 }
 
-/* Begins a member that will hold a .npy of n rows. */
+static size_t npy_header(const struct fg_sink *sink, const struct member *m,
+                         char header[FG_NPY_HEADER_MAX]) {
+  return fg_npy_header(header, m->type, sink->info.n, m->rank, sink->info.dim);
+}
+
+/* Makes room for a member that will hold a .npy of n rows. */
 static fgsm_status add(struct fg_sink *sink, const char *name, enum fg_type type, int rank,
                        int64_t row_bytes) {
   struct zip *zip = sink->state;
   struct member *m = &zip->member[zip->n], *before = zip->n ? m - 1 : NULL;
   char header[FG_NPY_HEADER_MAX];
-  int64_t n = (int64_t)fg_npy_header(header, type, sink->info.n, rank, sink->info.dim), data = 0;
-  m->name = name;
-  m->offset = before ? before->offset + LOCAL_BYTES + before->size : 0;
-  m->next = m->offset + LOCAL_BYTES;
-  if (!fg_mul_ok(sink->info.n, row_bytes, &data) || data > INT64_MAX / 4)
+  *m = (struct member){.name = name, .type = type, .rank = rank};
+  m->offset = before ? rows_at(before) + before->rows : 0;
+  m->header = (int64_t)npy_header(sink, m, header);
+  if (!fg_mul_ok(sink->info.n, row_bytes, &m->rows) || m->rows > INT64_MAX / 4)
     return FG_FAIL(USAGE, "%s: more than 2^61 bytes", sink->path);
-  m->size = n + data;
   zip->n++;
-  return append(sink->files[0], m, header, n);
+  return FGSM_OK;
 }
 
 static bool takes(const char *path) {
@@ -305,16 +318,50 @@ static fgsm_status write_samples(struct fg_sink *sink, int64_t n, const void *x,
   return append(sink->files[0], &zip->member[1], labels, n * (int64_t)sizeof *labels);
 }
 
+/* Moves the rows of m, which lie further back, to where they belong now. */
+static fgsm_status move_rows(struct fg_file *file, const struct member *m, int64_t from) {
+  char buffer[4096];
+  for (int64_t done = 0, part; done < m->rows; done += part) {
+    part = m->rows - done < (int64_t)sizeof buffer ? m->rows - done : (int64_t)sizeof buffer;
+    FG_TRY(fg_file_get(file, from + done, buffer, (size_t)part));
+    FG_TRY(fg_file_put(file, rows_at(m) + done, buffer, (size_t)part));
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status shorten(struct fg_sink *sink) {
+  struct zip *zip = sink->state;
+  int64_t end = 0;
+  for (int i = 0; i < zip->n; i++) {
+    struct member *m = &zip->member[i];
+    int64_t from = rows_at(m);
+    m->offset = end;
+    m->rows = m->written;
+    if (rows_at(m) != from)
+      FG_TRY(move_rows(sink->files[0], m, from));
+    end = rows_at(m) + m->rows;
+  }
+  return fg_file_cut(sink->files[0], end);
+}
+
+/* The headers, which say how many rows there are, and what they all come to. */
 static fgsm_status finish(struct fg_sink *sink) {
   struct zip *zip = sink->state;
   unsigned char buffer[2 * CENTRAL_BYTES + END_BYTES], *p = buffer;
   for (int i = 0; i < zip->n; i++) {
-    local_header(buffer, &zip->member[i]);
-    FG_TRY(fg_file_put(sink->files[0], zip->member[i].offset, buffer, LOCAL_BYTES));
+    struct member *m = &zip->member[i];
+    char header[FG_NPY_HEADER_MAX];
+    size_t n = npy_header(sink, m, header);
+    uint32_t head = (uint32_t)crc32_z(0, (const void *)header, n);
+    m->crc = (uint32_t)crc32_combine(head, m->crc, m->rows);
+    local_header(buffer, m);
+    FG_TRY(fg_file_put(sink->files[0], m->offset, buffer, LOCAL_BYTES));
+    FG_TRY(fg_file_put(sink->files[0], m->offset + LOCAL_BYTES, header, n));
   }
   for (int i = 0; i < zip->n; i++)
     p = central_header(p, &zip->member[i]);
-  int64_t start = zip->member[zip->n - 1].offset + LOCAL_BYTES + zip->member[zip->n - 1].size;
+  const struct member *last = &zip->member[zip->n - 1];
+  int64_t start = rows_at(last) + last->rows;
   p = end_records(p, zip->n, start, p - buffer);
   return fg_file_put(sink->files[0], start, buffer, (size_t)(p - buffer));
 }
@@ -325,5 +372,6 @@ const struct fg_writer_format fg_npz_writer = {
     .takes = takes,
     .open = open_writer,
     .write = write_samples,
+    .shorten = shorten,
     .finish = finish,
 };

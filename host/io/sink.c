@@ -99,6 +99,23 @@ fgsm_status fg_sink_write(struct fg_sink *sink, int64_t n, const void *x, const 
   return status;
 }
 
+fgsm_status fg_sink_shorten(struct fg_sink *sink, const char *prefix) {
+  if (sink->failed || sink->committed)
+    return FG_FAIL(INTERNAL, "%s: shortened after it failed or was completed", sink->path);
+  bool can = sink->format->shorten != NULL;
+  for (int64_t i = 0; i < sink->n_files; i++)
+    can = can && !fg_file_is_gz(sink->files[i]);
+  if (!can)
+    return FG_FAIL(UNSUPPORTED, "%s: holds the number of its samples where it cannot be changed",
+                   sink->path);
+  sink->info.n = sink->written;
+  fgsm_status status = sink->format->shorten(sink);
+  for (int64_t i = 0; i < sink->n_files && status == FGSM_OK; i++)
+    status = fg_file_prefix(sink->files[i], prefix);
+  sink->failed = status != FGSM_OK;
+  return status;
+}
+
 fgsm_status fg_sink_commit(struct fg_sink *sink) {
   if (sink->failed || sink->committed || sink->written != sink->info.n)
     return FG_FAIL(INTERNAL, "%s: cannot be completed: %s (%lld of %lld samples)", sink->path,

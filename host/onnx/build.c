@@ -152,6 +152,16 @@ static bool is_weight(const Onnx__NodeProto *node, int slot, const struct fg_onn
   return fg_type_is_real(tensor->type) && tensor->rank > 0 && !statistic;
 }
 
+/* A parameter of that name, which another appearance of the model in the graph has made. */
+static bool find_param(const struct fg_graph *g, const char *name, fg_id *out) {
+  for (fg_id i = 0; i < g->n_values; i++)
+    if (g->values[i].role == FG_ROLE_PARAM && strcmp(g->values[i].name, name) == 0) {
+      *out = i;
+      return true;
+    }
+  return false;
+}
+
 static fgsm_status make_initializer(struct fg_build *b, const Onnx__NodeProto *node, int slot,
                                     struct fg_entry *entry) {
   struct fg_onnx_tensor t;
@@ -167,7 +177,9 @@ static fgsm_status make_initializer(struct fg_build *b, const Onnx__NodeProto *n
   if (status != FGSM_OK)
     return status;
   if (b->trainable && node && is_weight(node, slot, &t))
-    return fg_graph_param(b->g, entry->name, t.type, t.rank, t.dim, t.data, &entry->id);
+    return find_param(b->g, entry->name, &entry->id)
+               ? FGSM_OK
+               : fg_graph_param(b->g, entry->name, t.type, t.rank, t.dim, t.data, &entry->id);
   return fg_graph_constant(b->g, entry->name, t.type, t.rank, t.dim, t.data, &entry->id);
 }
 
@@ -317,7 +329,7 @@ static fgsm_status run_importer(struct fg_build *b, const Onnx__NodeProto *node,
   im->in = in;
   im->n_out = (int)node->n_output;
   im->out_used = used;
-  return importer ? importer(im) : import_constant(im);
+  return importer ? fg_import_run(im, importer) : import_constant(im);
 }
 
 static fgsm_status import_node(struct fg_build *b, const Onnx__NodeProto *node) {
@@ -491,6 +503,6 @@ fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_
 }
 
 fgsm_status fg_onnx_build_output(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
-                                 const fg_id *in, int which, fg_id *out) {
-  return build(onnx, g, batch, false, in, which, 1, NULL, out, NULL);
+                                 bool trainable, const fg_id *in, int which, fg_id *out) {
+  return build(onnx, g, batch, trainable, in, which, 1, NULL, out, NULL);
 }

@@ -66,9 +66,11 @@ fgsm_status fg_onnx_build(const struct fg_onnx *onnx, struct fg_graph *g, int64_
                           struct fg_onnx_problems *problems) FGSM_MUST_USE;
 
 /* Appends what output `which` alone needs of the model. in: n_inputs values, FG_ABSENT for an input
- * that is not given (FGSM_USAGE if it is needed). */
+ * that is not given (FGSM_USAGE if it is needed). `trainable` as above; a parameter that the graph
+ * has already by that name is used again. */
 fgsm_status fg_onnx_build_output(const struct fg_onnx *onnx, struct fg_graph *g, int64_t batch,
-                                 const fg_id *in, int which, fg_id *out) FGSM_MUST_USE;
+                                 bool trainable, const fg_id *in, int which,
+                                 fg_id *out) FGSM_MUST_USE;
 
 /* Writes the file back: the graph as it was read, with tensors from other files in it; initializers
  * named in `names` get `data` (as many floats as the initializer has elements), converted to the
@@ -76,6 +78,10 @@ fgsm_status fg_onnx_build_output(const struct fg_onnx *onnx, struct fg_graph *g,
  * appears under its name only when complete. */
 fgsm_status fg_onnx_write(const struct fg_onnx *onnx, const char *path, int n,
                           const char *const *names, const float *const *data) FGSM_MUST_USE;
+
+/* The model with other initializers, as fg_onnx_write would write it; to be closed. */
+fgsm_status fg_onnx_replace(const struct fg_onnx *onnx, int n, const char *const *names,
+                            const float *const *data, struct fg_onnx **out) FGSM_MUST_USE;
 
 /* A TensorProto file (the node tests' input_0.pb); freed with free(). */
 fgsm_status fg_onnx_read_tensor(const char *path, enum fg_type *type, int *rank,

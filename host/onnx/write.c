@@ -120,36 +120,49 @@ static fgsm_status write_file(const char *path, const unsigned char *bytes, size
   return status;
 }
 
-fgsm_status fg_onnx_write(const struct fg_onnx *onnx, const char *path, int n,
-                          const char *const *names, const float *const *data) {
+/* The model with other initializers, packed; *bytes is the caller's to free. `what` names it. */
+static fgsm_status pack(const struct fg_onnx *onnx, const char *what, int n,
+                        const char *const *names, const float *const *data, unsigned char **bytes,
+                        size_t *size) {
   struct fg_arena arena = {0};
   Onnx__ModelProto model = *onnx->model;
   Onnx__GraphProto graph = *onnx->model->graph;
-  unsigned char *bytes = NULL;
-  size_t size = 0;
-  fgsm_status status = FGSM_OK;
   model.graph = &graph;
+  *bytes = NULL;
   graph.initializer = fg_arena_alloc(&arena, (graph.n_initializer + 1) * sizeof *graph.initializer);
   if (!graph.initializer)
     return FGSM_MEMORY;
-  status = change(onnx->model->graph, n, names, data, &arena, graph.initializer);
-  if (status != FGSM_OK)
-    goto done;
-  size = protobuf_c_message_get_packed_size(&model.base);
-  if (size > INT32_MAX) {
-    status =
-        FG_FAIL(UNSUPPORTED, "%s would be larger than 2 GiB, which protobuf cannot hold", path);
-    goto done;
+  fgsm_status status = change(onnx->model->graph, n, names, data, &arena, graph.initializer);
+  if (status == FGSM_OK) {
+    *size = protobuf_c_message_get_packed_size(&model.base);
+    if (*size > INT32_MAX)
+      status =
+          FG_FAIL(UNSUPPORTED, "%s would be larger than 2 GiB, which protobuf cannot hold", what);
+    else if (!(*bytes = malloc(*size + 1)))
+      status = FG_FAIL(MEMORY, "%s: no memory for its %zu bytes", what, *size);
+    else
+      protobuf_c_message_pack(&model.base, *bytes);
   }
-  bytes = malloc(size + 1);
-  if (!bytes) {
-    status = FG_FAIL(MEMORY, "%s: no memory for its %zu bytes", path, size);
-    goto done;
-  }
-  protobuf_c_message_pack(&model.base, bytes);
-  status = write_file(path, bytes, size);
-done:
-  free(bytes);
   fg_arena_free(&arena);
+  return status;
+}
+
+fgsm_status fg_onnx_write(const struct fg_onnx *onnx, const char *path, int n,
+                          const char *const *names, const float *const *data) {
+  unsigned char *bytes;
+  size_t size;
+  FG_TRY(pack(onnx, path, n, names, data, &bytes, &size));
+  fgsm_status status = write_file(path, bytes, size);
+  free(bytes);
+  return status;
+}
+
+fgsm_status fg_onnx_replace(const struct fg_onnx *onnx, int n, const char *const *names,
+                            const float *const *data, struct fg_onnx **out) {
+  unsigned char *bytes;
+  size_t size;
+  FG_TRY(pack(onnx, "the model with its new weights", n, names, data, &bytes, &size));
+  fgsm_status status = fg_onnx_parse(bytes, size, "the trained model", out);
+  free(bytes);
   return status;
 }

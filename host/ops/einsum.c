@@ -1,6 +1,5 @@
-/* Einsum as what it reduces to: sums over labels that only one operand has, then a batched product
- * of two operands at a time, then a transposition. A label that one operand bears twice (a
- * diagonal) is refused. Labels are small numbers: letters, then the axes that an ellipsis stands
+/* Einsum as what it reduces to: diagonals of labels that one operand bears twice, sums over labels that
+ * only one operand has, then a batched product of two operands at a time, then a transposition. Labels are small numbers: letters, then the axes that an ellipsis stands
  * for, counted from the right so that they broadcast. */
 #include <ctype.h>
 #include <string.h>
@@ -55,10 +54,45 @@ static fgsm_status read_term(const char **at, int rank, int wide, struct term *t
     for (int i = 0; **at == '.' && (*at)[1] != '.' && i < spread; i++)
       t->label[t->n++] = LETTERS + spread - 1 - i;
   }
+  return FGSM_OK;
+}
+
+/* Two axes of one label, twins, become one behind the others: every n + 1st of their n n elements. */
+static fgsm_status take_diagonal(struct fg_graph *g, struct term *t, int first, int second) {
+  struct fg_value v = *fg_value(g, t->x);
+  int64_t n = v.dim[first];
+  int perm[FG_MAX_RANK], label = t->label[first], at = 0, rank = t->n - 1;
+  union fg_attrs a = {0};
+  if (v.dim[second] != n)
+    return FG_FAIL(MODEL, "equation: one label for axes of %lld and %lld", (long long)n,
+                   (long long)v.dim[second]);
   for (int i = 0; i < t->n; i++)
-    for (int k = 0; k < i; k++)
-      if (t->label[i] == t->label[k])
-        return FG_FAIL(UNSUPPORTED, "equation: a label twice in one term (a diagonal)");
+    if (i != first && i != second) {
+      perm[at] = i;
+      t->label[at] = t->label[i];
+      a.slice.dim[at] = v.dim[i];
+      a.slice.step[at++] = 1;
+    }
+  perm[at] = first;
+  perm[at + 1] = second;
+  t->label[at] = label;
+  t->n = rank;
+  a.slice.dim[at] = n * n;
+  a.slice.step[at] = n + 1;
+  FG_TRY(fg_transpose(g, t->x, perm, &t->x));
+  FG_TRY(fg_reshape(g, t->x, rank, a.slice.dim, &t->x));
+  a.slice.dim[at] = n;
+  return fg_rule_append(g, FG_OP_slice, &a, 1, &t->x, &t->x);
+}
+
+static fgsm_status take_diagonals(struct fg_graph *g, struct term *t) {
+  for (int i = 0; i < t->n; i++)
+    for (int k = i + 1; k < t->n; k++)
+      if (t->label[i] == t->label[k]) {
+        FG_TRY(take_diagonal(g, t, i, k));
+        i = -1; /* the axes have moved */
+        break;
+      }
   return FGSM_OK;
 }
 
@@ -180,7 +214,8 @@ static void implied(int n, const struct term *in, int wide, struct term *out) {
   for (int k = 0; k < LETTERS && out->n < FG_MAX_RANK; k++) {
     int label = (k + 26) % LETTERS, times = 0; /* upper case first */
     for (int i = 0; i < n; i++)
-      times += has(&in[i], label);
+      for (int a = 0; a < in[i].n; a++)
+        times += in[i].label[a] == label;
     if (times == 1)
       out->label[out->n++] = label;
   }
@@ -211,6 +246,9 @@ static fgsm_status read_equation(const struct fg_import *im, struct term *in, st
     return FG_FAIL(MODEL, "equation: more than one result");
   for (int i = 0; i < out->n; i++) {
     bool found = false;
+    for (int k = 0; k < i; k++)
+      if (out->label[i] == out->label[k])
+        return FG_FAIL(MODEL, "equation: a label twice in the result");
     for (int k = 0; k < im->n_in; k++)
       found |= has(&in[k], out->label[i]);
     if (!found)
@@ -224,6 +262,8 @@ fgsm_status fg_import_Einsum(struct fg_import *im) {
   if (im->n_in < 1 || im->n_in > FG_MAX_IN)
     return FG_FAIL(UNSUPPORTED, "%d inputs: 1 to %d are supported", im->n_in, FG_MAX_IN);
   FG_TRY(read_equation(im, in, &out));
+  for (int i = 0; i < im->n_in; i++)
+    FG_TRY(take_diagonals(im->g, &in[i]));
   for (int i = 1; i < im->n_in; i++) {
     int64_t keep = mask_of(&out);
     for (int k = i + 1; k < im->n_in; k++)

@@ -36,6 +36,60 @@ const char *fg_importer_name(int i, const char **domain) {
   return importers[i].name;
 }
 
+/* Operators of floats that ONNX admits for whole numbers too: computed in floats, exact below 2^24 (in
+ * the oracle 2^53), and cut off. all: of every input, not only the first. */
+static const struct {
+  const char *name;
+  bool all;
+} in_floats[] = {{"Col2Im", false},
+                 {"Einsum", true},
+                 {"Erf", false},
+                 {"Gemm", true},
+                 {"GridSample", false},
+                 {"MatMul", true},
+                 {"MaxPool", false},
+                 {"PRelu", true},
+                 {"ReduceL2", false},
+                 {"ReduceLogSum", false},
+                 {"ReduceLogSumExp", false},
+                 {"ReduceMean", false},
+                 {"Relu", false},
+                 {"Resize", false},
+                 {"Shrink", false}};
+
+/* The type of the first input, where it is one of whole numbers and the operator one of these. */
+static enum fg_type whole_type(const struct fg_import *im, bool *all) {
+  if (im->n_in < 1 || im->in[0] == FG_ABSENT)
+    return FG_NONE;
+  enum fg_type type = fg_value(im->g, im->in[0])->type;
+  for (size_t i = 0; i < sizeof in_floats / sizeof *in_floats; i++)
+    if (strcmp(in_floats[i].name, im->op_type) == 0) {
+      *all = in_floats[i].all;
+      return fg_type_is_real(type) || type == FG_BOOL ? FG_NONE : type;
+    }
+  return FG_NONE;
+}
+
+fgsm_status fg_import_run(struct fg_import *im, fg_import_fn importer) {
+  struct fg_import floats = *im;
+  fg_id in[FG_MAX_IN];
+  bool all = false;
+  enum fg_type type = whole_type(im, &all);
+  if (type == FG_NONE || im->n_in > FG_MAX_IN)
+    return importer(im);
+  for (int i = 0; i < im->n_in; i++) {
+    in[i] = im->in[i];
+    if ((i == 0 || all) && in[i] != FG_ABSENT && fg_value(im->g, in[i])->type == type)
+      FG_TRY(fg_cast(im->g, in[i], im->g->real, 0, &in[i]));
+  }
+  floats.in = in;
+  FG_TRY(importer(&floats));
+  for (int i = 0; i < im->n_out; i++)
+    if (im->out[i] != FG_ABSENT && fg_type_is_real(fg_value(im->g, im->out[i])->type))
+      FG_TRY(fg_cast(im->g, im->out[i], type, 0, &im->out[i]));
+  return FGSM_OK;
+}
+
 const struct fg_onnx_attr *fg_attr_find(const struct fg_import *im, const char *name) {
   for (int i = 0; i < im->n_attrs; i++)
     if (!strcmp(im->attrs[i].name, name))

@@ -57,6 +57,9 @@ typedef fgsm_status (*fg_import_fn)(struct fg_import *im);
 /* NULL if no importer has that name; "ai.onnx" is "". */
 fg_import_fn fg_find_importer(const char *domain, const char *op_type);
 
+/* Runs an importer; operators of floats on whole numbers by way of floats. */
+fgsm_status fg_import_run(struct fg_import *im, fg_import_fn importer) FGSM_MUST_USE;
+
 /* The i-th name of the table and its domain, "" for ONNX's own; NULL past the end. */
 const char *fg_importer_name(int i, const char **domain);
 

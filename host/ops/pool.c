@@ -343,7 +343,12 @@ static fgsm_status global(struct fg_import *im, enum fg_op op, enum fg_reduce_ki
   return append(im, op, &a, &win, x);
 }
 
+/* Over one axis it is what exporters of TensorFlow make of a mean along the last axis. */
 fgsm_status fg_import_GlobalAveragePool(struct fg_import *im) {
+  fg_id x;
+  FG_TRY(fg_input(im, 0, &x));
+  if (fg_value(im->g, x)->rank == 3)
+    return fg_reduce(im->g, FG_REDUCE_mean, x, 4, true, &im->out[0]);
   return global(im, FG_OP_avg_pool, FG_REDUCE_mean);
 }
 fgsm_status fg_import_GlobalMaxPool(struct fg_import *im) {

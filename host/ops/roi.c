@@ -1,19 +1,9 @@
-/* ONNX RoiAlign over regions that are known while loading: each of a region's places gathers the
+/* ONNX RoiAlign; over regions that are known while loading: each of a region's places gathers the
  * four neighbours of its samples, weighs them, and takes their sum (avg) or their largest (max). */
 #include <math.h>
 #include <string.h>
 
-#include "rules.h"
-
-enum { MOST_INDEX = 1 << 24 };
-
-struct roi {
-  int64_t regions, out[2], size[2], batch, channels;
-  int64_t ratio;   /* samples along each axis; 0: as many as a region's places are long */
-  int64_t samples; /* what every region has room for, along each axis */
-  double scale, offset;
-  bool half_pixel, largest;
-};
+#include "roi.h"
 
 /* A region's start, the length of its places and its samples, rows first. */
 struct bins {
@@ -84,7 +74,7 @@ static fgsm_status fill(const struct fg_import *im, struct roi *r, fg_id boxes, 
   }
   int64_t factor[] = {r->regions, places, r->samples, r->samples};
   for (int i = 0; i < 4; i++)
-    if (!fg_mul_ok(n, factor[i], &n) || n > MOST_INDEX)
+    if (!fg_mul_ok(n, factor[i], &n) || n > FG_ROI_MOST)
       return FG_FAIL(UNSUPPORTED, "%lld regions of %lld places with %lld samples a side",
                      (long long)r->regions, (long long)places, (long long)r->samples);
   int64_t *at = fg_arena_alloc(&g->arena, (size_t)n * sizeof *at);
@@ -114,8 +104,6 @@ static fgsm_status read_roi(const struct fg_import *im, const fg_id in[3], struc
   FG_TRY(fg_attr_int(im, "output_width", 1, &r->out[1]));
   FG_TRY(fg_attr_int(im, "sampling_ratio", 0, &r->ratio));
   FG_TRY(fg_attr_float(im, "spatial_scale", 1, &r->scale));
-  if (!fg_value_is_constant(im->g, in[1]) || !fg_value_is_constant(im->g, in[2]))
-    return FG_FAIL(UNSUPPORTED, "the regions depend on the data: only constant ones are supported");
   if (x->rank != 4 || boxes->rank != 2 || boxes->dim[1] != 4 || boxes->dim[0] < 1 ||
       !fg_type_is_real(boxes->type) || fg_value_count(im->g, in[2]) != boxes->dim[0] ||
       fg_type_is_real(fg_value(im->g, in[2])->type))
@@ -147,6 +135,8 @@ fgsm_status fg_import_RoiAlign(struct fg_import *im) {
   for (int i = 0; i < 3; i++)
     FG_TRY(fg_input(im, i, &in[i]));
   FG_TRY(read_roi(im, in, &r));
+  if (!fg_value_is_constant(g, in[1]) || !fg_value_is_constant(g, in[2]))
+    return fg_roi_by_grid(im, &r, in);
   FG_TRY(fill(im, &r, in[1], in[2], &index, &weight));
   FG_TRY(fg_transpose(g, in[0], (const int[]){0, 2, 3, 1}, &y));
   FG_TRY(fg_reshape(g, y, 2, (int64_t[]){r.batch * r.size[0] * r.size[1], r.channels}, &y));

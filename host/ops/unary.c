@@ -169,7 +169,11 @@ fgsm_status fg_import_Neg(struct fg_import *im) {
 fgsm_status fg_import_Abs(struct fg_import *im) {
   fg_id x, minus;
   FG_TRY(fg_input(im, 0, &x));
-  if (fg_type_is_real(fg_value(im->g, x)->type))
+  enum fg_type type = fg_value(im->g, x)->type;
+  im->out[0] = x;
+  if (type == FG_U8)
+    return FGSM_OK;
+  if (fg_type_is_real(type))
     return one(im, FG_UNARY_abs, 0, 0);
   FG_TRY(negate_int(im->g, x, &minus));
   return fg_binary(im->g, FG_BINARY_max, x, minus, &im->out[0]);

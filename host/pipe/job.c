@@ -12,9 +12,11 @@
 
 #include "device.h"
 #include "job.h"
+#include "measure.h"
+#include "outputs.h"
 #include "pipe.h"
 
-enum { MOST_SLOTS = FG_MOST_WORKERS + 2, MAX_PATH = 4096 };
+enum { MOST_SLOTS = FG_MOST_WORKERS + 2 };
 
 struct batch {
   void *x;
@@ -24,17 +26,11 @@ struct batch {
   fgsm_result *results[FG_MAX_EPS];
 };
 
-/* One eps' files. */
-struct output {
-  char path[MAX_PATH];
-  struct fg_sink *sink;
-  struct fg_file *records, *manifest;
-};
-
 struct job {
   const struct fg_onnx *onnx;
   const char *model_path, *data_path;
   const struct fgsm_options *options;
+  struct fgsm_options tuned; /* the same with a batch that was measured */
   fgsm_progress_fn progress;
   void *user;
   struct fg_dataset *dataset, *target_dataset; /* the latter: the data with targets as labels */
@@ -49,9 +45,8 @@ struct job {
   size_t x_bytes, adv_bytes;  /* of one sample          */
   struct fg_slot slots[MOST_SLOTS];
   struct batch batches[MOST_SLOTS];
-  int64_t read, written;  /* samples */
-  struct output *outputs; /* n_eps; NULL: measured only */
-  struct fg_text rows;
+  int64_t read, written;      /* samples */
+  struct fg_outputs *outputs; /* NULL: measured only */
   struct fg_tally tally[FG_MAX_EPS];
   int strongest;
   double began;
@@ -104,17 +99,6 @@ static fgsm_status compute_stage(void *user, struct fg_slot *slot) {
                          job->target_dataset ? b->targets : NULL, b->index, b->x_adv, b->results);
 }
 
-static fgsm_status write_output(struct job *job, int e, const struct fg_slot *slot) {
-  const struct batch *b = slot->user;
-  struct output *out = &job->outputs[e];
-  FG_TRY(fg_sink_write(out->sink, slot->n, b->x_adv[e], b->labels, b->extra));
-  job->rows.length = 0;
-  fg_records_add(&job->rows, slot->n, b->index, b->labels, b->results[e], is_minimal(job));
-  if (job->rows.failed)
-    return FG_FAIL(MEMORY, "no memory for the records of %lld samples", (long long)slot->n);
-  return fg_file_write(out->records, job->rows.data, job->rows.length);
-}
-
 static fgsm_status write_stage(void *user, struct fg_slot *slot) {
   struct job *job = user;
   const struct batch *b = slot->user;
@@ -122,7 +106,8 @@ static fgsm_status write_stage(void *user, struct fg_slot *slot) {
   locale_t before = uselocale(job->c_locale);
   for (int e = 0; e < job->n_eps && status == FGSM_OK; e++) {
     if (job->outputs)
-      status = write_output(job, e, slot);
+      status = fg_outputs_write(job->outputs, e, slot->n, b->x_adv[e], b->labels, b->extra,
+                                b->index, b->results[e]);
     fg_tally_add(&job->tally[e], job->options->target != NULL, slot->n, b->labels, b->results[e]);
   }
   uselocale(before);
@@ -188,6 +173,20 @@ static fgsm_status open_device(void *user, struct fg_device **out) {
   return fg_device_open(o->choice, o->which, o->job->options, out);
 }
 
+/* Option batch = auto. */
+static fgsm_status tune_batch(struct job *job, const struct fg_device_choice *choice,
+                              const struct fg_attack_arrays *arrays) {
+  struct fg_sample_shape shape = {.type = job->info.type, .rank = job->info.rank};
+  struct opening opening = {job, choice, 0};
+  struct fg_device_opener opener = {open_device, &opening};
+  memcpy(shape.dim, job->info.dim, sizeof shape.dim);
+  job->tuned = *job->options; /* its texts stay the caller's */
+  FG_TRY(fg_attack_tune_batch(job->onnx, job->options, &opener, &shape, arrays, job->n,
+                              &job->tuned.batch));
+  job->options = &job->tuned;
+  return FGSM_OK;
+}
+
 /* One more attacker: the first decides the batch for all. */
 static fgsm_status open_attacker(struct job *job, const struct fg_device_choice *choice, int which,
                                  const struct fg_attack_arrays *arrays,
@@ -214,16 +213,17 @@ static fgsm_status open_attacker(struct job *job, const struct fg_device_choice 
 /* An attacker for each lane of each device that was asked for, but for no batch that never comes.
  * Device by device, lane by lane, so that few batches are spread over all devices. */
 static fgsm_status open_attackers(struct job *job) {
-  int64_t batches = (job->n + job->options->batch - 1) / job->options->batch;
   struct fg_device_choice choice;
   struct fg_extras extras = {0};
   FG_TRY(fg_device_choose(job->options->device, &choice));
   FG_TRY(fg_device_open(&choice, 0, job->options, &job->host));
   FG_TRY(fg_extras_load(job->options, &extras));
+  fgsm_status status =
+      job->options->batch_auto ? tune_batch(job, &choice, &extras.arrays) : FGSM_OK;
+  int64_t batches = (job->n + job->options->batch - 1) / job->options->batch;
   int64_t most = (int64_t)job->host->lanes * choice.n;
   const struct fg_attack_besides others =
       besides(job, &extras, (int)(most < batches ? most : batches));
-  fgsm_status status = FGSM_OK;
   for (int lane = 0; lane < job->host->lanes; lane++)
     for (int i = 0; i < choice.n && status == FGSM_OK; i++)
       if (job->n_attackers == 0 || job->n_attackers < batches)
@@ -302,146 +302,83 @@ static void free_slots(struct job *job) {
 
 /* ---- outputs */
 
-/* OUT, or with several eps OUT with the eps in its name. */
-static fgsm_status name_output(const struct job *job, int e, struct output *out) {
-  const char *path = job->options->out;
-  char infix[64];
-  if (job->n_eps == 1) {
-    if ((size_t)snprintf(out->path, sizeof out->path, "%s", path) >= sizeof out->path)
-      return FG_FAIL(USAGE, "the output's path is too long");
-    return FGSM_OK;
-  }
-  snprintf(infix, sizeof infix, "-eps%s", job->options->eps[e].text);
-  for (char *c = infix; *c; c++)
-    if (*c == '/')
-      *c = '_';
-  return fg_path_insert(path, infix, out->path, sizeof out->path);
-}
-
-static fgsm_status beside(const struct output *out, const char *suffix, char *path) {
-  if ((size_t)snprintf(path, MAX_PATH, "%s%s", out->path, suffix) >= MAX_PATH)
-    return FG_FAIL(USAGE, "the output's path is too long");
-  return FGSM_OK;
-}
-
-static fgsm_status keep_apart(const struct job *job, const char *path) {
-  const struct fgsm_options *o = job->options;
-  const char *const inputs[] = {job->data_path, job->model_path,
-                                o->labels,      o->mask,
-                                o->eps_map,     fg_job_target_file(o) ? o->target : NULL};
-  for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-    if (inputs[i])
-      FG_TRY(fg_job_keep_apart(path, inputs[i]));
-  struct fg_feed_text feed;
-  for (const char *list = o->feed; fg_feed_next(&list, &feed);) {
-    char input[MAX_PATH];
-    snprintf(input, sizeof input, "%.*s", feed.n_path, feed.path);
-    FG_TRY(fg_job_keep_apart(path, input));
-  }
-  return FGSM_OK;
-}
-
-static fgsm_status open_output(const struct job *job, int e, struct output *out) {
-  struct fg_dataset_info info = job->info;
-  char path[MAX_PATH];
-  info.type = info.stored = fg_attacker_info(job->attackers[0])->out_type;
-  info.n = job->n;
-  FG_TRY(name_output(job, e, out));
-  FG_TRY(keep_apart(job, out->path));
-  FG_TRY(fg_sink_open(out->path, &info, &out->sink));
-  FG_TRY(fg_sink_check_apart(out->sink, job->dataset)); /* its labels file too */
-  FG_TRY(beside(out, ".records.csv", path));
-  FG_TRY(keep_apart(job, path));
-  FG_TRY(fg_file_create(path, &out->records));
-  FG_TRY(beside(out, ".json", path));
-  FG_TRY(keep_apart(job, path));
-  FG_TRY(fg_file_create(path, &out->manifest));
-  struct fg_text head = {0};
-  fg_records_head(&head, is_minimal(job));
-  fgsm_status status = head.failed ? FG_FAIL(MEMORY, "no memory for the records")
-                                   : fg_file_write(out->records, head.data, head.length);
-  fg_text_free(&head);
-  return status;
-}
-
 static fgsm_status open_outputs(struct job *job) {
   if (!job->options->out)
     return FGSM_OK;
-  job->outputs = calloc((size_t)job->n_eps, sizeof *job->outputs);
-  if (!job->outputs)
-    return FG_FAIL(MEMORY, "no memory for %d outputs", job->n_eps);
-  for (int e = 0; e < job->n_eps; e++)
-    FG_TRY(open_output(job, e, &job->outputs[e]));
-  return FGSM_OK;
-}
-
-static void close_outputs(struct job *job) {
-  for (int e = job->n_eps; job->outputs && e-- > 0;) {
-    fg_file_close(job->outputs[e].manifest);
-    fg_file_close(job->outputs[e].records);
-    fg_sink_close(job->outputs[e].sink);
-  }
-  free(job->outputs);
-}
-
-static fgsm_status write_manifest(const struct fg_report *report, int e, struct fg_file *file) {
-  char *json;
-  FG_TRY(fg_report_manifest(report, e, &json));
-  fgsm_status status = fg_file_write(file, json, strlen(json));
-  if (status == FGSM_OK)
-    status = fg_file_write(file, "\n", 1);
-  free(json);
-  return status;
-}
-
-/* Data, then records, then manifests: what vouches comes last. */
-static fgsm_status commit(struct job *job, const struct fg_report *report) {
-  for (int e = 0; e < job->n_eps; e++)
-    FG_TRY(fg_sink_commit(job->outputs[e].sink));
-  for (int e = 0; e < job->n_eps; e++)
-    FG_TRY(fg_file_commit(job->outputs[e].records));
-  for (int e = 0; e < job->n_eps; e++)
-    FG_TRY(write_manifest(report, e, job->outputs[e].manifest));
-  for (int e = 0; e < job->n_eps; e++)
-    FG_TRY(fg_file_commit(job->outputs[e].manifest));
-  return FGSM_OK;
+  struct fg_outputs_of of = {.options = job->options,
+                             .model_path = job->model_path,
+                             .data_path = job->data_path,
+                             .dataset = job->dataset,
+                             .info = job->info,
+                             .n_eps = job->n_eps,
+                             .minimal = is_minimal(job)};
+  of.info.type = of.info.stored = fg_attacker_info(job->attackers[0])->out_type;
+  of.info.n = job->n;
+  return fg_outputs_open(&of, &job->outputs);
 }
 
 /* ---- the whole */
 
-static fgsm_status finish(struct job *job, const struct fg_stage_times *times, char **json) {
-  const char *paths[FG_MAX_EPS];
-  char sha256[65] = "";
-  struct fg_report report = {job->onnx,
-                             job->model_path,
-                             job->data_path,
-                             job->options,
-                             &job->info,
-                             sha256,
-                             fg_attacker_info(job->attackers[0]),
-                             job->written,
-                             job->n_eps,
-                             job->tally,
-                             job->outputs ? paths : NULL,
-                             fg_now() - job->began,
-                             {0}};
+static struct fg_report report_of(const struct job *job, const struct fg_stage_times *times,
+                                  const char *sha256) {
+  struct fg_report report = {.onnx = job->onnx,
+                             .model_path = job->model_path,
+                             .data_path = job->data_path,
+                             .options = job->options,
+                             .data = &job->info,
+                             .data_sha256 = sha256,
+                             .attacker = fg_attacker_info(job->attackers[0]),
+                             .samples = job->written,
+                             .asked = job->n,
+                             .n_eps = job->n_eps,
+                             .tally = job->tally,
+                             .path = job->outputs ? fg_outputs_paths(job->outputs) : NULL,
+                             .seconds = fg_now() - job->began};
   for (int s = 0; s < FG_STAGE_COUNT; s++) {
     double whole = times[s].busy_seconds + times[s].wait_seconds;
     report.wait_share[s] = whole > 0 ? times[s].wait_seconds / whole : 0;
   }
-  if (job->outputs) {
-    for (int e = 0; e < job->n_eps; e++)
-      paths[e] = job->outputs[e].path;
+  return report;
+}
+
+static fgsm_status finish(struct job *job, const struct fg_stage_times *times, char **json) {
+  char sha256[65] = "";
+  struct fg_report report = report_of(job, times, sha256);
+  if (job->outputs)
     FG_TRY(fg_dataset_sha256(job->dataset, sha256));
-  }
   char *answer = NULL;
   FG_TRY(fg_report_answer(&report, &answer));
-  fgsm_status status = job->outputs ? commit(job, &report) : FGSM_OK;
+  fgsm_status status = job->outputs ? fg_outputs_commit(job->outputs, &report) : FGSM_OK;
   if (status == FGSM_OK && json)
     *json = answer;
   else
     free(answer);
   return status;
+}
+
+/* A card that was lost and an interruption leave what was finished, under other names. Returns the
+ * failure, which then says so. */
+static fgsm_status keep_finished(struct job *job, const struct fg_stage_times *times,
+                                 fgsm_status failure) {
+  char why[512], message[1024];
+  if (!job->outputs || job->written == 0 || (failure != FGSM_DEVICE && failure != FGSM_INTERRUPTED))
+    return failure;
+  fg_error_copy(why, sizeof why);
+  struct fg_report report = report_of(job, times, NULL);
+  if (failure == FGSM_INTERRUPTED) /* the first stops the attack, a second one this */
+    fgsm_interrupt_clear();
+  fgsm_status kept = fg_outputs_keep(job->outputs, &report);
+  if (failure == FGSM_INTERRUPTED)
+    fgsm_interrupt();
+  if (kept == FGSM_OK)
+    snprintf(message, sizeof message,
+             "%s; the first %lld of %lld samples are finished, in %s: go on with --start %lld", why,
+             (long long)job->written, (long long)job->n, fg_outputs_paths(job->outputs)[0],
+             (long long)(job->options->start + job->written));
+  else
+    snprintf(message, sizeof message, "%s; what was finished could not be kept: %s", why,
+             fgsm_last_error());
+  return fg_error_restore(failure, message);
 }
 
 /* The check that option "fail-under" asks for, at every eps. */
@@ -474,7 +411,9 @@ static fgsm_status run(struct job *job, char **json) {
   if (is_minimal(job))
     job->tally[0].minimal_most = fg_attacker_info(job->attackers[0])->eps[0];
   job->began = fg_now();
-  FG_TRY(fg_pipe_run(&pipe, times));
+  fgsm_status status = fg_pipe_run(&pipe, times);
+  if (status != FGSM_OK)
+    return keep_finished(job, times, status);
   FG_TRY(finish(job, times, json));
   return check(job);
 }
@@ -499,8 +438,9 @@ fgsm_status fg_job_attack(const struct fg_onnx *onnx, const char *model_path, co
                       .user = user,
                       .c_locale = c_locale};
   status = run(job, json);
-  close_outputs(job);
-  fg_text_free(&job->rows);
+  char words[1024];
+  fg_error_copy(words, sizeof words); /* what is closed below may fail too, on a lost card */
+  fg_outputs_close(job->outputs);
   for (int i = job->n_attackers; i-- > 0;)
     fg_attacker_destroy(job->attackers[i]); /* these may still read slots */
   if (job->host) {
@@ -509,6 +449,8 @@ fgsm_status fg_job_attack(const struct fg_onnx *onnx, const char *model_path, co
   }
   fg_dataset_close(job->target_dataset);
   fg_dataset_close(job->dataset);
+  if (status != FGSM_OK)
+    status = fg_error_restore(status, words);
 done:
   if (c_locale)
     freelocale(c_locale);

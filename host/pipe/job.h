@@ -81,9 +81,9 @@ struct fg_report {
   const char *model_path, *data_path;
   const struct fgsm_options *options;
   const struct fg_dataset_info *data;
-  const char *data_sha256;
+  const char *data_sha256; /* NULL: not known */
   const struct fg_attacker_info *attacker;
-  int64_t samples;
+  int64_t samples, asked; /* fewer than asked: a run that was broken off */
   int n_eps;
   const struct fg_tally *tally;  /* n_eps */
   const char *const *path;       /* n_eps; NULL: nothing is written */

@@ -197,13 +197,15 @@ fgsm_status fg_report_manifest(const struct fg_report *report, int e, char **jso
                     "opset", (json_int_t)fg_onnx_opset(report->onnx), "producer",
                     text_json(fg_onnx_producer(report->onnx)))) &&
       set(object, "data",
-          json_pack("{s:o, s:s, s:s, s:I, s:I, s:s, s:o}", "path", text_json(report->data_path),
+          json_pack("{s:o, s:s?, s:s, s:I, s:I, s:s, s:o}", "path", text_json(report->data_path),
                     "sha256", report->data_sha256, "format", data->format, "samples",
                     (json_int_t)data->n, "first", (json_int_t)report->options->start, "type",
                     fg_type_name(data->stored), "shape", shape_json(data))) &&
       set(object, "output",
-          json_pack("{s:o, s:s, s:s}", "path", text_json(report->path[e]), "sha256", sha256, "type",
-                    fg_type_name(report->attacker->out_type))) &&
+          json_pack("{s:o, s:s, s:s, s:I, s:I, s:b}", "path", text_json(report->path[e]), "sha256",
+                    sha256, "type", fg_type_name(report->attacker->out_type), "samples",
+                    (json_int_t)report->samples, "asked", (json_int_t)report->asked, "complete",
+                    report->samples == report->asked)) &&
       set(object, "options", options_json(report->options)) &&
       set(object, "attack", spec_json(report)) && set_run(report, object) &&
       set(object, "results", entry_json(report, e)) &&

@@ -11,6 +11,7 @@
 #endif
 
 #include "conv.h"
+#include "kept.h"
 #include "synchronous.h"
 
 /* It would spare a pass over the gradient, which lies in the cache when the step reads it; the
@@ -27,6 +28,7 @@ static void close_device(struct fg_device *base) {
     return;
   dnnl_engine_destroy(device->engine);
   fg_cpu_choices_destroy(device->choices);
+  fg_cpu_kept_destroy(device->kept);
   free(device);
 }
 
@@ -46,8 +48,9 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
   (void)threads;
 #endif
   device->choices = fg_cpu_choices_create();
+  device->kept = fg_cpu_kept_create();
   fgsm_status status = FGSM_OK;
-  if (!device->choices)
+  if (!device->choices || !device->kept)
     status = FG_FAIL(MEMORY, "no memory for a device");
   else
     status = fg_dnnl_status(dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine");
@@ -151,6 +154,11 @@ static bool takes_blocked(const struct fg_device *device, const struct fg_call *
     return call->attrs->affine.axis == 1 && all_blocked(call, 1);
   case FG_OP_concat:
     return call->attrs->axis.axis == 1 && all_blocked(call, call->n_in);
+  case FG_OP_batch_norm_train:
+    return call->in[0].layout == FG_BLOCKED && call->out[0].layout == FG_BLOCKED;
+  case FG_OP_batch_norm_train_grad:
+    return call->in[0].layout == FG_BLOCKED && call->in[1].layout == FG_BLOCKED &&
+           call->out[0].layout == FG_BLOCKED;
   case FG_OP_reorder:
     return true;
   default:
@@ -181,6 +189,7 @@ const struct fg_backend fg_cpu = {.name = "cpu",
                                   .describe = describe,
                                   .takes_blocked = takes_blocked,
                                   .prefers = prefers,
+                                  .burst = fg_cpu_burst,
                                   .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_cpu_##name,
 #include "ops.def"

@@ -239,7 +239,7 @@ static fgsm_status build(struct fg_cpu_device *device, const struct fg_call *cal
     status = describe(device->engine, call, s, &m, &pd, &hint);
   if (status == FGSM_OK) {
     *slow = fg_dnnl_is_slow(pd);
-    status = fg_dnnl_primitive_create(p, device->engine, pd, hint);
+    status = fg_dnnl_primitive_create(p, device, pd, hint);
     pd = hint = NULL;
   }
   if (status == FGSM_OK)
@@ -338,6 +338,8 @@ static fgsm_status fastest(struct fg_cpu_device *device, struct fg_call *call,
       continue;
     double took = slow ? INFINITY : measure(&trial, s);
     if (status != FGSM_OK || took < best) {
+      if (trial.kept_bytes < p->kept_bytes) /* it may have found its weights kept by p */
+        trial.kept_bytes = p->kept_bytes;
       fg_dnnl_primitive_destroy(p);
       *p = trial;
       best = took;

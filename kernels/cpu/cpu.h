@@ -60,6 +60,10 @@ fgsm_status fg_cpu_need_same_layout(const struct fg_call *call) FGSM_MUST_USE;
 /* channel_block of the machine (see struct fg_device): 16, 8 or 0. */
 int fg_cpu_block(void);
 
+/* As struct fg_backend says (burst.c). */
+fgsm_status fg_cpu_burst(struct fg_device *device, enum fg_burst kind, void *memory, size_t bytes,
+                         int64_t rounds, void *stream, double *amount);
+
 /* How a 4-D tensor's memory is walked: [groups, spatial, lanes], where plain tensors have one lane
  * and N * C groups, blocked ones channel_block lanes and N * C / block groups. */
 struct fg_cpu_planes {

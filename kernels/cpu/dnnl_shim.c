@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kept.h"
+
 static const char *words(dnnl_status_t status) {
   switch (status) {
   case dnnl_success:
@@ -52,6 +54,20 @@ fgsm_status fg_dnnl_md_create(int rank, const int64_t *dim, dnnl_format_tag_t ta
   }
 #endif
   *out = md;
+  return FGSM_OK;
+}
+
+fgsm_status fg_dnnl_md_copy(fg_dnnl_md md, fg_dnnl_md *out) {
+#if DNNL_VERSION_MAJOR >= 3
+  dnnl_memory_desc_t copy;
+  FG_DNNL_TRY(dnnl_memory_desc_clone(&copy, md));
+#else
+  dnnl_memory_desc_t *copy = malloc(sizeof *copy);
+  if (!copy)
+    return FG_FAIL(MEMORY, "no memory for a memory descriptor");
+  *copy = *md;
+#endif
+  *out = copy;
   return FGSM_OK;
 }
 
@@ -231,16 +247,16 @@ static fgsm_status reserve_scratchpad(struct fg_dnnl_primitive *p, dnnl_primitiv
     return FGSM_OK;
   p->scratchpad_offset = p->scratch_bytes;
   p->scratch_bytes += (bytes + 63) / 64 * 64;
-  FG_DNNL_TRY(dnnl_memory_create(&p->scratchpad, md, p->engine, DNNL_MEMORY_NONE));
+  FG_DNNL_TRY(dnnl_memory_create(&p->scratchpad, md, p->device->engine, DNNL_MEMORY_NONE));
   return FGSM_OK;
 }
 
-fgsm_status fg_dnnl_primitive_create(struct fg_dnnl_primitive *p, dnnl_engine_t engine,
+fgsm_status fg_dnnl_primitive_create(struct fg_dnnl_primitive *p, struct fg_cpu_device *device,
                                      dnnl_primitive_desc_t pd, dnnl_primitive_desc_t hint) {
-  p->engine = engine;
+  p->device = device;
   p->pd = pd;
   p->hint = hint;
-  FG_DNNL_TRY(dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags));
+  FG_DNNL_TRY(dnnl_stream_create(&p->stream, device->engine, dnnl_stream_default_flags));
   FG_DNNL_TRY(dnnl_primitive_create(&p->primitive, pd));
   return reserve_scratchpad(p, pd);
 }
@@ -271,25 +287,26 @@ fgsm_status fg_dnnl_operand_add(struct fg_dnnl_primitive *p, int arg, bool is_ou
                                 fg_dnnl_md user, fg_dnnl_md wanted, void *constant) {
   struct fg_dnnl_operand *o = &p->operand[p->n++];
   *o = (struct fg_dnnl_operand){.arg = arg, .is_output = is_output};
-  FG_DNNL_TRY(dnnl_memory_create(&o->user, user, p->engine, DNNL_MEMORY_NONE));
+  FG_DNNL_TRY(dnnl_memory_create(&o->user, user, p->device->engine, DNNL_MEMORY_NONE));
   if (dnnl_memory_desc_equal(user, wanted)) {
     o->inner = o->user;
     return FGSM_OK;
   }
-  FG_DNNL_TRY(dnnl_memory_create(&o->inner, wanted, p->engine, DNNL_MEMORY_NONE));
-  FG_TRY(
-      create_reorder(p->engine, is_output ? wanted : user, is_output ? user : wanted, &o->reorder));
+  FG_DNNL_TRY(dnnl_memory_create(&o->inner, wanted, p->device->engine, DNNL_MEMORY_NONE));
+  FG_TRY(create_reorder(p->device->engine, is_output ? wanted : user, is_output ? user : wanted,
+                        &o->reorder));
   size_t bytes = (dnnl_memory_desc_get_size(wanted) + 63) / 64 * 64;
   if (!constant) {
     o->offset = p->scratch_bytes;
     p->scratch_bytes += bytes;
     return FGSM_OK;
   }
-  o->kept = aligned_alloc(64, bytes);
-  if (!o->kept)
-    return FG_FAIL(MEMORY, "no memory for %zu bytes of reordered weights", bytes);
-  p->kept_bytes += bytes;
+  bool fresh;
+  FG_TRY(fg_cpu_kept_take(p->device->kept, constant, wanted, &o->kept, &fresh));
   FG_DNNL_TRY(dnnl_memory_set_data_handle(o->inner, o->kept));
+  if (!fresh)
+    return FGSM_OK;
+  p->kept_bytes += bytes;
   FG_DNNL_TRY(dnnl_memory_set_data_handle(o->user, constant));
   return run_reorder(p->stream, o->reorder, o->user, o->inner);
 }
@@ -331,7 +348,7 @@ void fg_dnnl_primitive_destroy(struct fg_dnnl_primitive *p) {
       dnnl_memory_destroy(o->inner);
     dnnl_memory_destroy(o->user);
     dnnl_primitive_destroy(o->reorder);
-    free(o->kept);
+    fg_cpu_kept_give_back(p->device->kept, o->kept);
   }
   dnnl_memory_destroy(p->scratchpad);
   dnnl_primitive_destroy(p->primitive);

@@ -23,6 +23,7 @@ fgsm_status fg_dnnl_status(dnnl_status_t status, const char *what) FGSM_MUST_USE
 /* An owned memory descriptor of float32s in a named format. */
 fgsm_status fg_dnnl_md_create(int rank, const int64_t *dim, dnnl_format_tag_t tag,
                               fg_dnnl_md *out) FGSM_MUST_USE;
+fgsm_status fg_dnnl_md_copy(fg_dnnl_md md, fg_dnnl_md *out) FGSM_MUST_USE; /* any; owned */
 void fg_dnnl_md_destroy(fg_dnnl_md md);
 
 /* Attributes: scratchpad is the caller's; a residual (added from a tensor, or from what dst already
@@ -59,7 +60,7 @@ struct fg_dnnl_operand {
   dnnl_memory_t inner; /* in the primitive's; the same object where formats agree */
   dnnl_primitive_t reorder;
   size_t offset; /* of inner in scratch */
-  void *kept;    /* inner's own memory, for a constant that was reordered once */
+  void *kept;    /* inner's memory, for a constant that was reordered once (kept.h) */
 };
 
 #define FG_DNNL_MAX_OPERANDS 5
@@ -67,19 +68,19 @@ struct fg_dnnl_operand {
 /* A primitive, its operands and its place in scratch. Zero-initialised, then filled; destroy frees
  * whatever there is. */
 struct fg_dnnl_primitive {
-  dnnl_engine_t engine; /* the device's */
+  struct fg_cpu_device *device;
   dnnl_stream_t stream;
   dnnl_primitive_desc_t pd, hint;
   dnnl_primitive_t primitive;
   dnnl_memory_t scratchpad;
   size_t scratchpad_offset, scratch_bytes;
-  size_t kept_bytes; /* of constants that were reordered */
+  size_t kept_bytes; /* of constants that were reordered, and by nobody before */
   int n;
   struct fg_dnnl_operand operand[FG_DNNL_MAX_OPERANDS];
 };
 
 /* Takes over pd and hint (also on failure). */
-fgsm_status fg_dnnl_primitive_create(struct fg_dnnl_primitive *p, dnnl_engine_t engine,
+fgsm_status fg_dnnl_primitive_create(struct fg_dnnl_primitive *p, struct fg_cpu_device *device,
                                      dnnl_primitive_desc_t pd,
                                      dnnl_primitive_desc_t hint) FGSM_MUST_USE;
 /* Adds an operand: `user` is the caller's format, `wanted` the primitive's. `constant`: the data of
@@ -96,6 +97,7 @@ struct fg_cpu_device {
   struct fg_device base;
   dnnl_engine_t engine;
   struct fg_cpu_choices *choices; /* what was found fastest, by shape (conv.c) */
+  struct fg_cpu_kept *kept;       /* constants in the order that kernels want  */
 };
 
 #endif

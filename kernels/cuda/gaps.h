@@ -5,7 +5,9 @@
 
 #include "call.h"
 
-FG_NO_KERNEL(cuda, grid_sample);
-FG_NO_KERNEL(cuda, grid_sample_grad);
+FG_NO_KERNEL(cuda, batch_norm_train);
+FG_NO_KERNEL(cuda, batch_norm_train_grad);
+FG_NO_KERNEL(cuda, descend);
+FG_NO_KERNEL(cuda, average);
 
 #endif

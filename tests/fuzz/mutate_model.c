@@ -22,7 +22,9 @@ static uint32_t below(uint32_t n) {
 
 static const char *const operators[] = {
 #define ONNX(name) #name,
+#define ONNX_ML(name) #name,
 #include "onnx_ops.def"
+#undef ONNX_ML
 #undef ONNX
 };
 

@@ -5,7 +5,7 @@
 
 #include "harness.h"
 
-extern const struct fg_case_table simt_cases_sizes;
+extern const struct fg_case_table device_cases_sizes;
 
 #define PARAMS(...) FG_T(F64, FG_VALUES(__VA_ARGS__), FG_PARAM_COUNT)
 #define USUAL PARAMS(0.03125, 0.0078125, 0.9, 0, 1, 0.03125, 12345678901.0, 3)
@@ -172,4 +172,5 @@ static const struct fg_case cases[] = {
      .in = {FG_R(FG_NORMAL, 1), FG_R(FG_NORMAL, 7, 301)},
      .out = {FG_Y(7, 301)}},
 };
-const struct fg_case_table simt_cases_sizes = {"sizes", cases, (int)(sizeof cases / sizeof *cases)};
+const struct fg_case_table device_cases_sizes = {"sizes", cases,
+                                                 (int)(sizeof cases / sizeof *cases)};

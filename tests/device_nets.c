@@ -1,8 +1,8 @@
-/* Whole nets of tests/golden, planned for the CUDA kernels and run thread by thread: logits, losses
- * and input gradients against PyTorch in float64. The plan's fusions, views, in-place results and
- * arena meet the kernels here; what a library computes on a card is products.cpp's.
+/* Whole nets of tests/golden on one backend: logits, losses and input gradients against PyTorch in
+ * float64, fused and not. The plan's fusions, views, in-place results and arena meet the kernels here.
  *
- *   simt-nets [NET...] */
+ *   device-nets [--device NAME] [NET...]
+ *   simt-nets ...      the CUDA kernels on the CPU; what a library computes on a card is products.cpp's */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,14 +10,13 @@
 
 #include "io.h"
 #include "net.h"
-
-extern const struct fg_backend fg_cuda_simt;
-unsigned long simt_error_count(void);
+#include "tested.h"
 
 static const char *const nets[] = {"conv",       "mlp",        "vit_opset17", "vit_opset13",
                                    "vit_dynamo", "nhwc",       "two_inputs",  "arithmetic",
                                    "softmax",    "logsoftmax", NULL};
-static int failures;
+static const struct fg_backend *backend;
+static int failures, compared;
 
 static double *member(const char *net, const char *name, int64_t *n) {
   char path[512];
@@ -40,27 +39,29 @@ static void expect_close(const struct net *net, fg_id value, const char *name, c
   int64_t n, m, non_zero = 0;
   double *got = net_read(net, value, &n), *want = member(name, key, &m);
   double worst = 0, scale = 0;
-  for (int64_t i = 0; i < n && n == m; i++) {
+  for (int64_t i = 0; got && i < n && n == m; i++) {
     double d = fabs(got[i] - want[i]);
     worst = d <= worst ? worst : d;
     scale = fmax(scale, fabs(want[i]));
     non_zero += want[i] != 0;
   }
-  bool good = n == m && worst <= 1e-4 * scale && non_zero * 10 > n;
+  bool good = got && n == m && worst <= 1e-4 * scale && non_zero * 10 > n;
   printf("%s %-12s %-7s %.1e of %lld values\n", good ? "ok  " : "FAIL", name, key, worst / scale,
          (long long)n);
   failures += !good;
+  compared++;
   free(want);
   free(got);
 }
 
-static void check(const char *name) {
+static void check(const char *name, bool fused) {
   char path[512];
   struct net net;
   int64_t n, n_labels, labels[64];
   double *x[NET_MOST_INPUTS] = {member(name, "x", &n)}, *y = member(name, "y", &n_labels);
   snprintf(path, sizeof path, "%s/%s.onnx", golden_dir(), name);
-  fgsm_status status = net_open(path, &fg_cuda_simt, n_labels, &(struct net_options){0}, &net);
+  fgsm_status status =
+      net_open(path, backend, n_labels, &(struct net_options){.no_fuse = !fused}, &net);
   if (status == FGSM_OK && net.n_inputs > 1)
     x[1] = member(name, "x2", &n);
   for (int64_t i = 0; i < n_labels && i < 64; i++)
@@ -84,11 +85,19 @@ static void check(const char *name) {
 }
 
 int main(int argc, char **argv) {
-  for (int i = 0; nets[i] && argc == 1; i++)
-    check(nets[i]);
-  for (int i = 1; i < argc; i++)
-    check(argv[i]);
-  if (simt_error_count())
-    printf("FAIL the SIMT harness found %lu errors (above)\n", simt_error_count());
-  return failures || simt_error_count();
+  int at = argc > 2 && strcmp(argv[1], "--device") == 0 ? 3 : 1;
+  backend = tested_backend(at == 3 ? argv[2] : NULL);
+  if (!backend)
+    return 5;
+  for (int fused = 1; fused >= 0; fused--) {
+    printf("%s\n", fused ? "fused" : "not fused");
+    for (int i = 0; nets[i] && argc == at; i++)
+      check(nets[i], fused);
+    for (int i = at; i < argc; i++)
+      check(argv[i], fused);
+  }
+  if (tested_errors())
+    printf("FAIL the harness found %lu errors (above)\n", tested_errors());
+  printf("%d results compared, %d wrong\n", compared, failures);
+  return failures || tested_errors() || compared == 0;
 }

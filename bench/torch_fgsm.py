@@ -1,0 +1,145 @@
+"""FGSM in PyTorch at its best, and `fgsm bench`, timed one beside the other.
+
+PyTorch gets frozen parameters, folded batch-norms where its tools fold them, channels first or last,
+torch.compile or not, CUDA graphs or not, the data on the device already; the fastest of them is what
+is compared with, and named. Both sides compute x' = clip(x + eps sign(gradient of the cross-entropy));
+neither looks at x' afterwards."""
+
+import json
+import statistics
+import subprocess
+import time
+import warnings
+
+import torch
+import torch.nn.functional as F
+
+EPS = 8 / 255
+
+
+def fold(net):
+    from torch.fx.experimental.optimization import fuse
+    return fuse(net)
+
+
+def step(net, x, y):
+    x = x.detach().requires_grad_(True)
+    loss = F.cross_entropy(net(x).float(), y, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, x)
+    with torch.no_grad():
+        return (x + EPS * gradient.sign()).clamp_(0, 1)
+
+
+class Variant:
+    """One way of running it: called, it does one batch."""
+
+    def __init__(self, name, net, x, y, compiled=None, graph=False):
+        self.name, self.x, self.y = name, x, y
+        self.net = net
+        self.run = step if compiled is None else torch.compile(step, mode=compiled)
+        self.graph = None
+        if graph:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    self.run(self.net, x, y)
+            torch.cuda.current_stream().wait_stream(stream)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.out = self.run(self.net, x, y)
+
+    def __call__(self):
+        if self.graph:
+            self.graph.replay()
+        else:
+            self.out = self.run(self.net, self.x, self.y)
+
+
+def variants(net, shape, batch, device, dtype, compile_modes):
+    """All that can be made; a net that a tool cannot take is left out with a line that says so."""
+    y = torch.randint(0, 5, (batch,), device=device)
+    forms = [("plain", net)]
+    try:
+        forms.append(("folded", fold(net)))
+    except Exception as why:  # fx raises whatever the net makes it raise
+        print(f"    not folded: {type(why).__name__}")
+    for folded, form in forms:
+        form = form.to(device, dtype)
+        layouts = [torch.contiguous_format] + ([torch.channels_last] if len(shape) == 3 else [])
+        for layout in layouts:
+            laid = form.to(memory_format=layout) if len(shape) == 3 else form
+            x = torch.rand(batch, *shape, device=device).to(dtype)
+            x = x.to(memory_format=layout) if len(shape) == 3 else x
+            for mode in [None] + compile_modes:
+                graphs = [False] if device == "cpu" or mode == "max-autotune" else [False, True]
+                for graph in graphs:
+                    words = [folded, "channels last" if layout == torch.channels_last else "",
+                             f"compiled ({mode})" if mode else "", "CUDA graph" if graph else ""]
+                    name = ", ".join(word for word in words if word)
+                    try:
+                        with warnings.catch_warnings():
+                            warnings.simplefilter("ignore")
+                            made = Variant(name, laid, x, y, mode, graph)
+                            made()
+                    except Exception as why:  # a compiler that fails is not the fastest
+                        print(f"    {name}: {type(why).__name__}")
+                        continue
+                    yield made
+
+
+def settle(device):
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def seconds(run, device, least=0.05):
+    """Of one call, over as many as take `least` seconds."""
+    run()
+    settle(device)
+    n, began = 0, time.perf_counter()
+    while True:
+        run()
+        n += 1
+        if device == "cpu" or n % 8 == 0:
+            settle(device)
+            took = time.perf_counter() - began
+            if took >= least:
+                return took / n
+
+
+def ours(fgsm, path, batch, device, precision, threads, runs):
+    """Seconds of one batch that lies on the device already, median of `runs`; and what the device is."""
+    command = [fgsm, "bench", str(path), "--eps", "8/255", "--batch", str(batch), "--device", device,
+               "--precision", precision, "--runs", str(runs), "--json", "--quiet"]
+    if threads:
+        command += ["--threads", str(threads)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode != 0:
+        raise RuntimeError(answer.stderr.strip())
+    answer = json.loads(answer.stdout)
+    return answer["batches"][0]["device_only"]["seconds_per_batch"]["median"], answer["device"]
+
+
+def quartiles(values):
+    if len(values) < 2:
+        return values[0], values[0]
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return first, third
+
+
+def compare(theirs, our_seconds, device, rounds):
+    """theirs: variants; our_seconds(): ours. The fastest of theirs, A B A B ..., as a dictionary."""
+    timed = [(seconds(one, device), one) for one in theirs]
+    if not timed:
+        raise RuntimeError("PyTorch runs none of its variants")
+    _, best = min(timed, key=lambda pair: pair[0])
+    a, b = [], []
+    for _ in range(rounds):
+        a.append(our_seconds())
+        b.append(seconds(best, device))
+    ratios = [theirs / mine for mine, theirs in zip(a, b)]
+    low, high = quartiles(ratios)
+    return {"variant": best.name, "fgsm_seconds": statistics.median(a),
+            "torch_seconds": statistics.median(b), "ratio": statistics.median(ratios),
+            "ratio_q1": low, "ratio_q3": high, "rounds": rounds}

@@ -1,0 +1,244 @@
+/* Timings of one attacker. See measure.h. */
+#include "measure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attacker.h"
+
+/* A timing shorter than this is repeated, and its share taken: long for the clock, and short beside
+ * the times for which other work takes a processor away. */
+static const double SENSIBLE_SECONDS = 1e-4;
+enum { MOST_REPEATS = 1000 };
+
+struct fg_measure {
+  struct fg_attacker *a;
+  void *x, *x_adv[FG_MAX_EPS];
+  int64_t *labels, *targets, *index;
+  fgsm_result *results[FG_MAX_EPS];
+  int climb_repeats, whole_repeats;
+};
+
+/* ---- spreads */
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* The value at a share of the way through n sorted ones. */
+static double quantile(const double *sorted, int n, double share) {
+  double at = share * (n - 1);
+  int low = (int)at, high = low + 1 < n ? low + 1 : low;
+  return sorted[low] + (at - low) * (sorted[high] - sorted[low]);
+}
+
+struct fg_spread fg_spread_of(double *values, int n) {
+  if (n == 0)
+    return (struct fg_spread){0};
+  qsort(values, (size_t)n, sizeof *values, ascending);
+  return (struct fg_spread){quantile(values, n, 0.5), quantile(values, n, 0.25),
+                            quantile(values, n, 0.75), n};
+}
+
+/* ---- making */
+
+void fg_measure_fill(const struct fg_sample_shape *shape, const struct fgsm_options *options,
+                     int64_t n, int64_t first, void *x) {
+  double lo = options->clip_none ? 0 : options->clip_lo;
+  double hi = options->clip_none ? 1 : options->clip_hi;
+  int64_t count = n;
+  for (int i = 0; i < shape->rank; i++)
+    count *= shape->dim[i];
+  if (shape->type == FG_U8) {
+    lo = ceil(255 * lo - 1e-6);
+    hi = fmax(lo, floor(255 * hi + 1e-6));
+  }
+  uint64_t state = 0x9E3779B97F4A7C15u * (uint64_t)(first + 1);
+  for (int64_t i = 0; i < count; i++) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    double u = lo + (hi - lo) * ((double)(state >> 40) * 0x1p-24);
+    if (shape->type == FG_U8)
+      ((uint8_t *)x)[i] = (uint8_t)(u + 0.5);
+    else
+      ((float *)x)[i] = (float)u;
+  }
+}
+
+static fgsm_status make_samples(struct fg_measure *m, const struct fgsm_options *options,
+                                const struct fg_sample_shape *shape) {
+  const struct fg_attacker_info *info = &m->a->info;
+  size_t n = (size_t)info->batch, count = (size_t)m->a->count;
+  bool whole = (m->x = malloc(n * count * fg_type_size(shape->type))) &&
+               (m->labels = calloc(n, sizeof *m->labels)) &&
+               (m->targets = calloc(n, sizeof *m->targets)) &&
+               (m->index = calloc(n, sizeof *m->index));
+  for (int e = 0; e < info->n_eps && whole; e++)
+    whole = (m->x_adv[e] = malloc(n * count * fg_type_size(info->out_type))) &&
+            (m->results[e] = calloc(n, sizeof *m->results[e]));
+  if (!whole)
+    return FG_FAIL(MEMORY, "no memory for a batch of %zu samples; choose a smaller batch", n);
+  fg_measure_fill(shape, options, info->batch, 0, m->x);
+  for (size_t i = 0; i < n; i++) {
+    m->index[i] = (int64_t)i;
+    m->labels[i] = m->targets[i] = (int64_t)i % info->classes;
+  }
+  return FGSM_OK;
+}
+
+static int repeats(double seconds) {
+  double n = seconds > 0 ? SENSIBLE_SECONDS / seconds + 1 : MOST_REPEATS;
+  return n < MOST_REPEATS ? (int)n : MOST_REPEATS;
+}
+
+/* Everything once, so that pages are touched and caches made; a second time, to know how long it
+ * takes. */
+static fgsm_status warm_up(struct fg_measure *m) {
+  double seconds, stage[FG_STAGES];
+  m->climb_repeats = m->whole_repeats = 1;
+  FG_TRY(fg_measure_attack(m, &seconds, stage));
+  for (int i = 0; i < 2; i++)
+    FG_TRY(fg_measure_climb(m, &seconds));
+  m->climb_repeats = repeats(seconds);
+  for (int i = 0; i < 2; i++)
+    FG_TRY(fg_measure_whole(m, &seconds));
+  m->whole_repeats = repeats(seconds);
+  return FGSM_OK;
+}
+
+fgsm_status fg_measure_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                              struct fg_device *device, const struct fg_sample_shape *shape,
+                              const struct fg_attack_arrays *arrays, int64_t batch,
+                              struct fg_measure **out) {
+  struct fg_measure *m = calloc(1, sizeof *m);
+  if (!m) {
+    device->backend->close(device);
+    return FG_FAIL(MEMORY, "no memory to measure an attack");
+  }
+  fgsm_status status = fg_attacker_create(onnx, options, device, shape, arrays, batch, &m->a);
+  if (status == FGSM_OK)
+    status = make_samples(m, options, shape);
+  if (status == FGSM_OK)
+    status = warm_up(m);
+  if (status != FGSM_OK) {
+    fg_measure_destroy(m);
+    return status;
+  }
+  *out = m;
+  return FGSM_OK;
+}
+
+void fg_measure_destroy(struct fg_measure *m) {
+  if (!m)
+    return;
+  for (int e = 0; e < FG_MAX_EPS; e++) {
+    free(m->results[e]);
+    free(m->x_adv[e]);
+  }
+  free(m->index);
+  free(m->targets);
+  free(m->labels);
+  free(m->x);
+  fg_attacker_destroy(m->a);
+  free(m);
+}
+
+/* ---- looking */
+
+const struct fg_attacker_info *fg_measure_info(const struct fg_measure *m) {
+  return &m->a->info;
+}
+
+struct fg_device *fg_measure_device(const struct fg_measure *m) {
+  return m->a->device;
+}
+
+static struct fg_pass *main_pass(const struct fg_measure *m) {
+  return m->a->gradient.plan ? &m->a->gradient
+         : m->a->search.plan ? &m->a->search
+                             : &m->a->evaluate;
+}
+
+const struct fg_plan *fg_measure_plan(const struct fg_measure *m) {
+  return main_pass(m)->plan;
+}
+
+static struct fg_pass *stage_at(const struct fg_measure *m, int i) {
+  struct fg_attacker *a = m->a;
+  struct fg_pass *const passes[FG_STAGES] = {&a->dequantize, &a->start,  &a->gradient, &a->step,
+                                             &a->rest,       &a->search, &a->settle,   &a->quantize,
+                                             &a->evaluate,   &a->keep};
+  return passes[i];
+}
+
+const char *fg_stage_name(int stage) {
+  static const char *const names[FG_STAGES] = {"dequantize", "start",  "gradient", "step",
+                                               "rest",       "search", "settle",   "quantize",
+                                               "evaluate",   "keep"};
+  return names[stage];
+}
+
+size_t fg_measure_buffer_bytes(const struct fg_measure *m) {
+  size_t bytes = 2 * (size_t)(m->a->info.batch * m->a->count) * fg_type_size(m->a->real);
+  bool seen[FG_WIRE_COUNT] = {[FG_WIRE_x] = true, [FG_WIRE_next] = true};
+  for (int i = 0; i < FG_STAGES; i++)
+    for (int w = 0; w < FG_WIRE_COUNT && stage_at(m, i)->plan; w++)
+      if (!seen[w] && stage_at(m, i)->wire[w] != FG_ABSENT) {
+        seen[w] = true;
+        bytes += fg_value_bytes(fg_plan_graph(stage_at(m, i)->plan), stage_at(m, i)->wire[w]);
+      }
+  return bytes;
+}
+
+/* ---- measuring */
+
+fgsm_status fg_measure_attack(struct fg_measure *m, double *seconds, double *stage) {
+  for (int i = 0; i < FG_STAGES; i++)
+    stage_at(m, i)->seconds = 0;
+  m->a->timed = true;
+  double began = fg_now();
+  fgsm_status status = fg_attacker_run(m->a, m->a->info.batch, m->x, m->labels, m->targets,
+                                       m->index, m->x_adv, m->results);
+  *seconds = fg_now() - began;
+  m->a->timed = false;
+  for (int i = 0; i < FG_STAGES; i++)
+    stage[i] = stage_at(m, i)->plan ? stage_at(m, i)->seconds : -1;
+  return status;
+}
+
+static fgsm_status settle(struct fg_measure *m) {
+  return m->a->device->backend->sync(m->a->device, m->a->stream[FG_TRAFFIC_compute]);
+}
+
+fgsm_status fg_measure_climb(struct fg_measure *m, double *seconds) {
+  FG_TRY(settle(m));
+  double began = fg_now();
+  for (int i = 0; i < m->climb_repeats; i++)
+    FG_TRY(fg_attacker_replay(m->a));
+  *seconds = (fg_now() - began) / m->climb_repeats;
+  return FGSM_OK;
+}
+
+int fg_measure_climb_repeats(const struct fg_measure *m) {
+  return m->climb_repeats;
+}
+
+/* The wires are bound as the last run left them. */
+fgsm_status fg_measure_whole(struct fg_measure *m, double *seconds) {
+  struct fg_plan *plan = main_pass(m)->plan;
+  FG_TRY(settle(m));
+  double began = fg_now();
+  for (int i = 0; i < m->whole_repeats; i++) {
+    FG_TRY(fg_check_interrupt());
+    FG_TRY(fg_plan_run(plan, m->a->stream[FG_TRAFFIC_compute]));
+    FG_TRY(settle(m));
+  }
+  *seconds = (fg_now() - began) / m->whole_repeats;
+  return FGSM_OK;
+}
+
+fgsm_status fg_measure_calls(struct fg_measure *m, double *call) {
+  FG_TRY(fg_check_interrupt());
+  return fg_plan_run_timed(main_pass(m)->plan, m->a->stream[FG_TRAFFIC_compute], call);
+}

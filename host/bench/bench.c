@@ -1,0 +1,285 @@
+/* Measures batch sizes one beside the other: in every round each of them does each measurement once,
+ * so that whatever else the machine does falls on all alike; what is told are medians. The ceilings
+ * are looked for before and after. */
+#include "bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "job.h"
+
+enum { LEAST_ROUNDS = 5, MOST_ROUNDS = 1000, PIPED_ROUNDS = 3, PIPED_BATCHES = 4 };
+static const double ENERGY_SECONDS = 0.05;
+static const int64_t MOST_DATA_BYTES = 64 << 20;
+
+/* The timings of one row, while they are gathered. */
+struct samples {
+  double *attack, *climb, *whole, *piped, *stage[FG_STAGES];
+  double *calls; /* n_calls times MOST_ROUNDS */
+  int n_piped;
+  double joules;
+  int64_t images; /* that the joules were spent on */
+};
+
+/* ---- what is measured */
+
+/* Bytes where a sample looks like an image, else floats. */
+static fgsm_status sample_shape(const struct fg_onnx *onnx, const fgsm_options *options,
+                                struct fg_sample_shape *shape) {
+  int which;
+  FG_TRY(fg_attack_input(onnx, options, &which));
+  const struct fg_onnx_port *port = fg_onnx_input(onnx, which);
+  int skip = port->rank > 1; /* the batch */
+  if (port->rank < 1)
+    return FG_FAIL(UNSUPPORTED, "the shape of the input '%s' is not in the file", port->name);
+  *shape = (struct fg_sample_shape){.type = FG_F32, .rank = port->rank - skip};
+  for (int i = 0; i < shape->rank; i++) {
+    shape->dim[i] = port->dim[i + skip];
+    if (shape->dim[i] < 1)
+      return FG_FAIL(UNSUPPORTED, "dimension %d of the input '%s' is open: samples cannot be made",
+                     i + skip, port->name);
+  }
+  int64_t first = shape->dim[0], last = shape->dim[shape->rank - 1];
+  if (shape->rank == 3 && (first == 1 || first == 3 || last == 1 || last == 3))
+    shape->type = FG_U8;
+  return FGSM_OK;
+}
+
+/* The options with what bench settles by itself. Texts stay the caller's. */
+static fgsm_status settle_options(const fgsm_options *options, fgsm_options *own) {
+  *own = *options;
+  if (own->n_eps == 0) {
+    FG_TRY(fg_ratio_parse("8/255", &own->eps[0]));
+    own->n_eps = 1;
+  }
+  if (own->n_eps > 1)
+    return FG_FAIL(USAGE, "option 'eps': bench measures one");
+  if (fg_job_target_file(own))
+    return FG_FAIL(USAGE, "option 'target': bench makes its own samples; give a class or "
+                          "least-likely");
+  own->labels = NULL;
+  return FGSM_OK;
+}
+
+static fgsm_status describe_calls(struct fg_bench_row *row) {
+  const struct fg_plan *plan = fg_measure_plan(row->m);
+  const struct fg_graph *g = fg_plan_graph(plan);
+  row->plan = *fg_plan_info(plan);
+  struct fg_plan_call *costs = calloc((size_t)row->plan.n_calls + 1, sizeof *costs);
+  row->calls = calloc((size_t)row->plan.n_calls + 1, sizeof *row->calls);
+  fgsm_status status = costs && row->calls ? fg_plan_calls(plan, costs)
+                                           : FG_FAIL(MEMORY, "no memory for a plan's calls");
+  for (int i = 0; i < row->plan.n_calls && status == FGSM_OK; i++) {
+    struct fg_bench_call *call = &row->calls[i];
+    int64_t n;
+    call->cost = costs[i];
+    call->node = &g->nodes[costs[i].node];
+    fg_node_what(call->node, call->what, sizeof call->what);
+    const fg_id *sources = fg_lists_at(&g->source_lists, call->node->from.sources, &n);
+    fg_clean_text(n ? g->sources[sources[0]].name : call->node->name, false, call->name,
+                  sizeof call->name);
+  }
+  free(costs);
+  return status;
+}
+
+static fgsm_status open_device(void *user, struct fg_device **out) {
+  const struct fg_bench *b = user;
+  return fg_device_open(&b->choice, 0, b->options, out);
+}
+
+static fgsm_status open_row(struct fg_bench *b, struct fg_bench_row *row,
+                            const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays) {
+  struct fg_device *device;
+  FG_TRY(open_device(b, &device));
+  FG_TRY(fg_measure_create(b->onnx, b->options, device, shape, arrays, row->asked, &row->m));
+  row->buffer_bytes = fg_measure_buffer_bytes(row->m);
+  row->joules_per_image = -1;
+  return describe_calls(row);
+}
+
+/* ---- rounds */
+
+static fgsm_status make_samples(const struct fg_bench_row *row, struct samples *s) {
+  size_t calls = (size_t)row->plan.n_calls + 1;
+  s->attack = calloc((size_t)MOST_ROUNDS * (4 + FG_STAGES), sizeof *s->attack);
+  s->calls = calloc(calls * MOST_ROUNDS, sizeof *s->calls);
+  if (!s->attack || !s->calls)
+    return FG_FAIL(MEMORY, "no memory for timings");
+  s->climb = s->attack + MOST_ROUNDS;
+  s->whole = s->climb + MOST_ROUNDS;
+  s->piped = s->whole + MOST_ROUNDS;
+  for (int i = 0; i < FG_STAGES; i++)
+    s->stage[i] = s->piped + (size_t)MOST_ROUNDS * (size_t)(i + 1);
+  return FGSM_OK;
+}
+
+/* Several batches, but no more data than is reasonable. */
+static int64_t piped_samples(const struct fg_bench_row *row, const struct fg_sample_shape *shape) {
+  int64_t batch = fg_measure_info(row->m)->batch, bytes = (int64_t)fg_type_size(shape->type);
+  for (int i = 0; i < shape->rank; i++)
+    bytes *= shape->dim[i];
+  int64_t n = row->asked > batch ? row->asked : batch, most = MOST_DATA_BYTES / (bytes * n);
+  return n * (most < 1 ? 1 : most < PIPED_BATCHES ? most : PIPED_BATCHES);
+}
+
+static fgsm_status pipe_once(struct fg_bench *b, struct fg_bench_row *row,
+                             const struct fg_sample_shape *shape, struct samples *s) {
+  const struct fg_attacker_info *info = fg_measure_info(row->m);
+  fgsm_options own = *b->options;
+  own.batch = row->asked;
+  own.batch_auto = false;
+  FG_TRY(fg_bench_end_to_end(b->onnx, b->path, &own, shape, info->classes,
+                             piped_samples(row, shape), &row->end_to_end));
+  if (row->end_to_end.images_per_second > 0)
+    s->piped[s->n_piped++] = (double)info->batch / row->end_to_end.images_per_second;
+  return FGSM_OK;
+}
+
+/* Energy: meters move in steps of a millisecond, so many of them. */
+static fgsm_status spend(struct fg_bench *b, struct fg_bench_row *row, struct samples *s) {
+  double began = fg_now(), before = b->energy.joules, seconds;
+  fg_energy_start(&b->energy);
+  do {
+    FG_TRY(fg_measure_climb(row->m, &seconds));
+    s->images += fg_measure_info(row->m)->batch * fg_measure_climb_repeats(row->m);
+  } while (fg_now() - began < ENERGY_SECONDS);
+  fg_energy_stop(&b->energy);
+  s->joules += b->energy.joules - before;
+  return FGSM_OK;
+}
+
+static fgsm_status measure_round(struct fg_bench *b, struct fg_bench_row *row,
+                                 const struct fg_sample_shape *shape, struct samples *s,
+                                 int round) {
+  double stage[FG_STAGES];
+  FG_TRY(fg_measure_climb(row->m, &s->climb[round]));
+  if (b->energy.available)
+    FG_TRY(spend(b, row, s));
+  FG_TRY(fg_measure_whole(row->m, &s->whole[round]));
+  double *calls = s->calls + (size_t)round * (size_t)row->plan.n_calls;
+  FG_TRY(fg_measure_calls(row->m, calls));
+  FG_TRY(fg_measure_attack(row->m, &s->attack[round], stage));
+  for (int i = 0; i < FG_STAGES; i++)
+    s->stage[i][round] = stage[i];
+  return round < PIPED_ROUNDS ? pipe_once(b, row, shape, s) : FGSM_OK;
+}
+
+static fgsm_status run_rounds(struct fg_bench *b, const struct fg_sample_shape *shape,
+                              struct samples *samples) {
+  const fgsm_options *o = b->options;
+  double began = fg_now();
+  int most = o->runs && o->runs < MOST_ROUNDS ? o->runs : MOST_ROUNDS;
+  for (b->rounds = 0; b->rounds < most; b->rounds++) {
+    if (!o->runs && b->rounds >= LEAST_ROUNDS && fg_now() - began > o->seconds * b->n_rows)
+      break;
+    for (int i = 0; i < b->n_rows; i++)
+      FG_TRY(measure_round(b, &b->rows[i], shape, &samples[i], b->rounds));
+  }
+  return FGSM_OK;
+}
+
+/* ---- what came of it */
+
+static void sum_up(const struct fg_bench *b, struct fg_bench_row *row, struct samples *s) {
+  double one[MOST_ROUNDS];
+  int n = b->rounds;
+  row->attack = fg_spread_of(s->attack, n);
+  row->climb = fg_spread_of(s->climb, n);
+  row->whole = fg_spread_of(s->whole, n);
+  row->piped = fg_spread_of(s->piped, s->n_piped);
+  for (int i = 0; i < FG_STAGES; i++)
+    if (s->stage[i][0] >= 0)
+      row->stage[i] = fg_spread_of(s->stage[i], n);
+  for (int i = 0; i < row->plan.n_calls; i++) {
+    struct fg_bench_call *call = &row->calls[i];
+    for (int r = 0; r < n; r++)
+      one[r] = s->calls[(size_t)r * (size_t)row->plan.n_calls + (size_t)i];
+    call->seconds = fg_spread_of(one, n);
+    call->floor = fg_ceilings_floor(&b->ceilings, call->cost.flops,
+                                    call->cost.read_bytes + call->cost.written_bytes);
+    row->calls_seconds += call->seconds.median;
+    row->floor += call->floor;
+  }
+  if (b->energy.available && s->images)
+    row->joules_per_image = s->joules / (double)s->images;
+}
+
+static double largest_call(const struct fg_bench *b) {
+  double most = 0;
+  for (int i = 0; i < b->n_rows; i++)
+    for (int k = 0; k < b->rows[i].plan.n_calls; k++) {
+      const struct fg_plan_call *c = &b->rows[i].calls[k].cost;
+      most = c->read_bytes + c->written_bytes > most ? c->read_bytes + c->written_bytes : most;
+    }
+  return most;
+}
+
+static fgsm_status measure(struct fg_bench *b, const struct fg_sample_shape *shape,
+                           struct samples *samples) {
+  struct fg_device *device = fg_measure_device(b->rows[0].m);
+  struct rusage usage;
+  for (int i = 0; i < b->n_rows; i++)
+    FG_TRY(make_samples(&b->rows[i], &samples[i]));
+  FG_TRY(device->backend->describe(device, b->device_text, sizeof b->device_text));
+  int card = device->backend->host_memory ? -1 : b->choice.index[0];
+  fg_energy_open(&b->energy, "/sys/class/powercap", "libnvidia-ml.so.1", card);
+  getrusage(RUSAGE_SELF, &usage); /* before the ceilings' own memory */
+  FG_TRY(fg_ceilings_measure(device, largest_call(b), &b->ceilings));
+  FG_TRY(run_rounds(b, shape, samples));
+  FG_TRY(fg_ceilings_measure(device, largest_call(b), &b->ceilings));
+  b->peak_process_bytes = (size_t)usage.ru_maxrss << 10;
+  for (int i = 0; i < b->n_rows; i++)
+    sum_up(b, &b->rows[i], &samples[i]);
+  return FGSM_OK;
+}
+
+static fgsm_status bench(struct fg_bench *b, fgsm_format format, struct samples *samples,
+                         char **text) {
+  struct fg_sample_shape shape;
+  struct fg_extras extras;
+  FG_TRY(sample_shape(b->onnx, b->options, &shape));
+  FG_TRY(fg_device_choose(b->options->device, &b->choice));
+  if (b->choice.n > 1)
+    return FG_FAIL(USAGE, "option 'device': bench measures one device, not %d", b->choice.n);
+  FG_TRY(fg_extras_load(b->options, &extras));
+  fgsm_status status = FGSM_OK;
+  if (b->options->batch_auto)
+    status = fg_attack_tune_batch(b->onnx, b->options, &(struct fg_device_opener){open_device, b},
+                                  &shape, &extras.arrays, INT64_MAX, &b->rows[0].asked);
+  for (int i = 0; i < b->n_rows && status == FGSM_OK; i++)
+    status = open_row(b, &b->rows[i], &shape, &extras.arrays);
+  fg_extras_free(&extras);
+  if (status == FGSM_OK)
+    status = measure(b, &shape, samples);
+  if (status != FGSM_OK)
+    return status;
+  return format == FGSM_FORMAT_JSON  ? fg_bench_json(b, text)
+         : format == FGSM_FORMAT_CSV ? fg_bench_csv(b, text)
+                                     : fg_bench_text(b, text);
+}
+
+fgsm_status fg_bench(const struct fg_onnx *onnx, const char *path, const fgsm_options *options,
+                     fgsm_format format, char **text) {
+  fgsm_options own;
+  struct fg_bench_row rows[FG_MAX_BATCHES] = {{0}};
+  struct samples samples[FG_MAX_BATCHES] = {{0}};
+  *text = NULL;
+  FG_TRY(settle_options(options, &own));
+  struct fg_bench b = {
+      .path = path, .onnx = onnx, .options = &own, .n_rows = own.n_batches, .rows = rows};
+  for (int i = 0; i < b.n_rows; i++)
+    rows[i].asked = own.batches[i];
+  fgsm_status status = bench(&b, format, samples, text);
+  for (int i = 0; i < b.n_rows; i++) {
+    free(samples[i].attack);
+    free(samples[i].calls);
+    free(rows[i].calls);
+    fg_measure_destroy(rows[i].m);
+  }
+  fg_energy_close(&b.energy);
+  return status;
+}

@@ -1,0 +1,97 @@
+/* A run of training from inside: what train.c, judge.c, log.c and checkpoint.c share. */
+#ifndef FG_RUN_H
+#define FG_RUN_H
+
+#include <jansson.h>
+
+#include "device.h"
+#include "train.h"
+
+/* The running epoch, as far as it has come. */
+struct fg_epoch {
+  double loss, rate, seconds;        /* the sum of the steps' losses; the last step's rate */
+  int64_t steps, clean, adversarial; /* taken; right while training, -1: not looked at      */
+  double valid_clean, valid_robust;  /* accuracies on what was held out; NaN: nothing was   */
+};
+
+/* Where a run stood, and the engine's pieces there, one after the other. */
+struct fg_snapshot {
+  int64_t done, steps;   /* epochs; the engine's steps */
+  unsigned char *pieces; /* NULL: there is none */
+  size_t bytes;
+};
+
+/* What is known of catastrophic overfitting. */
+struct fg_watch {
+  double best;  /* accuracy under PGD, so far                        */
+  bool overfit; /* the last look says so                             */
+  int64_t times, rollbacks;
+  int64_t cautious_to;     /* the engine's step up to which it crafts carefully */
+  struct fg_snapshot good; /* the end of the last epoch that was not overfit */
+};
+
+struct fg_run {
+  const struct fg_onnx *onnx;
+  const char *model_path, *data_path;
+  const struct fgsm_options *options;
+  fgsm_train_progress_fn progress;
+  void *user;
+  struct fg_device_choice devices;
+  struct fg_feed feed;
+  struct fg_engine_spec spec;
+  struct fg_schedule schedule;
+  struct fg_engine *engine;
+  int64_t batch, per_epoch; /* samples of a step, steps of an epoch */
+  void *x;
+  int64_t *labels, *index;
+  int64_t done; /* epochs */
+  struct fg_epoch now;
+  struct fg_watch watch;
+  json_t *lines;        /* of the log, from the first epoch on */
+  char *checkpoint;     /* its file, or NULL */
+  double began, before; /* when this process began; seconds that others have trained before it */
+};
+
+/* Attacks n samples from `from` on, by PGD of that many steps, or by FGSM for 0; the shares that are
+ * right before and after. robust: NaN where there is no eps. */
+fgsm_status fg_run_judge(const struct fg_run *run, const struct fg_onnx *model, int64_t from,
+                         int64_t n, int steps, double *clean, double *robust) FGSM_MUST_USE;
+
+/* Whether the run is watched, and is due for a look after the step just taken. */
+bool fg_watch_is_due(const struct fg_run *run);
+/* What a look means: the best accuracy under PGD before it; accuracies under FGSM and PGD, and the
+ * cosine, now. */
+bool fg_watch_is_bad(double best, double fgsm, double pgd, double cosine);
+/* Looks at the watched samples, logs what it sees, and warns where it turns bad. */
+fgsm_status fg_watch_look(struct fg_run *run) FGSM_MUST_USE;
+/* At the end of an epoch: keeps it to go back to, if it is good. */
+fgsm_status fg_watch_keep(struct fg_run *run) FGSM_MUST_USE;
+/* After a look that was bad, what option on-overfit says. *stop: the run is over, and stands where it
+ * was good last; else, for rollback, it is there again and goes on from a new epoch. */
+fgsm_status fg_watch_act(struct fg_run *run, bool *back, bool *stop) FGSM_MUST_USE;
+
+/* The engine's pieces as they are now, and back. */
+fgsm_status fg_snapshot_take(const struct fg_run *run, struct fg_snapshot *snapshot) FGSM_MUST_USE;
+fgsm_status fg_snapshot_restore(struct fg_run *run,
+                                const struct fg_snapshot *snapshot) FGSM_MUST_USE;
+
+/* Adds the line (taken over, NULL: no memory) to the log, and writes the log anew. */
+fgsm_status fg_run_log(struct fg_run *run, json_t *line) FGSM_MUST_USE;
+/* A number, or null for what is none. */
+json_t *fg_run_number(double v);
+/* The line of an epoch that is over. */
+json_t *fg_run_epoch_line(const struct fg_run *run);
+/* Writes the log as a page with curves, to option report. */
+fgsm_status fg_run_page(const struct fg_run *run) FGSM_MUST_USE;
+/* What the whole came to, for the caller of fgsm_train_dataset. */
+fgsm_status fg_run_answer(const struct fg_run *run, char **json) FGSM_MUST_USE;
+
+/* Writes all that the rest of the run depends on: weights, what the optimiser and the method keep,
+ * place, log. One file, which replaces the last one when it is whole. */
+fgsm_status fg_checkpoint_write(const struct fg_run *run) FGSM_MUST_USE;
+/* Takes a run, made from the same model, data and options, to where its checkpoint was written.
+ * *found false: there is no such file. FGSM_USAGE names the first thing that differs; FGSM_DATA for
+ * a file that is no checkpoint, or is damaged. */
+fgsm_status fg_checkpoint_read(struct fg_run *run, bool *found) FGSM_MUST_USE;
+
+#endif

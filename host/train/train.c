@@ -1,0 +1,255 @@
+/* Epochs. A step is the engine's; here are the order of the data, the learning rate, the look at
+ * what was held out after every epoch, and what is written when. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run.h"
+
+/* ---- an epoch */
+
+static void begin_epoch(struct fg_run *run) {
+  run->now = (struct fg_epoch){.valid_clean = NAN, .valid_robust = NAN};
+}
+
+static void show(const struct fg_run *run) {
+  const struct fg_epoch *e = &run->now;
+  double seen = (double)(e->steps * run->batch);
+  if (!run->progress)
+    return;
+  fgsm_train_progress p = {.epoch = run->done + 1,
+                           .epochs = run->options->epochs,
+                           .step = e->steps,
+                           .steps = run->per_epoch,
+                           .seconds = run->before + fg_now() - run->began,
+                           .samples_per_second = seen / (e->seconds > 0 ? e->seconds : 1e-9),
+                           .loss = e->loss / (double)e->steps,
+                           .clean_accuracy = e->clean < 0 ? NAN : (double)e->clean / seen,
+                           .robust_accuracy =
+                               e->adversarial < 0 ? NAN : (double)e->adversarial / seen};
+  run->progress(run->user, &p);
+}
+
+/* The loss was not a number: says where that began, and what is left. */
+static fgsm_status give_up(struct fg_run *run) {
+  char first[200], kept[512] = "";
+  FG_TRY(fg_engine_diagnose(run->engine, run->onnx, run->options, first, sizeof first));
+  if (run->checkpoint && run->done > 0)
+    snprintf(kept, sizeof kept, "; the end of epoch %lld is kept in %.400s", (long long)run->done,
+             run->checkpoint);
+  return FG_FAIL(
+      CHECK,
+      "epoch %lld, step %lld: the loss is not a number, and the first that is not finite "
+      "is %s; a lower --lr, --clip-norm or --lr-warmup may help%s",
+      (long long)run->done + 1, (long long)run->now.steps + 1, first, kept);
+}
+
+static fgsm_status step(struct fg_run *run) {
+  struct fg_epoch *e = &run->now;
+  struct fg_train_batch batch = {run->x, run->labels, run->index};
+  struct fg_train_losses losses;
+  double began = fg_now();
+  e->rate = fg_schedule_rate(&run->schedule, run->done * run->per_epoch + e->steps,
+                             run->options->epochs * run->per_epoch);
+  fg_feed_batch(&run->feed, e->steps * run->batch, run->batch, run->x, run->labels, run->index);
+  fg_engine_cautious(run->engine, *fg_engine_steps(run->engine) < run->watch.cautious_to);
+  FG_TRY(fg_engine_step(run->engine, &batch, e->rate, (uint32_t)run->done, &losses));
+  if (!isfinite(losses.loss))
+    return give_up(run);
+  e->loss += losses.loss;
+  e->clean = losses.clean < 0 ? -1 : e->clean + losses.clean;
+  e->adversarial = losses.adversarial < 0 ? -1 : e->adversarial + losses.adversarial;
+  e->steps++;
+  e->seconds += fg_now() - began;
+  show(run);
+  return FGSM_OK;
+}
+
+/* The rest of the running epoch's steps. *back, *stop: as fg_watch_act. */
+static fgsm_status run_steps(struct fg_run *run, bool *back, bool *stop) {
+  fg_feed_shuffle(&run->feed, run->done);
+  *back = *stop = false;
+  while (run->now.steps < run->per_epoch && !*back) {
+    FG_TRY(fg_check_interrupt());
+    FG_TRY(step(run));
+    if (fg_watch_is_due(run)) {
+      FG_TRY(fg_watch_look(run));
+      FG_TRY(fg_watch_act(run, back, stop));
+    }
+  }
+  return FGSM_OK;
+}
+
+/* Judges the epoch that has come to its end, and keeps it. */
+static fgsm_status end_epoch(struct fg_run *run) {
+  struct fg_epoch *e = &run->now;
+  int64_t held = run->feed.n - run->feed.n_train;
+  struct fg_onnx *model = NULL;
+  fgsm_status status = FGSM_OK;
+  if (held > 0) {
+    FG_TRY(fg_engine_export(run->engine, run->onnx, run->spec.average_decay > 0, &model));
+    status = fg_run_judge(run, model, run->feed.n_train, held, run->options->eval_steps,
+                          &e->valid_clean, &e->valid_robust);
+    fg_onnx_close(model);
+  }
+  if (status == FGSM_OK)
+    status = fg_run_log(run, fg_run_epoch_line(run));
+  FG_TRY(status);
+  run->done++;
+  begin_epoch(run);
+  FG_TRY(fg_watch_keep(run));
+  return fg_checkpoint_write(run);
+}
+
+static fgsm_status run_epoch(struct fg_run *run, bool *stop) {
+  bool back;
+  FG_TRY(run_steps(run, &back, stop));
+  if (!back)
+    return end_epoch(run);
+  begin_epoch(run);
+  return fg_checkpoint_write(run);
+}
+
+/* ---- the whole */
+
+/* What is written must not be what is read. */
+static fgsm_status keep_apart(const struct fg_run *run) {
+  const char *const written[] = {run->options->out, run->options->log, run->options->report,
+                                 run->checkpoint};
+  for (int i = 0; i < 4; i++)
+    if (written[i] &&
+        (fg_path_same(written[i], run->model_path) || fg_path_same(written[i], run->data_path)))
+      return FG_FAIL(USAGE, "%s: is read by this training, and cannot be written", written[i]);
+  return FGSM_OK;
+}
+
+static fgsm_status name_checkpoint(struct fg_run *run) {
+  const struct fgsm_options *o = run->options;
+  int n = 0;
+  if (o->checkpoint)
+    n = asprintf(&run->checkpoint, "%s", o->checkpoint);
+  else if (o->out)
+    n = asprintf(&run->checkpoint, "%s.checkpoint", o->out);
+  else if (o->resume)
+    return FG_FAIL(USAGE, "--resume: needs --checkpoint, or --out, beside which it lies");
+  if (n >= 0)
+    return FGSM_OK;
+  run->checkpoint = NULL;
+  return FG_FAIL(MEMORY, "no memory for a file's name");
+}
+
+static fgsm_status make_engine(struct fg_run *run) {
+  const struct fgsm_options *o = run->options;
+  struct fg_device *device;
+  FG_TRY(fg_device_open(&run->devices, 0, o, &device));
+  FG_TRY(fg_engine_create(run->onnx, o, &run->spec, device, &run->feed.shape, run->batch,
+                          &run->engine));
+  FG_TRY(fg_feed_check(&run->feed, fg_engine_classes(run->engine)));
+  return strcmp(o->init, "keep") == 0
+             ? FGSM_OK
+             : fg_weights_init(fg_engine_weights(run->engine), o->init, o->seed);
+}
+
+static fgsm_status make_batch(struct fg_run *run) {
+  size_t n = (size_t)run->batch;
+  run->x = malloc(n * (size_t)run->feed.count * fg_type_size(run->feed.info.type) + 1);
+  run->labels = malloc(n * sizeof *run->labels);
+  run->index = malloc(n * sizeof *run->index);
+  run->lines = json_array();
+  return run->x && run->labels && run->index && run->lines
+             ? FGSM_OK
+             : FG_FAIL(MEMORY, "no memory for a batch of %zu samples", n);
+}
+
+static fgsm_status resume(struct fg_run *run) {
+  bool found;
+  FG_TRY(fg_checkpoint_read(run, &found));
+  if (!found)
+    fg_log(FGSM_LOG_WARNING, "there is no %s to resume from: training begins", run->checkpoint);
+  return FGSM_OK;
+}
+
+static fgsm_status begin(struct fg_run *run) {
+  const struct fgsm_options *o = run->options;
+  if (o->epochs < 1)
+    return FG_FAIL(USAGE, "--epochs: at least one");
+  FG_TRY(name_checkpoint(run));
+  FG_TRY(keep_apart(run));
+  FG_TRY(fg_device_choose(o->device, &run->devices));
+  if (run->devices.n > 1)
+    return FG_FAIL(USAGE, "--device %s: training takes one device, not %d", o->device,
+                   run->devices.n);
+  FG_TRY(fg_feed_open(run->data_path, o, &run->feed));
+  FG_TRY(fg_engine_spec_resolve(o, run->feed.info.type, &run->spec));
+  run->spec.samples = run->feed.n;
+  run->spec.watched = run->spec.method.steps > 0 && run->spec.eps > 0;
+  FG_TRY(fg_schedule_parse(o, &run->schedule));
+  int64_t wanted = o->batch < run->feed.n_train ? o->batch : run->feed.n_train;
+  FG_TRY(fg_attack_batch(run->onnx, o, &run->feed.shape, wanted, &run->batch));
+  if (run->batch > run->feed.n_train)
+    return FG_FAIL(DATA,
+                   "the model fixes its batch at %lld, and there are %lld samples to train on",
+                   (long long)run->batch, (long long)run->feed.n_train);
+  run->per_epoch = run->feed.n_train / run->batch;
+  FG_TRY(make_engine(run));
+  FG_TRY(make_batch(run));
+  begin_epoch(run);
+  return o->resume ? resume(run) : FGSM_OK;
+}
+
+static fgsm_status go(struct fg_run *run) {
+  struct fg_onnx *model = NULL;
+  bool stop = false;
+  while (run->done < run->options->epochs && !stop)
+    FG_TRY(run_epoch(run, &stop));
+  if (run->options->report)
+    FG_TRY(fg_run_page(run));
+  if (!run->options->out)
+    return FGSM_OK;
+  FG_TRY(fg_engine_export(run->engine, run->onnx, run->spec.average_decay > 0, &model));
+  fgsm_status status = fg_onnx_write(model, run->options->out, 0, NULL, NULL);
+  fg_onnx_close(model);
+  return status;
+}
+
+/* An interrupted run is kept as far as it came. */
+static fgsm_status keep(struct fg_run *run) {
+  FG_TRY(fg_checkpoint_write(run));
+  return FG_FAIL(
+      INTERRUPTED,
+      "interrupted after step %lld of epoch %lld; %s holds it, and the same command with "
+      "--resume goes on from there",
+      (long long)run->now.steps, (long long)run->done + 1, run->checkpoint);
+}
+
+fgsm_status fg_train(const struct fg_onnx *onnx, const char *model_path, const char *data,
+                     const struct fgsm_options *options, fgsm_train_progress_fn progress,
+                     void *user, char **json) {
+  struct fg_run run = {.onnx = onnx,
+                       .model_path = model_path,
+                       .data_path = data,
+                       .options = options,
+                       .progress = progress,
+                       .user = user,
+                       .began = fg_now()};
+  if (json)
+    *json = NULL;
+  fgsm_status status = begin(&run);
+  if (status == FGSM_OK) {
+    status = go(&run);
+    if (status == FGSM_INTERRUPTED && run.checkpoint)
+      status = keep(&run);
+  }
+  if (status == FGSM_OK)
+    status = fg_run_answer(&run, json);
+  fg_engine_destroy(run.engine);
+  fg_feed_close(&run.feed);
+  json_decref(run.lines);
+  free(run.watch.good.pieces);
+  free(run.checkpoint);
+  free(run.index);
+  free(run.labels);
+  free(run.x);
+  return status;
+}

@@ -1,0 +1,141 @@
+/* The watch for catastrophic overfitting: a net that withstands the one step that it was trained on and
+ * nothing else (Wong, Rice, Kolter 2020). Every so many steps, and at every epoch's end, a fixed set of
+ * training samples is attacked by FGSM and by PGD. It is bad when PGD's accuracy has fallen by more
+ * than DROP from its best (their early stopping), or lies more than GAP below FGSM's while the
+ * gradients beside a sample no longer point where they do at it (Andriushchenko & Flammarion 2020). */
+#include <math.h>
+#include <stdlib.h>
+
+#include "run.h"
+
+enum { SAMPLES = 256, PGD_STEPS = 10 };
+static const double DROP = 0.2, GAP = 0.15, COSINE = 0.5;
+
+bool fg_watch_is_due(const struct fg_run *run) {
+  int64_t every = run->options->watch, at = run->now.steps;
+  return run->spec.watched && (at == run->per_epoch || (every > 0 && at % every == 0));
+}
+
+/* Whole batches, at least one. */
+static int64_t watched(const struct fg_run *run) {
+  int64_t n = SAMPLES / run->batch * run->batch;
+  return n < run->batch ? run->batch : n < run->feed.n_train ? n : run->batch;
+}
+
+static fgsm_status look_at_gradients(const struct fg_run *run, double *cosine) {
+  const struct fg_feed *feed = &run->feed;
+  size_t bytes = (size_t)feed->count * fg_type_size(feed->info.type);
+  int64_t n = watched(run);
+  *cosine = 0;
+  for (int64_t from = 0; from < n; from += run->batch) {
+    double part;
+    for (int64_t i = 0; i < run->batch; i++)
+      run->index[i] = from + i;
+    struct fg_train_batch batch = {feed->x + (size_t)from * bytes, feed->labels + from, run->index};
+    FG_TRY(fg_engine_cosine(run->engine, &batch, &part));
+    *cosine += part * (double)run->batch / (double)n;
+  }
+  return FGSM_OK;
+}
+
+bool fg_watch_is_bad(double best, double fgsm, double pgd, double cosine) {
+  return pgd < best - DROP || (fgsm - pgd > GAP && cosine < COSINE);
+}
+
+fgsm_status fg_watch_look(struct fg_run *run) {
+  struct fg_watch *w = &run->watch;
+  struct fg_onnx *model = NULL;
+  int64_t n = watched(run);
+  double clean, fgsm, pgd, cosine;
+  FG_TRY(fg_engine_export(run->engine, run->onnx, false, &model));
+  fgsm_status status = fg_run_judge(run, model, 0, n, 0, &clean, &fgsm);
+  if (status == FGSM_OK)
+    status = fg_run_judge(run, model, 0, n, PGD_STEPS, &clean, &pgd);
+  fg_onnx_close(model);
+  FG_TRY(status);
+  FG_TRY(look_at_gradients(run, &cosine));
+  bool was = w->overfit;
+  w->overfit = fg_watch_is_bad(w->best, fgsm, pgd, cosine);
+  w->best = fmax(w->best, pgd);
+  w->times += w->overfit && !was;
+  if (w->overfit && !was)
+    fg_log(FGSM_LOG_WARNING,
+           "epoch %lld, step %lld: catastrophic overfitting: of %lld watched samples %.1f %% "
+           "withstand FGSM and %.1f %% PGD; the gradients' cosine is %.2f",
+           (long long)run->done + 1, (long long)run->now.steps, (long long)n, 100 * fgsm, 100 * pgd,
+           cosine);
+  return fg_run_log(run,
+                    json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:b}", "event", "watch", "epoch",
+                              (json_int_t)run->done + 1, "step", (json_int_t)run->now.steps,
+                              "clean_accuracy", clean, "fgsm_accuracy", fgsm, "pgd_accuracy", pgd,
+                              "cosine", cosine, "overfit", w->overfit));
+}
+
+/* ---- going back */
+
+fgsm_status fg_snapshot_take(const struct fg_run *run, struct fg_snapshot *s) {
+  struct fg_engine_piece piece;
+  size_t bytes = 0;
+  for (int64_t i = 0; fg_engine_piece_at(run->engine, i, &piece); i++)
+    bytes += piece.bytes;
+  if (!s->pieces && !(s->pieces = malloc(bytes + 1)))
+    return FG_FAIL(MEMORY, "no memory to keep %zu bytes of weights", bytes);
+  s->bytes = bytes;
+  s->done = run->done;
+  s->steps = *fg_engine_steps(run->engine);
+  unsigned char *at = s->pieces;
+  for (int64_t i = 0; fg_engine_piece_at(run->engine, i, &piece); i++) {
+    FG_TRY(fg_engine_piece_read(run->engine, &piece, at));
+    at += piece.bytes;
+  }
+  return FGSM_OK;
+}
+
+fgsm_status fg_snapshot_restore(struct fg_run *run, const struct fg_snapshot *s) {
+  struct fg_engine_piece piece;
+  const unsigned char *at = s->pieces;
+  for (int64_t i = 0; fg_engine_piece_at(run->engine, i, &piece); i++) {
+    FG_TRY(fg_engine_piece_write(run->engine, &piece, at));
+    at += piece.bytes;
+  }
+  run->done = s->done;
+  *fg_engine_steps(run->engine) = s->steps;
+  return FGSM_OK;
+}
+
+static bool keeps(const struct fg_run *run) {
+  return run->spec.watched && run->options->on_overfit[0] != 'c';
+}
+
+fgsm_status fg_watch_keep(struct fg_run *run) {
+  return keeps(run) && !run->watch.overfit ? fg_snapshot_take(run, &run->watch.good) : FGSM_OK;
+}
+
+/* Each time for longer: what was not enough once will not be the next time either. */
+static void be_careful(struct fg_run *run) {
+  struct fg_watch *w = &run->watch;
+  int shift = w->rollbacks < 32 ? (int)w->rollbacks : 32;
+  w->cautious_to = w->good.steps + (run->per_epoch << shift);
+  w->rollbacks++;
+}
+
+fgsm_status fg_watch_act(struct fg_run *run, bool *back, bool *stop) {
+  struct fg_watch *w = &run->watch;
+  *back = *stop = false;
+  if (!w->overfit || !keeps(run))
+    return FGSM_OK;
+  if (!w->good.pieces)
+    return FG_FAIL(
+        CHECK,
+        "epoch %lld, step %lld: catastrophic overfitting before an epoch was over: there "
+        "is nothing good to go back to; try --method n-fgsm or pgd",
+        (long long)run->done + 1, (long long)run->now.steps);
+  *stop = run->options->on_overfit[0] == 's';
+  FG_TRY(fg_snapshot_restore(run, &w->good));
+  w->overfit = false;
+  *back = true;
+  if (!*stop)
+    be_careful(run);
+  return fg_run_log(run, json_pack("{s:s, s:I}", "event", *stop ? "stop" : "rollback", "to_epoch",
+                                   (json_int_t)run->done));
+}
