@@ -312,17 +312,20 @@ struct fg_grid_attrs {
 
 /* reorder: x -> y, the same values in y's layout. No attributes. */
 
-/* loss: logits [N, K], labels [N] (I32, in 0..K-1) -> dlogits [N, K], loss [N], prediction [N] I32.
+/* loss: logits [N, K], labels [N] (I32, in 0..K-1), c? [K] -> dlogits [N, K], loss [N],
+ *   prediction [N] I32.
  * Per sample, never averaged. Any output may be absent. The reported loss is plain:
  *   ce      log(sum_j exp z_j) - z_y.  d_j = exp(z_j - max_{i != y} z_i) for j != y and d_y =
  *           -(sum of the others): the softmax gradient times a positive factor per sample, never
  *           zero for finite logits; `parity` gives softmax - onehot, zeros included.
  *   margin  max_{j != y} z_j - z_y     (Carlini & Wagner 2017, f_6 without the floor)
  *   dlr     -(z_y - max_{j != y} z_j) / (z_(1) - z_(3) + 1e-12)    (Croce & Hein 2020)
+ *   linear  sum_j c_j z_j, a linear functional of the logits, whatever the label; c is there for it
+ *           alone
  * targeted: labels are targets; dlogits is negated (still ascended), loss is the plain loss at the
  * target. Prediction is the first maximum; NaN logits give prediction -1. A label out of range
  * (-1: none) gives zero gradient and NaN loss. */
-enum fg_loss_kind { FG_LOSS_ce, FG_LOSS_margin, FG_LOSS_dlr };
+enum fg_loss_kind { FG_LOSS_ce, FG_LOSS_margin, FG_LOSS_dlr, FG_LOSS_linear };
 struct fg_loss_attrs {
   enum fg_loss_kind kind;
   bool targeted, parity;
@@ -395,7 +398,7 @@ struct fg_gemm_step_attrs {
   struct fg_step_attrs step;
 };
 
-/* mlp_fgsm: x0 [N, ...], x, weights [P], labels [N], eps_map?, mask?, params -> x', loss?,
+/* mlp_fgsm: x0 [N, ...], x, weights [P], labels [N], eps_map?, mask?, params, c? [K] -> x', loss?,
  *   prediction?, stats?, logits? [N, K]: the whole attack of a dense network, `steps` times over
  *     logits = the network at x; loss's dlogits; their gradient with respect to x; step,
  *   without momentum, each step from where the last one came to. loss, prediction, logits and

@@ -64,7 +64,31 @@ extern const struct fg_case_table device_cases_sizes;
     }                                                                                              \
   }
 
+/* 20-1024-1024-3: the widest layers that mlp_fgsm is made for. */
+#define WIDE_MLP(label, type, x, weights, tolerance_)                                              \
+  {                                                                                                \
+    .name = label, .op = FG_OP_mlp_fgsm,                                                           \
+    .attrs = {.mlp = {.layers = 3,                                                                 \
+                      .width = {20, 1024, 1024, 3},                                                \
+                      .act = {{FG_UNARY_relu, 0, 0}, {FG_UNARY_relu, 0, 0}},                       \
+                      .loss = {FG_LOSS_margin, false, false},                                      \
+                      .step = {FG_NORM_linf, true},                                                \
+                      .steps = 1}},                                                                \
+    .in = {FG_R(x, 2, 20),                                                                         \
+           FG_R(x, 2, 20),                                                                         \
+           FG_T(type, weights, 1074179),                                                           \
+           FG_T(I32, FG_INTEGER(0, 2), 2),                                                         \
+           NONE,                                                                                   \
+           NONE,                                                                                   \
+           FG_T(F64, FG_VALUES(0.5, 0.5, 0, -9, 9, 0, 0, 0), FG_PARAM_COUNT)},                     \
+    .out = {FG_Y(2, 20), FG_Y(2), FG_T(I32, FG_NORMAL, 2), FG_Y(2, 3), FG_Y(2, 3)}, .constant = 4, \
+    .tolerance = tolerance_, .flags = FG_CASE_SPARSE                                               \
+  }
+
 static const struct fg_case cases[] = {
+    WIDE_MLP("mlp 20-1024-1024-3", F32, FG_UNIFORM(-2, 2), FG_UNIFORM(-0.05, 0.05), 1e-4),
+    WIDE_MLP("mlp bf16 20-1024-1024-3 of whole numbers", BF16, FG_INTEGER(-2, 2), FG_INTEGER(-1, 1),
+             1e-6),
     SCATTER("rows put by 16 bytes", none, 7, 12),
     SCATTER("rows added by 16 bytes", add, 7, 12),
     SCATTER("rows multiplied over blocks", mul, 11, 301),

@@ -202,6 +202,7 @@ static const struct graph {
   bool pooled;      /* ... with the pool's gradient in it                           */
   bool momentum, look, logits, map;
   enum fg_norm norm;
+  enum fg_loss_kind loss;
   enum near near;
 } graphs[] = {
     {.name = "a dense network", .net = net_relu, .fused = FG_OP_mlp_fgsm},
@@ -216,6 +217,10 @@ static const struct graph {
     {.name = "curved activations", .net = net_curved, .fused = FG_OP_mlp_fgsm},
     {.name = "normalisation in front", .net = net_normalised, .fused = FG_OP_mlp_fgsm},
     {.name = "one layer", .net = net_of_one_layer, .fused = FG_OP_mlp_fgsm},
+    {.name = "a dense network and a linear loss",
+     .net = net_curved,
+     .fused = FG_OP_mlp_fgsm,
+     .loss = FG_LOSS_linear},
     {.name = "a look at a dense network",
      .net = net_curved,
      .fused = FG_OP_mlp_fgsm,
@@ -283,6 +288,10 @@ int fusing_count(void) {
 
 const char *fusing_name(int i) {
   return graphs[i].name;
+}
+
+enum fg_op fusing_op(int i) {
+  return graphs[i].fused;
 }
 
 enum { X0, X, LABELS, MAP, MASK, PARAMS, MOMENTUM, INPUTS };
@@ -360,8 +369,12 @@ static fgsm_status build(const struct graph *what, enum fg_type real, struct fg_
   logits = g->outputs[slot];
   if (!what->logits)
     g->n_outputs = 0;
-  union fg_attrs a = {.loss = {.kind = FG_LOSS_ce}};
-  FG_TRY(fg_graph_add(g, FG_OP_loss, "loss", &a, 2, (fg_id[]){logits, in[LABELS]}, loss));
+  union fg_attrs a = {.loss = {.kind = what->loss}};
+  fg_id judged[3] = {logits, in[LABELS], FG_ABSENT};
+  if (what->loss == FG_LOSS_linear)
+    FG_TRY(constant(g, 1, (int64_t[]){5}, 1, 55, &judged[2]));
+  FG_TRY(
+      fg_graph_add(g, FG_OP_loss, "loss", &a, what->loss == FG_LOSS_linear ? 3 : 2, judged, loss));
   FG_TRY(fg_graph_output(g, loss[1], NULL));
   FG_TRY(fg_graph_output(g, loss[2], NULL));
   if (what->look)

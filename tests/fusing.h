@@ -10,6 +10,7 @@ enum fusing_result { FUSING_OK, FUSING_DECLINED, FUSING_WRONG };
 
 int fusing_count(void);
 const char *fusing_name(int i);
+enum fg_op fusing_op(int i); /* what it may become; FG_OP_COUNT: nothing */
 
 /* Fuses graph i for the backend and compares what it computes with the oracle's unfused graph.
  * DECLINED: the backend left it as it was, which computed the same. `why` says what is wrong. */

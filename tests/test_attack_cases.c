@@ -102,6 +102,37 @@ Test(attack_cases, the_gradient_reported_is_the_losss_own) {
   fg_onnx_close(onnx);
 }
 
+/* Of a linear model the gradient of a linear functional is known, and the same for every label. */
+Test(attack_cases, a_linear_functional_is_raised_and_targeted_lowered) {
+  static const double c[3] = {1, -2, 0.5};
+  struct fg_onnx *onnx = tiny_onnx(&plain);
+  for (int d = 0; d < N_DEVICES; d++)
+    for (int t = 0; t < 2; t++) {
+      struct setting s = setting(onnx, devices[d],
+                                 t ? "attack=fgsm eps=0.1 loss=linear functional=1,-2,0.5 target=1"
+                                   : "attack=fgsm eps=0.1 loss=linear functional=1,-2,0.5");
+      struct outcome o = attack(&s);
+      const float *x = o.x_adv[0];
+      for (int n = 0; n < 3; n++) {
+        double before = 0, after = 0;
+        for (int i = 0; i < 4; i++) {
+          double g = 0;
+          for (int j = 0; j < 3; j++)
+            g += c[j] * plain_weight[i * 3 + j];
+          double moved = x3[n * 4 + i] + (t ? -0.1 : 0.1) * (g > 0 ? 1 : -1);
+          cr_expect_float_eq(x[n * 4 + i], fmin(fmax(moved, 0), 1), 1e-6, "%s: x'[%d] is %g",
+                             s.words, n * 4 + i, x[n * 4 + i]);
+          before += g * x3[n * 4 + i];
+          after += g * x[n * 4 + i];
+        }
+        cr_expect_float_eq(o.results[0][n].clean_loss, before, 1e-5);
+        cr_expect_float_eq(o.results[0][n].adversarial_loss, after, 1e-5);
+      }
+      outcome_free(&o);
+    }
+  fg_onnx_close(onnx);
+}
+
 /* sqrt has an infinite slope at 0: sample 1 holds a 0, the others do not. */
 Test(attack_cases, a_broken_gradient_leaves_its_sample_alone) {
   struct tiny tiny = plain;
@@ -462,6 +493,10 @@ static const struct {
     {"eps=0.1 attack=r-fgsm norm=l2", FGSM_USAGE, "needs --norm linf"},
     {"eps=0.1 attack=noise-sign norm=l2", FGSM_USAGE, "needs --norm linf"},
     {"eps=0.1 loss=margin loss-parity=torch", FGSM_USAGE, "--loss ce"},
+    {"eps=0.1 loss=linear functional=1,-1,0", FGSM_OK, ""},
+    {"eps=0.1 loss=linear", FGSM_USAGE, "needs --functional"},
+    {"eps=0.1 loss=margin functional=1,-1,0", FGSM_USAGE, "for --loss linear alone"},
+    {"eps=0.1 loss=linear functional=1,-1", FGSM_USAGE, "2 factors where the model has 3 logits"},
     {"eps=0.1 labels=predicted target=1", FGSM_USAGE, "--labels predicted"},
     {"eps=0.1 target=3", FGSM_USAGE, "3 classes"},
     {"eps=0.1 target=99999999999999999999", FGSM_USAGE, "no such class"},

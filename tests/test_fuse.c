@@ -1,6 +1,5 @@
 /* The fuse pass: what is fused computes what was there before, and what a backend declines stays. */
 #include <criterion/criterion.h>
-#include <string.h>
 
 #include "fusing.h"
 
@@ -8,7 +7,7 @@ Test(fuse, on_the_oracle_everything_is_fused_and_computes_the_same) {
   char why[512];
   for (int i = 0; i < fusing_count(); i++) {
     enum fusing_result result = fusing_run(i, &fg_ref, why, sizeof why);
-    bool never = strcmp(fusing_name(i), "a dense network with momentum") == 0;
+    bool never = fusing_op(i) == FG_OP_COUNT;
     cr_expect_neq(result, FUSING_WRONG, "%s: %s", fusing_name(i), why);
     cr_expect_eq(result == FUSING_DECLINED, never, "%s: %s", fusing_name(i),
                  never ? "fused" : "not fused");
@@ -20,7 +19,7 @@ Test(fuse, on_the_cpu_dense_networks_are_fused_and_all_compute_the_same) {
   for (int i = 0; i < fusing_count(); i++) {
     enum fusing_result result = fusing_run(i, &fg_cpu, why, sizeof why);
     cr_expect_neq(result, FUSING_WRONG, "%s: %s", fusing_name(i), why);
-    if (i <= 6)
+    if (fusing_op(i) == FG_OP_mlp_fgsm)
       cr_expect_eq(result, FUSING_OK, "%s: not fused", fusing_name(i));
   }
 }

@@ -228,6 +228,8 @@ static void run_loss(enum fg_loss_kind kind, bool parity, const double *z, doubl
                       .in = {{FG_F64, 2, {SAMPLES, CLASSES}, {.kind = FG_GEN_VALUES}},
                              FG_T(I32, FG_VALUES(2, 0, 6), SAMPLES)},
                       .out = {FG_Y(SAMPLES, CLASSES), FG_Y(SAMPLES)}};
+  if (kind == FG_LOSS_linear)
+    c.in[2] = (struct fg_case_tensor)FG_R(FG_NORMAL, CLASSES);
   struct fg_run_options o = {.fill = 0xFF};
   struct fg_run run;
   c.in[0].gen.values = z;
@@ -266,6 +268,7 @@ Test(gradients, of_the_loss) {
   expect_derivative(FG_LOSS_ce, true);
   expect_derivative(FG_LOSS_margin, false);
   expect_derivative(FG_LOSS_dlr, false);
+  expect_derivative(FG_LOSS_linear, false);
 }
 
 /* The slope that never dies is PyTorch's times one positive factor for each sample. */

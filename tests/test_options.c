@@ -115,6 +115,7 @@ Test(options, every_row_is_documented_and_settable) {
   } cases[] = {{"attack", "pgd"},
                {"eps", "8/255"},
                {"loss", "margin"},
+               {"functional", "1,-0.5,0"},
                {"norm", "l2"},
                {"alpha", "2/255"},
                {"steps", "20"},
@@ -284,6 +285,8 @@ Test(options, nonsense_is_refused_with_the_reason) {
   expect_refused(o, "std", "0.2,0", "above 0");
   expect_refused(o, "mean", "0.1,x", "not a number");
   expect_refused(o, "mean", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "more than 16");
+  expect_refused(o, "functional", "1,,2", "not a number");
+  expect_refused(o, "functional", "1,two", "not a number");
   expect_refused(o, "clip", "1,0", "LO,HI");
   expect_refused(o, "clip", "1", "LO,HI");
   expect_refused(o, "alpha", "0", "above 0");

@@ -132,13 +132,19 @@ static bool all_digits(const char *text) {
 }
 
 static fgsm_status decide_loss(const struct fgsm_options *options, struct fg_attacker *a) {
-  static const char *const names[] = {
-      [FG_LOSS_ce] = "ce", [FG_LOSS_margin] = "margin", [FG_LOSS_dlr] = "dlr"};
+  static const char *const names[] = {[FG_LOSS_ce] = "ce",
+                                      [FG_LOSS_margin] = "margin",
+                                      [FG_LOSS_dlr] = "dlr",
+                                      [FG_LOSS_linear] = "linear"};
   int kind = 0;
-  while (kind < 3 && strcmp(names[kind], options->loss) != 0)
+  while (kind < 4 && strcmp(names[kind], options->loss) != 0)
     kind++;
-  if (kind == 3)
-    return FG_FAIL(USAGE, "--loss %s: there is ce, margin and dlr", options->loss);
+  if (kind == 4)
+    return FG_FAIL(USAGE, "--loss %s: there is ce, margin, dlr and linear", options->loss);
+  if ((kind == FG_LOSS_linear) != (options->functional != NULL))
+    return FG_FAIL(USAGE, kind == FG_LOSS_linear
+                              ? "--loss linear needs --functional: a factor for each logit"
+                              : "--functional is for --loss linear alone");
   if (*options->loss_parity && strcmp(options->loss_parity, "torch") != 0)
     return FG_FAIL(USAGE, "--loss-parity %s: there is torch", options->loss_parity);
   a->loss = (struct fg_loss_attrs){.kind = (enum fg_loss_kind)kind,

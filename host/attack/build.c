@@ -1,6 +1,7 @@
 /* From a recipe to a pass: the graph with its inputs and outputs, the passes over it, the plan. A
  * recipe's parts are chained through the graph's values where they meet (the model's gradient feeds
  * the step), and through wires where they do not, so that what one plan can fuse is in one plan. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "attacker.h"
@@ -108,12 +109,26 @@ static fgsm_status add_start(struct builder *b) {
   return give(b, FG_WIRE_next, out[0]);
 }
 
+/* A linear loss's factors, one for each logit. */
+static fgsm_status add_functional(struct builder *b, const char *text, fg_id *out) {
+  const int64_t classes = b->a->info.classes;
+  double *factors = NULL;
+  int n;
+  FG_TRY(fg_reals_parse(text, &factors, &n));
+  fgsm_status status =
+      n == classes ? fg_graph_constant(b->g, "functional", FG_F64, 1, &classes, factors, out)
+                   : FG_FAIL(USAGE, "--functional has %d factors where the model has %lld logits",
+                             n, (long long)classes);
+  free(factors);
+  return status;
+}
+
 static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
                              const struct fgsm_options *options, const struct fg_recipe *recipe,
                              char *note) {
   struct fg_attacker *a = b->a;
   union fg_attrs attrs = {.loss = a->loss};
-  fg_id x, in[2], out[FG_MAX_OUT], gradient = FG_ABSENT;
+  fg_id x, in[3], out[FG_MAX_OUT], gradient = FG_ABSENT;
   FG_TRY(take(b, FG_WIRE_x, &x));
   FG_TRY(fg_attack_logits(b->g, onnx, options, a->arrays, &a->shape, a->info.batch, false, x,
                           &in[0], note));
@@ -124,7 +139,9 @@ static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
   FG_TRY(fg_fold(b->g));
   in[0] = b->value[FG_WIRE_logits] = b->g->outputs[b->slot[FG_WIRE_logits]];
   FG_TRY(take(b, FG_WIRE_labels, &in[1]));
-  FG_TRY(fg_graph_add(b->g, FG_OP_loss, "loss", &attrs, 2, in, out));
+  if (options->functional)
+    FG_TRY(add_functional(b, options->functional, &in[2]));
+  FG_TRY(fg_graph_add(b->g, FG_OP_loss, "loss", &attrs, options->functional ? 3 : 2, in, out));
   FG_TRY(give(b, FG_WIRE_loss, out[1]));
   FG_TRY(give(b, FG_WIRE_prediction, out[2]));
   if (!recipe->gradient)

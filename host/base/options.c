@@ -43,12 +43,18 @@ static const struct row table[] = {
       "attack", "attack bench train"},
      fg_set_eps,
      FIELD(eps)},
-    {{"loss", "NAME", "ce", "ce|margin|dlr",
-      "The objective: cross-entropy, the largest other logit minus the label's, or that over the "
-      "spread of the logits.",
+    {{"loss", "NAME", "ce", "ce|margin|dlr|linear",
+      "The objective: cross-entropy, the largest other logit minus the label's, that over the "
+      "spread of the logits, or a sum of the logits with --functional's factors.",
       "attack", "attack bench"},
      fg_set_word,
      FIELD(loss)},
+    {{"functional", "LIST", "none", NULL,
+      "Of --loss linear: a factor for each logit, which may be negative; their sum is raised, "
+      "whatever the label.",
+      "attack", "attack bench"},
+     fg_set_functional,
+     FIELD(functional)},
     {{"norm", "NAME", "the attack's own", "linf|l2|l1", "The norm in which eps is measured.",
       "attack", "attack bench"},
      fg_set_word,
@@ -499,6 +505,7 @@ void fgsm_options_destroy(fgsm_options *options) {
     free(options->text[i]);
   free(options->eps_map);
   free(options->mask);
+  free(options->functional);
   free(options->target);
   free(options->input);
   free(options->output);

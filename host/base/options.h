@@ -26,7 +26,7 @@ struct fgsm_options {
   char *text[FG_MAX_OPTIONS]; /* each option as it was set, by its row in the table; or NULL */
   /* attack */
   char attack[24];                 /* a name of the attack table */
-  char loss[16];                   /* ce | margin | dlr          */
+  char loss[16];                   /* ce | margin | dlr | linear */
   char norm[8];                    /* "" : the attack's own       */
   struct fg_ratio eps[FG_MAX_EPS]; /* no two of equal value */
   int n_eps;                       /* 0: not given */
@@ -38,6 +38,7 @@ struct fgsm_options {
   double decay;          /* < 0: the attack's own */
   char *input, *output;  /* of the model, by name; NULL: the only one, the first */
   char *feed;            /* NAME=FILE,...: checked; NULL: none */
+  char *functional;      /* numbers; NULL: none */
   char *target;          /* NULL: untargeted; a class, "least-likely", or a file of labels */
   char loss_parity[8];   /* "" or "torch" */
   bool keep_softmax;
@@ -119,6 +120,8 @@ fgsm_status fg_ratio_parse(const char *text, struct fg_ratio *out) FGSM_MUST_USE
 int64_t fg_ratio_levels(const struct fg_ratio *ratio);
 /* A decimal with an optional minus; a whole number in [least, most], 0 <= least. FGSM_USAGE. */
 fgsm_status fg_real_parse(const char *text, double *out) FGSM_MUST_USE;
+/* "1,-0.5,0" -> *n of them, to be freed. FGSM_USAGE. */
+fgsm_status fg_reals_parse(const char *text, double **items, int *n) FGSM_MUST_USE;
 /* "2G", "512M", "1.5GiB", "1000000" -> bytes, 1 MiB or more; units are powers of 1024. FGSM_USAGE. */
 fgsm_status fg_size_parse(const char *text, int64_t *out) FGSM_MUST_USE;
 /* What option max-memory comes to. */

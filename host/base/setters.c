@@ -192,6 +192,30 @@ static fgsm_status parse_reals(const char *value, double *items, int most, int *
   return FGSM_OK;
 }
 
+fgsm_status fg_reals_parse(const char *text, double **items, int *n) {
+  int most = 1;
+  for (const char *c = text; *c; c++)
+    most += *c == ',';
+  double *all = calloc((size_t)most, sizeof *all);
+  if (!all)
+    return FG_FAIL(MEMORY, "no memory for a list of numbers");
+  fgsm_status status = parse_reals(text, all, most, n);
+  if (status == FGSM_OK)
+    *items = all;
+  else
+    free(all);
+  return status;
+}
+
+fgsm_status fg_set_functional(struct fgsm_options *o, size_t field, size_t size,
+                              const char *value) {
+  double *items = NULL;
+  int n;
+  FG_TRY(fg_reals_parse(value, &items, &n));
+  free(items);
+  return fg_set_path(o, field, size, value);
+}
+
 fgsm_status fg_set_mean(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   double items[FG_MAX_CHANNELS] = {0};
   int n;

@@ -12,6 +12,7 @@
 #include "op.h"
 
 enum { X0, X, G, M, EPS_MAP, MASK, PARAMS };  /* a step's inputs   */
+enum { Z, LABELS, COEFFICIENTS };             /* a loss's inputs   */
 enum { DLOGITS, LOSS, PREDICTION };           /* a loss's results  */
 static const int64_t MOST_WEIGHTS = 64 << 20; /* of a fused network */
 
@@ -156,13 +157,13 @@ static int readers(const struct fg_rewrite *rw, fg_id id) {
 static bool stands_apart(const struct fg_rewrite *rw, const struct fg_node *loss,
                          const struct fg_node *step) {
   const struct fg_graph *g = rw->g;
-  const fg_id given[] = {step->in[X0], step->in[EPS_MAP], step->in[MASK], step->in[PARAMS],
-                         loss->in[1]};
+  const fg_id given[] = {step->in[X0],     step->in[EPS_MAP], step->in[MASK],
+                         step->in[PARAMS], loss->in[LABELS],  input(loss, COEFFICIENTS)};
   for (size_t i = 0; i < sizeof given / sizeof *given; i++)
     if (given[i] != FG_ABSENT && given[i] != step->in[X] &&
         fg_value(g, given[i])->role == FG_ROLE_TEMP)
       return false;
-  return readers(rw, loss->in[0]) == 1 && readers(rw, loss->out[DLOGITS]) == 1 &&
+  return readers(rw, loss->in[Z]) == 1 && readers(rw, loss->out[DLOGITS]) == 1 &&
          !rw->output[loss->out[DLOGITS]] && readers(rw, loss->out[LOSS]) == 0 &&
          readers(rw, loss->out[PREDICTION]) == 0;
 }
@@ -202,20 +203,20 @@ static struct fg_node fused_node(const struct fg_graph *g, const struct dense *n
   struct fg_node fused = *step;
   bool logits = false;
   for (int i = 0; i < g->n_outputs; i++)
-    logits |= g->outputs[i] == loss->in[0];
+    logits |= g->outputs[i] == loss->in[Z];
   fused.op = FG_OP_mlp_fgsm;
-  fused.n_in = 7;
+  fused.n_in = loss->n_in > COEFFICIENTS ? 8 : 7;
   memcpy(
       fused.in,
       (fg_id[]) {
-        step->in[X0], step->in[X], FG_ABSENT, loss->in[1], step->in[EPS_MAP], step->in[MASK],
-            step->in[PARAMS]
+        step->in[X0], step->in[X], FG_ABSENT, loss->in[LABELS], step->in[EPS_MAP], step->in[MASK],
+            step->in[PARAMS], input(loss, COEFFICIENTS)
       },
-      7 * sizeof(fg_id));
+      8 * sizeof(fg_id));
   fused.n_out = 5;
   memcpy(fused.out,
          (fg_id[]){step->out[0], loss->out[LOSS], loss->out[PREDICTION], step->out[2],
-                   logits ? loss->in[0] : FG_ABSENT},
+                   logits ? loss->in[Z] : FG_ABSENT},
          5 * sizeof(fg_id));
   memset(&fused.attrs, 0, sizeof fused.attrs);
   fused.attrs.mlp = net->attrs;
@@ -260,7 +261,7 @@ static fgsm_status fuse_attack(struct fg_rewrite *rw, struct fg_node *step,
   struct fg_node *loss;
   struct dense net;
   if (step->attrs.step.norm != FG_NORM_linf || step->in[M] != FG_ABSENT ||
-      !(loss = find_loss(g, step->in[G])) || !read_net(g, step->in[X], loss->in[0], &net) ||
+      !(loss = find_loss(g, step->in[G])) || !read_net(g, step->in[X], loss->in[Z], &net) ||
       !is_gradient(g, &net, step->in[G], loss->out[DLOGITS]) || !stands_apart(rw, loss, step))
     return FGSM_OK;
   return replace(rw, &net, fused_node(g, &net, loss, step), loss, step, device, changed);
@@ -280,9 +281,10 @@ static fgsm_status fuse_look(struct fg_rewrite *rw, struct fg_node *loss, struct
                              bool *changed) {
   struct fg_graph *g = rw->g;
   struct dense net;
-  fg_id x = find_x(g, loss->in[0]);
-  if (x == FG_ABSENT || rw->uses[loss->out[DLOGITS]] || readers(rw, loss->in[0]) != 1 ||
-      fg_value(g, x)->rank < 1 || !read_net(g, x, loss->in[0], &net))
+  fg_id x = find_x(g, loss->in[Z]);
+  if (x == FG_ABSENT || loss->n_in > COEFFICIENTS || rw->uses[loss->out[DLOGITS]] ||
+      readers(rw, loss->in[Z]) != 1 || fg_value(g, x)->rank < 1 ||
+      !read_net(g, x, loss->in[Z], &net))
     return FGSM_OK;
   struct fg_node step = {
       .in = {FG_ABSENT, x, FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT},

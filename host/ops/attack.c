@@ -19,19 +19,33 @@ static fgsm_status check_samples(const struct fg_value *x) {
   return FGSM_OK;
 }
 
+fgsm_status fg_rule_functional(enum fg_loss_kind kind, const struct fg_value *c,
+                               const struct fg_value *z, int64_t classes) {
+  if ((c != NULL) != (kind == FG_LOSS_linear))
+    return FG_FAIL(INTERNAL, "a linear loss, and no other, has coefficients");
+  if (!c)
+    return FGSM_OK;
+  FG_TRY(fg_rule_vector(c, classes, "coefficients"));
+  if (c->type != z->type)
+    return FG_FAIL(MODEL, "coefficients are %s where %s is expected", fg_type_name(c->type),
+                   fg_type_name(z->type));
+  return FGSM_OK;
+}
+
 static fgsm_status infer_loss(const struct fg_graph *g, struct fg_node *node,
                               struct fg_value *out) {
   enum fg_loss_kind kind = node->attrs.loss.kind;
-  FG_TRY(fg_rule_inputs(g, node, 2, 2));
+  FG_TRY(fg_rule_inputs(g, node, 2, 3));
   FG_TRY(fg_rule_reals(g, node, 1));
   const struct fg_value *z = fg_rule_input(g, node, 0), *labels = fg_rule_input(g, node, 1);
-  if (kind != FG_LOSS_ce && kind != FG_LOSS_margin && kind != FG_LOSS_dlr)
+  if (kind < FG_LOSS_ce || kind > FG_LOSS_linear)
     return FG_FAIL(INTERNAL, "there is no loss %d", (int)kind);
   int64_t least = kind == FG_LOSS_dlr ? 3 : 2;
   if (z->rank != 2 || z->dim[1] < least || z->dim[1] > INT32_MAX)
     return FG_FAIL(UNSUPPORTED, "logits have shape %s: [N, K] with at least %lld classes is needed",
                    FG_SHAPE(z), (long long)least);
   FG_TRY(per_sample(labels, z->dim[0], FG_I32, "labels"));
+  FG_TRY(fg_rule_functional(kind, fg_rule_input(g, node, 2), z, z->dim[1]));
   FG_TRY(fg_rule_output(&out[0], z->type, 2, z->dim));
   FG_TRY(fg_rule_output(&out[1], z->type, 1, z->dim));
   return fg_rule_output(&out[2], FG_I32, 1, z->dim);

@@ -69,7 +69,7 @@ static fgsm_status check_layers(const struct fg_mlp_attrs *a, int64_t *weights) 
   return FGSM_OK;
 }
 
-/* mlp_fgsm: x0, x, weights, labels, eps_map?, mask?, params -> x', loss, prediction, stats,
+/* mlp_fgsm: x0, x, weights, labels, eps_map?, mask?, params, c? -> x', loss, prediction, stats,
  * logits. */
 static fgsm_status infer_mlp(const struct fg_graph *g, struct fg_node *node, struct fg_value *out) {
   const struct fg_mlp_attrs *a = &node->attrs.mlp;
@@ -78,7 +78,7 @@ static fgsm_status infer_mlp(const struct fg_graph *g, struct fg_node *node, str
   const bool looks = a->steps == 0 && !a->search;
   const struct fg_value *x = fg_rule_input(g, node, 1), *weights = fg_rule_input(g, node, 2);
   if (!looks)
-    FG_TRY(fg_rule_inputs(g, node, 4, 7));
+    FG_TRY(fg_rule_inputs(g, node, 4, 8));
   else if (node->n_in != 4 || !x || fg_rule_input(g, node, 0) || !weights ||
            !fg_rule_input(g, node, 3))
     return FG_FAIL(INTERNAL, "a look takes x, weights and labels");
@@ -87,7 +87,7 @@ static fgsm_status infer_mlp(const struct fg_graph *g, struct fg_node *node, str
   const struct fg_value *x0 = looks ? x : fg_rule_input(g, node, 0),
                         *labels = fg_rule_input(g, node, 3);
   FG_TRY(check_layers(a, &count));
-  if (kind != FG_LOSS_ce && kind != FG_LOSS_margin && kind != FG_LOSS_dlr)
+  if (kind < FG_LOSS_ce || kind > FG_LOSS_linear)
     return FG_FAIL(INTERNAL, "there is no loss %d", (int)kind);
   if (a->width[a->layers] < (kind == FG_LOSS_dlr ? 3 : 2))
     return FG_FAIL(UNSUPPORTED, "a loss over %d classes", a->width[a->layers]);
@@ -101,6 +101,7 @@ static fgsm_status infer_mlp(const struct fg_graph *g, struct fg_node *node, str
   FG_TRY(fg_rule_same_shape(x, x0, "x"));
   FG_TRY(fg_rule_vector(weights, count, "weights"));
   FG_TRY(fg_rule_vector(labels, x0->dim[0], "labels"));
+  FG_TRY(fg_rule_functional(kind, fg_rule_input(g, node, 7), x0, a->width[a->layers]));
   if (features(x0) != a->width[0] || labels->type != FG_I32)
     return FG_FAIL(MODEL, "x0 %s or labels of %s where [N, %d] and int32 are expected",
                    FG_SHAPE(x0), fg_type_name(labels->type), a->width[0]);

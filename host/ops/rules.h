@@ -54,6 +54,9 @@ fgsm_status fg_rule_index(const struct fg_graph *g, fg_id index, int64_t n) FGSM
 
 /* What step and its fusions share: attributes; eps_map and mask (NULL: absent) have a sample's
  * shape; params are there. */
+/* c of a linear loss over so many classes, of z's type; absent for every other loss. */
+fgsm_status fg_rule_functional(enum fg_loss_kind kind, const struct fg_value *c,
+                               const struct fg_value *z, int64_t classes) FGSM_MUST_USE;
 fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x0,
                          const struct fg_value *eps_map, const struct fg_value *mask,
                          const struct fg_value *params) FGSM_MUST_USE;

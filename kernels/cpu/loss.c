@@ -11,7 +11,7 @@ enum { DLOGITS, LOSS, PREDICTION };
 
 struct loss {
   const struct fg_loss_attrs *attrs;
-  const float *z;
+  const float *z, *functional;
   const int32_t *labels;
   float *d, *loss; /* NULL where not wanted */
   int32_t *prediction;
@@ -121,14 +121,25 @@ static double difference_of_logits_ratio(const float *z, int64_t k, int64_t y, f
   return -u / v;
 }
 
-static double sample(const struct fg_loss_attrs *a, const float *z, int64_t k, int64_t y,
-                     bool broken, float *d) {
-  if (y < 0 || y >= k || broken) {
+static double functional(const float *z, int64_t k, const float *c, float *d) {
+  double sum = 0;
+  for (int64_t j = 0; j < k; j++)
+    sum += (double)c[j] * z[j];
+  if (d)
+    memcpy(d, c, (size_t)k * sizeof *d);
+  return sum;
+}
+
+static double sample(const struct fg_loss_attrs *a, const float *c, const float *z, int64_t k,
+                     int64_t y, bool broken, float *d) {
+  bool aimless = (y < 0 || y >= k) && a->kind != FG_LOSS_linear;
+  if (aimless || broken) {
     if (d)
-      clear(d, k, y < 0 || y >= k ? 0.0f : NAN);
+      clear(d, k, aimless ? 0.0f : NAN);
     return NAN;
   }
-  double loss = a->kind == FG_LOSS_ce       ? cross_entropy(z, k, y, a->parity, d)
+  double loss = a->kind == FG_LOSS_linear   ? functional(z, k, c, d)
+                : a->kind == FG_LOSS_ce     ? cross_entropy(z, k, y, a->parity, d)
                 : a->kind == FG_LOSS_margin ? margin(z, k, y, d)
                                             : difference_of_logits_ratio(z, k, y, d);
   for (int64_t j = 0; d && a->targeted && j < k; j++)
@@ -136,15 +147,25 @@ static double sample(const struct fg_loss_attrs *a, const float *z, int64_t k, i
   return loss;
 }
 
-double fg_cpu_loss_sample(const struct fg_loss_attrs *a, const float *z, int64_t k, int64_t label,
-                          float *d, int32_t *prediction) {
+double fg_cpu_loss_sample(const struct fg_loss_attrs *a, const float *c, const float *z, int64_t k,
+                          int64_t label, float *d, int32_t *prediction) {
   bool broken = has_nan(z, k);
   *prediction = broken ? -1 : (int32_t)largest(z, k, -1, -1);
-  return sample(a, z, k, label, broken, d);
+  return sample(a, c, z, k, label, broken, d);
 }
 
 int64_t fg_cpu_loss_classes(enum fg_loss_kind kind) {
-  return kind == FG_LOSS_ce ? 1 : kind == FG_LOSS_margin ? 2 : 3;
+  return kind == FG_LOSS_margin ? 2 : kind == FG_LOSS_dlr ? 3 : 1;
+}
+
+fgsm_status fg_cpu_check_functional(const struct fg_call *call, const struct fg_loss_attrs *a,
+                                    int i, int64_t classes) {
+  const struct fg_tensor *c = i < call->n_in && fg_cpu_present(&call->in[i]) ? &call->in[i] : NULL;
+  if ((c != NULL) != (a->kind == FG_LOSS_linear) ||
+      (c && (c->type != FG_F32 || fg_count(c) != classes)))
+    return FG_FAIL(UNSUPPORTED, "cpu: %s: coefficients for a linear loss alone, float32 [%lld]",
+                   fg_op_name(call->op), (long long)classes);
+  return FGSM_OK;
 }
 
 static void samples(const void *ctx, int64_t begin, int64_t end) {
@@ -152,8 +173,8 @@ static void samples(const void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     const float *z = c->z + i * c->k;
     int32_t prediction;
-    double loss = fg_cpu_loss_sample(c->attrs, z, c->k, c->labels[i], c->d ? c->d + i * c->k : NULL,
-                                     &prediction);
+    double loss = fg_cpu_loss_sample(c->attrs, c->functional, z, c->k, c->labels[i],
+                                     c->d ? c->d + i * c->k : NULL, &prediction);
     if (c->loss)
       c->loss[i] = (float)loss;
     if (c->prediction)
@@ -176,7 +197,7 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   if (z->dim[1] < least)
     return FG_FAIL(UNSUPPORTED, "cpu: %lld classes; this loss needs %lld", (long long)z->dim[1],
                    (long long)least);
-  return FGSM_OK;
+  return fg_cpu_check_functional(call, &call->attrs->loss, 2, z->dim[1]);
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
@@ -184,6 +205,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   const struct fg_tensor *z = &call->in[0];
   struct loss c = {.attrs = &call->attrs->loss,
                    .z = z->data,
+                   .functional = call->n_in > 2 ? call->in[2].data : NULL,
                    .labels = call->in[1].data,
                    .d = optional(call, DLOGITS),
                    .loss = optional(call, LOSS),

@@ -12,7 +12,7 @@
 #include "mlp_net.h"
 #include "step.h"
 
-enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS };
+enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS, FUNCTIONAL };
 enum { NEXT, LOSS, PREDICTION, STATS, LOGITS };
 
 /* Samples left over that are worth a tile of their own, rather than one after another. */
@@ -47,7 +47,7 @@ struct attack {
   const struct fg_mlp_net *net;
   const struct fg_tensor *eps_map, *mask;
   const double *params;
-  const float *x0, *x;
+  const float *x0, *x, *functional; /* functional NULL: no linear loss */
   const int32_t *labels;
   float *next, *loss, *stats, *logits; /* NULL: not asked for, but for next */
   int32_t *prediction;
@@ -85,7 +85,7 @@ static void judge(const struct attack *c, struct mine *m, struct seat *seats, in
   for (int64_t s = 0; s < n; s++) {
     for (int64_t j = 0; j < k; j++)
       m->row[j] = z[j * tile + s];
-    double loss = fg_cpu_loss_sample(&c->a->loss, m->row, k, c->labels[s0 + s],
+    double loss = fg_cpu_loss_sample(&c->a->loss, c->functional, m->row, k, c->labels[s0 + s],
                                      gradient ? slope : NULL, &seats[s].prediction);
     for (int64_t j = 0; gradient && j < k; j++)
       m->room.d[j * tile + s] = slope[j];
@@ -291,6 +291,7 @@ static fgsm_status check(const struct fg_call *call) {
     return FG_FAIL(UNSUPPORTED, "cpu: mlp_fgsm of such operands");
   if (a->width[a->layers] < fg_cpu_loss_classes(a->loss.kind))
     return FG_FAIL(UNSUPPORTED, "cpu: mlp_fgsm: a loss over %d classes", a->width[a->layers]);
+  FG_TRY(fg_cpu_check_functional(call, &a->loss, FUNCTIONAL, a->width[a->layers]));
   if ((!looks && !fg_same_shape(x, &in[X0])) || fg_cpu_features(x) != a->width[0])
     return FG_FAIL(UNSUPPORTED, "cpu: mlp_fgsm: samples do not fit the network");
   return FGSM_OK;
@@ -349,6 +350,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     .x0 = in[X0].data,
     .x = in[X].data,
     .labels = in[LABELS].data,
+    .functional = call->n_in > FUNCTIONAL ? in[FUNCTIONAL].data : NULL,
     .next = out(call, NEXT),
     .loss = out(call, LOSS),
     .prediction = out(call, PREDICTION),

@@ -80,6 +80,16 @@ bool fg_cuda_are_params(const struct fg_tensor *t, int64_t n) {
           (t->rank == 2 && t->dim[0] == n && t->dim[1] == FG_PARAM_COUNT));
 }
 
+fgsm_status fg_cuda_check_functional(const struct fg_call *call, const struct fg_loss_attrs *a,
+                                     int i, int64_t classes) {
+  const struct fg_tensor *c = fg_cuda_in(call, i);
+  FG_CUDA_NEED(call, (c != NULL) == (a->kind == FG_LOSS_linear),
+               "a linear loss, and no other, has coefficients");
+  FG_CUDA_NEED(call, !c || (c->type == FG_F32 && c->rank == 1 && c->dim[0] == classes),
+               "coefficients are not float32 [%lld]", (long long)classes);
+  return FGSM_OK;
+}
+
 void fg_cuda_strides(int rank, const int64_t *dim, int64_t *stride) {
   int64_t n = 1;
   for (int i = rank - 1; i >= 0; i--) {

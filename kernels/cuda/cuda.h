@@ -30,6 +30,9 @@ bool fg_cuda_is_feature(const struct fg_tensor *t, const struct fg_tensor *x);
 bool fg_cuda_is_params(const struct fg_tensor *t);
 /* The same, or such a row for each of n samples. */
 bool fg_cuda_are_params(const struct fg_tensor *t, int64_t n);
+/* Input i is there for a linear loss alone, float32 [classes]. */
+fgsm_status fg_cuda_check_functional(const struct fg_call *call, const struct fg_loss_attrs *a,
+                                     int i, int64_t classes);
 
 static inline bool fg_cuda_is_int(enum fg_type type) {
   return type >= FG_I64 && type <= FG_BOOL;

@@ -3,8 +3,9 @@
  * from cache.
  *
  * A NaN logit makes the sample's loss and gradient NaN and its prediction -1; a label out of range
- * makes the loss NaN and the gradient zero. Floor: 8 bytes a logit and 12 a sample; for ce two
- * exponentials and about 8 FLOPs a logit, for margin and dlr comparisons alone. */
+ * makes the loss NaN and the gradient zero (but of a linear one, which asks for none). Floor: 8 bytes a
+ * logit and 12 a sample; for ce two exponentials and about 8 FLOPs a logit, for linear 2, for margin and
+ * dlr comparisons alone. */
 #include "cuda.h"
 
 namespace {
@@ -27,7 +28,7 @@ __device__ struct best largest(const float *z, int64_t k, int64_t a, int64_t b) 
 }
 
 struct job {
-  const float *logits;
+  const float *logits, *functional;
   const int32_t *labels;
   float *dlogits, *loss;
   int32_t *prediction;
@@ -94,6 +95,18 @@ __device__ float logits_ratio(const struct job &job, const float *z, int64_t y,
   return (float)(-u / v);
 }
 
+template <int WARPS>
+__device__ float functional(const struct job &job, const float *z, float sign, float *d) {
+  double sum = 0;
+  for (int64_t j = threadIdx.x; j < job.k; j += 32 * WARPS) {
+    const float c = job.functional[j];
+    sum += (double)c * z[j];
+    if (d)
+      d[j] = sign * c;
+  }
+  return (float)fg_cuda_group<WARPS>(sum, fg_cuda_sum());
+}
+
 /* ptxas budget: loss_rows registers 48 shared 192 blocks 5 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS) loss_rows(struct job job) {
@@ -104,7 +117,7 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS) loss_rows(struct job job) {
   float *d = job.dlogits ? job.dlogits + row * job.k : NULL;
   const int64_t y = job.labels[row];
   const float sign = job.targeted ? -1.0f : 1.0f;
-  const bool labelled = y >= 0 && y < job.k;
+  const bool labelled = (y >= 0 && y < job.k) || job.kind == FG_LOSS_linear;
   int broken = 0;
   for (int64_t j = threadIdx.x; j < job.k; j += 32 * WARPS)
     broken |= isnan(z[j]);
@@ -116,6 +129,8 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS) loss_rows(struct job job) {
   if (broken || !labelled) {
     for (int64_t j = threadIdx.x; j < job.k && d; j += 32 * WARPS)
       d[j] = labelled ? NAN : 0.0f;
+  } else if (job.kind == FG_LOSS_linear) {
+    loss = functional<WARPS>(job, z, sign, d);
   } else if (job.kind == FG_LOSS_ce) {
     loss = cross_entropy<WARPS>(job, z, y, first, sign, d);
   } else if (job.kind == FG_LOSS_margin) {
@@ -141,8 +156,9 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
   FG_CUDA_NEED(call, z->rank == 2, "logits of rank %d", z->rank);
   FG_CUDA_NEED(call, labels->type == FG_I32 && labels->rank == 1 && labels->dim[0] == z->dim[0],
                "labels are not int32 [%lld]", (long long)z->dim[0]);
-  FG_CUDA_NEED(call, (unsigned)a->kind <= FG_LOSS_dlr, "unknown kind");
-  int64_t least = a->kind == FG_LOSS_ce ? 1 : a->kind == FG_LOSS_margin ? 2 : 3;
+  FG_CUDA_NEED(call, (unsigned)a->kind <= FG_LOSS_linear, "unknown kind");
+  FG_TRY(fg_cuda_check_functional(call, a, 2, z->dim[1]));
+  int64_t least = a->kind == FG_LOSS_margin ? 2 : a->kind == FG_LOSS_dlr ? 3 : 1;
   FG_CUDA_NEED(call, z->dim[1] >= least, "%lld classes; this loss needs %lld", (long long)z->dim[1],
                (long long)least);
   FG_CUDA_NEED(call, !fg_cuda_out(call, DLOGITS) || fg_same_shape(z, &call->out[DLOGITS]),
@@ -159,6 +175,7 @@ fgsm_status run(const struct fg_call *call, void *, void *stream) {
   const struct fg_loss_attrs *a = &call->attrs->loss;
   const struct fg_tensor *z = &call->in[0];
   struct job job = {(const float *)z->data,
+                    fg_cuda_from<float>(call, 2),
                     (const int32_t *)call->in[1].data,
                     fg_cuda_to<float>(call, DLOGITS),
                     fg_cuda_to<float>(call, LOSS),

@@ -40,6 +40,7 @@ struct Call {
   Room room;
   Step step;
   const void *weights;
+  const float *functional; /* a linear objective's coefficients */
   const int *labels;
   float *loss, *stats, *logits;
   int *prediction;
@@ -181,6 +182,16 @@ __device__ double logits_ratio(const float *z, int ld, int k, int y, float *d) {
   return -u / v;
 }
 
+__device__ double linear_functional(const float *z, int ld, int k, const float *c, float *d) {
+  double sum = 0;
+  for (int j = 0; j < k; j++) {
+    sum += (double)c[j] * z[j * ld];
+    if (d)
+      d[j * ld] = c[j];
+  }
+  return sum;
+}
+
 /* Loss and prediction of the logits in `z`; the gradient to `d` unless it is NULL. */
 __device__ void judge(const Tile &t, int64_t n0, const float *z, float *d, bool report) {
   const Call &c = *t.c;
@@ -188,15 +199,18 @@ __device__ void judge(const Tile &t, int64_t n0, const float *z, float *d, bool 
   const bool there = s < c.room.tile && n0 + s < c.samples;
   if (there) {
     const int y = c.labels[n0 + s];
+    const bool labelled = y >= 0 && y < k, aimless = !labelled && c.objective != FG_LOSS_linear;
     bool broken = false;
     for (int j = 0; j < k; j++)
       broken = broken || z[j * ld + s] != z[j * ld + s];
     double loss = NAN;
     z += s;
     float *to = d ? d + s : nullptr;
-    if (broken || y < 0 || y >= k) {
+    if (broken || aimless) {
       for (int j = 0; to && j < k; j++)
-        to[j * ld] = y < 0 || y >= k ? 0.0f : NAN;
+        to[j * ld] = aimless ? 0.0f : NAN;
+    } else if (c.objective == FG_LOSS_linear) {
+      loss = linear_functional(z, ld, k, c.functional, to);
     } else if (c.objective == FG_LOSS_ce) {
       loss = cross_entropy(z, ld, k, y, c.parity, to);
     } else if (c.objective == FG_LOSS_margin) {
@@ -212,7 +226,7 @@ __device__ void judge(const Tile &t, int64_t n0, const float *z, float *d, bool 
     const int prediction = broken ? -1 : largest(z, ld, k, -1, -1);
     Sample *sample = t.samples() + s;
     sample->prediction = prediction;
-    sample->reached = y >= 0 && y < k && prediction >= 0 && (prediction == y) == c.targeted;
+    sample->reached = labelled && prediction >= 0 && (prediction == y) == c.targeted;
     if (report && c.loss)
       c.loss[n0 + s] = (float)loss;
     if (report && c.prediction)

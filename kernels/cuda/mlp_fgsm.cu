@@ -175,7 +175,7 @@ struct State {
   unsigned blocks;
 };
 
-enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS };
+enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS, FUNCTIONAL };
 enum { NEXT, LOSS, PREDICTION, STATS, LOGITS };
 
 fgsm_status check_net(const struct fg_call *call) {
@@ -206,6 +206,7 @@ fgsm_status check(const struct fg_call *call) {
   FG_TRY(fg_cuda_check_real(call, 1 << X0 | 1 << X | 1 << EPS_MAP | 1 << MASK,
                             1 << NEXT | 1 << LOSS | 1 << STATS | 1 << LOGITS));
   FG_TRY(check_net(call));
+  FG_TRY(fg_cuda_check_functional(call, &a.loss, FUNCTIONAL, a.width[a.layers]));
   FG_CUDA_NEED(call,
                x0->rank >= 1 && x0->dim[0] <= INT32_MAX &&
                    fg_cuda_span(x0, 1, x0->rank) == a.width[0] && fg_same_shape(x0, &in[X]) &&
@@ -274,6 +275,7 @@ fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   c.step.features = a.width[0];
   c.step.project = a.step.project;
   c.weights = fg_cuda_from<void>(call, WEIGHTS);
+  c.functional = fg_cuda_from<float>(call, FUNCTIONAL);
   c.labels = fg_cuda_from<int>(call, LABELS);
   c.loss = fg_cuda_to<float>(call, LOSS);
   c.prediction = fg_cuda_to<int>(call, PREDICTION);

@@ -16,8 +16,13 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   FG_REF_NEED(call, z->rank == 2, "logits of rank %d", z->rank);
   FG_REF_NEED(call, labels->type == FG_I32 && labels->rank == 1 && labels->dim[0] == z->dim[0],
               "labels are not int32 [%lld]", (long long)z->dim[0]);
-  FG_REF_NEED(call, a->kind >= FG_LOSS_ce && a->kind <= FG_LOSS_dlr, "unknown kind");
-  int64_t least = a->kind == FG_LOSS_ce ? 1 : a->kind == FG_LOSS_margin ? 2 : 3;
+  FG_REF_NEED(call, a->kind >= FG_LOSS_ce && a->kind <= FG_LOSS_linear, "unknown kind");
+  const struct fg_tensor *c = fg_ref_in(call, 2);
+  FG_REF_NEED(call, (c != NULL) == (a->kind == FG_LOSS_linear),
+              "a linear loss, and no other, has coefficients");
+  FG_REF_NEED(call, !c || (c->type == z->type && c->rank == 1 && c->dim[0] == z->dim[1]),
+              "coefficients are not [K]");
+  int64_t least = a->kind == FG_LOSS_margin ? 2 : a->kind == FG_LOSS_dlr ? 3 : 1;
   FG_REF_NEED(call, z->dim[1] >= least, "%lld classes; this loss needs %lld", (long long)z->dim[1],
               (long long)least);
   for (int i = DLOGITS; i <= LOSS; i++)
@@ -79,19 +84,30 @@ static double difference_of_logits_ratio(const double *z, int64_t k, int64_t y, 
   return -u / v;
 }
 
+static double functional(const double *z, int64_t k, const struct fg_tensor *c, double *d) {
+  double sum = 0;
+  for (int64_t j = 0; j < k; j++) {
+    d[j] = fg_ref_get(c, j);
+    sum += d[j] * z[j];
+  }
+  return sum;
+}
+
 static double sample(const struct fg_loss_attrs *a, const double *z, int64_t k, int64_t y,
-                     double *d) {
+                     const struct fg_tensor *c, double *d) {
   bool broken = false;
   for (int64_t j = 0; j < k; j++) {
     broken |= isnan(z[j]);
     d[j] = 0;
   }
-  if (y < 0 || y >= k)
+  if ((y < 0 || y >= k) && a->kind != FG_LOSS_linear)
     return NAN;
   double loss = NAN;
   if (broken)
     for (int64_t j = 0; j < k; j++)
       d[j] = NAN;
+  else if (a->kind == FG_LOSS_linear)
+    loss = functional(z, k, c, d);
   else if (a->kind == FG_LOSS_ce)
     loss = cross_entropy(z, k, y, a->parity, d);
   else if (a->kind == FG_LOSS_margin)
@@ -117,7 +133,8 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   double *z = scratch, *d = z + k;
   for (int64_t i = 0; i < n; i++) {
     fg_ref_load(logits, i * k, k, z);
-    double loss = sample(&call->attrs->loss, z, k, fg_ref_get_int(&call->in[1], i), d);
+    double loss =
+        sample(&call->attrs->loss, z, k, fg_ref_get_int(&call->in[1], i), fg_ref_in(call, 2), d);
     if (fg_ref_out(call, DLOGITS))
       fg_ref_store(&call->out[DLOGITS], i * k, k, d);
     if (fg_ref_out(call, LOSS))

@@ -6,7 +6,7 @@
  * weights in bfloat16 what attrs.h names is rounded to it on its way. */
 #include "ref.h"
 
-enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS };
+enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS, FUNCTIONAL };
 enum { NEXT, LOSS, PREDICTION, STATS, LOGITS };
 
 static bool takes_act(const struct fg_unary_attrs *a) {
@@ -46,6 +46,7 @@ struct sample {
   double *z[FG_MLP_LAYERS]; /* before the activation, of each layer; the last are the logits */
   double *h[FG_MLP_LAYERS]; /* after it */
   double *d, *other;        /* gradients, as wide as the widest layer */
+  double *functional;       /* a linear loss's coefficients */
   double *dlogits, *loss;   /* loss's results */
   int32_t *prediction;
   struct fg_tensor g, map; /* the gradient in x0's type; eps_map times t, double */
@@ -86,6 +87,7 @@ static size_t lay_out(const struct fg_call *call, char *memory, struct sample *s
   }
   TAKE(s->d, widest);
   TAKE(s->other, widest);
+  TAKE(s->functional, a->width[a->layers]);
   TAKE(s->dlogits, a->width[a->layers]);
   TAKE(s->loss, 1);
   TAKE(s->prediction, 1);
@@ -109,11 +111,13 @@ static struct fg_call loss_call(const struct sample *s, const union fg_attrs *at
   struct fg_tensor prediction = label;
   prediction.data = s->prediction;
   struct fg_call call = {.op = FG_OP_loss,
-                         .n_in = 2,
+                         .n_in = 3,
                          .n_out = 3,
                          .in = {one(FG_F64, k, s->z[s->a->layers - 1]), label},
                          .out = {one(FG_F64, k, s->dlogits), loss, prediction},
                          .attrs = attrs};
+  if (fg_ref_in(s->call, FUNCTIONAL))
+    call.in[2] = (struct fg_tensor){.data = s->functional, .type = FG_F64, .rank = 1, .dim = {k}};
   if (!gradient)
     call.out[0].type = FG_NONE;
   return call;
@@ -160,7 +164,7 @@ static fgsm_status check(struct fg_call *call) {
   const struct fg_tensor *w = &call->in[WEIGHTS], *y = &call->in[LABELS];
   const struct fg_tensor *loss = fg_ref_out(call, LOSS), *stats = fg_ref_out(call, STATS);
   const struct fg_tensor *prediction = fg_ref_out(call, PREDICTION);
-  const struct fg_tensor *logits = fg_ref_out(call, LOGITS);
+  const struct fg_tensor *logits = fg_ref_out(call, LOGITS), *c = fg_ref_in(call, FUNCTIONAL);
   int64_t count = weight_count(a);
   FG_REF_NEED(call, count > 0, "layers, widths or activations out of range");
   FG_REF_NEED(call, w->rank == 1 && w->dim[0] == count, "weights are not [%lld]", (long long)count);
@@ -187,6 +191,8 @@ static fgsm_status check(struct fg_call *call) {
               !logits || (logits->rank == 2 && logits->dim[0] == x0->dim[0] &&
                           logits->dim[1] == a->width[a->layers]),
               "logits are not [N, K]");
+  FG_REF_NEED(call, !c || (c->type == x0->type && c->rank == 1 && c->dim[0] == a->width[a->layers]),
+              "coefficients are not [K]");
   FG_REF_NEED(call,
               fg_ref_is_feature(fg_ref_in(call, EPS_MAP), x0) &&
                   fg_ref_is_feature(fg_ref_in(call, MASK), x0),
@@ -372,6 +378,8 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   (void)stream;
   struct sample s;
   lay_out(call, scratch, &s);
+  if (fg_ref_in(call, FUNCTIONAL))
+    fg_ref_load(&call->in[FUNCTIONAL], 0, s.a->width[s.a->layers], s.functional);
   for (s.at = 0; s.at < call->in[X].dim[0]; s.at++) {
     if (!looks(call))
       memcpy(s.params, call->in[PARAMS].data, sizeof s.params);

@@ -28,6 +28,15 @@
     }                                                                                              \
   }
 #define LIST(...) FG_VALUES(__VA_ARGS__)
+#define LINEAR(label, targeted_, n, c)                                                             \
+  {                                                                                                \
+    .name = label, .op = FG_OP_loss, .attrs = {.loss = {FG_LOSS_linear, targeted_, false}},        \
+    .in = {FG_R(FG_NORMAL, n, c), FG_T(I32, FG_INTEGER(-1, 2), n), FG_R(FG_NORMAL, c)}, .out = {   \
+      FG_Y(n, c),                                                                                  \
+      FG_Y(n),                                                                                     \
+      FG_T(I32, FG_NORMAL, n)                                                                      \
+    }                                                                                              \
+  }
 
 /* In no sample is the never-zero slope zero, and its components sum to nearly nothing. */
 static const char *slope_is_alive(const struct fg_call *call) {
@@ -84,6 +93,17 @@ static const struct fg_case cases[] = {
            LIST(-1, 0, 1, 1, -1, 0), LIST(-3, 0), LIST(0, 0)),
     POINTS("dlr at points", dlr, false, false, 1, 4, LIST(4, 1, 2, 0.5), LIST(0),
            LIST(-0.11111111, -0.22222222, 0.33333333, 0), LIST(-0.66666667), LIST(0)),
+    LINEAR("linear", false, 9, 10),
+    LINEAR("linear targeted", true, 9, 13),
+    LINEAR("linear over 1500 logits", false, 2, 1500),
+    LINEAR("linear of an empty batch", false, 0, 10),
+    {.name = "linear at points, without a label and with NaN logits",
+     .op = FG_OP_loss,
+     .attrs = {.loss = {FG_LOSS_linear, false, false}},
+     .in = {FG_R(FG_VALUES(1, 2, 3, 4, -1, 2, 0, NAN, 2), 3, 3), FG_T(I32, FG_VALUES(-1, 7, 0), 3),
+            FG_R(FG_VALUES(2, -1, 0.5), 3)},
+     .out = {FG_T(F32, FG_VALUES(2, -1, 0.5, 2, -1, 0.5, NAN, NAN, NAN), 3, 3),
+             FG_T(F32, FG_VALUES(1.5, 10, NAN), 3), FG_T(I32, FG_VALUES(2, 0, -1), 3)}},
     POINTS("labels that are none", ce, false, false, 3, 3, LIST(0, 1, 2), LIST(-1, 3, 1),
            LIST(0, 0, 0, 0, 0, 0, 0.13533528, -1.13533528, 1), LIST(NAN, NAN, 1.40760596),
            LIST(2, 2, 2)),

@@ -28,6 +28,8 @@
 #define GELU_TANH                                                                                  \
   { FG_UNARY_gelu_tanh, 0, 0 }
 #define CE D(FG_LOSS_ce, false, false)
+/* Params, and behind them a linear loss's factors. */
+#define RAISING(params, factors) params, factors
 
 /* The ball and the box, in real arithmetic. */
 static const char *keeps_within(const struct fg_call *call) {
@@ -121,6 +123,15 @@ static const struct fg_case cases[] = {
     {.name = "mlp margin", OBJECTIVE(D(FG_LOSS_margin, false, false)), FEWER},
     {.name = "mlp margin targeted", OBJECTIVE(D(FG_LOSS_margin, true, false)), FEWER},
     {.name = "mlp dlr", OBJECTIVE(D(FG_LOSS_dlr, false, false)), FEWER},
+    {.name = "mlp linear",
+     OBJECTIVE(D(FG_LOSS_linear, false, false)),
+     ON(7, 6, 103, 4, NONE, NONE, RAISING(USUAL, FG_R(FG_NORMAL, 4)), 3)},
+    {.name = "mlp linear targeted, 5-50x6-5, 3 steps",
+     ACAS(D(FG_LOSS_linear, true, false), 3, false),
+     ON(9, 5, 13305, 5, NONE, NONE, RAISING(SMALL_STEPS, FG_R(FG_VALUES(1, -1, 0, 0.5, 0), 5)), 3)},
+    {.name = "mlp linear, 5-50x6-5, least budget",
+     ACAS(D(FG_LOSS_linear, false, false), 9, true),
+     ON(9, 5, 13305, 5, NONE, NONE, RAISING(FREE, FG_R(FG_VALUES(1, -1, 0, 0.5, 0), 5)), 4)},
     {.name = "mlp of one layer",
      NET(1, D(10, 3), D(LAST), CE, 1, false),
      ON(5, 10, 33, 3, NONE, NONE, USUAL, 3)},
@@ -184,6 +195,9 @@ static const struct fg_case cases[] = {
     {.name = "mlp bf16 16-8-3 of whole numbers, 64 samples a tile",
      HALF_NET(2, D(16, 8, 3), D(RELU, LAST), D(FG_LOSS_margin, true, false), 3, true),
      WHOLE(197, 16, 163, 3, NONE, NONE, HALF_STEPS, 4)},
+    {.name = "mlp bf16 33-20-3 of whole numbers, linear",
+     HALF_NET(2, D(33, 20, 3), D(RELU, LAST), D(FG_LOSS_linear, false, false), 2, false),
+     WHOLE(19, 33, 743, 3, NONE, NONE, RAISING(HALF_STEPS, FG_R(FG_VALUES(2, -1, 0.5), 3)), 3)},
     {.name = "mlp bf16 of 16 layers",
      HALF_NET(16, D(4, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 7, 6, 5, 3),
               D(LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE, RELU, LEAKY_WHOLE, LEAKY_WHOLE, LEAKY_WHOLE,
@@ -242,6 +256,20 @@ static const struct fg_case cases[] = {
              FG_T(I32, FG_VALUES(0, 1, 0, 0, -1), 5),
              FG_T(F32, FG_VALUES(2, 0, 0, 2, 0, 0, 0, 1, 0, 0, 1, 0, NAN, 0, 2), 5, 3),
              FG_R(FG_VALUES(1, -1, 4, 7, 1, -1, 1, -1, NAN, NAN), 5, 2)}},
+    {.name = "mlp linear at points, without a label",
+     .op = FG_OP_mlp_fgsm,
+     .attrs = {.mlp = {.layers = 1,
+                       .width = {2, 2},
+                       .act = {LAST},
+                       .loss = {FG_LOSS_linear, false, false},
+                       .step = {FG_NORM_linf, true},
+                       .steps = 1}},
+     .in = {FG_R(FG_VALUES(1, 3, NAN, 1), 2, 2), FG_R(FG_VALUES(1, 3, NAN, 1), 2, 2),
+            FG_R(FG_VALUES(1, 0, 2, -1, 0, 0), 6), FG_T(I32, FG_VALUES(-1, -1), 2), NONE, NONE,
+            FREE, FG_R(FG_VALUES(1, -1), 2)},
+     .out = {FG_T(F32, FG_VALUES(0.5, 3.5, NAN, 1), 2, 2), FG_T(F32, FG_VALUES(2, NAN), 2),
+             FG_T(I32, FG_VALUES(0, -1), 2), FG_T(F32, FG_VALUES(2, 0, 0, NAN, 0, 2), 2, 3),
+             FG_R(FG_VALUES(1, -1, NAN, NAN), 2, 2)}},
     {.name = "mlp, one sample not a number, 2 steps",
      .op = FG_OP_mlp_fgsm,
      .attrs = {.mlp = {.layers = 1,
