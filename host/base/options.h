@@ -87,8 +87,8 @@ struct fgsm_options {
   int64_t batches[FG_MAX_BATCHES];
   int n_batches;
   bool batch_given, batch_auto; /* auto: to be found by measuring; then batch is the default */
-  int64_t max_memory; /* bytes; 0: fg_memory_share */
-  int threads;        /* 0: all that this process may use */
+  int64_t max_memory;           /* bytes; 0: fg_memory_share */
+  int threads;                  /* 0: all that this process may use */
   /* how things are shown */
   char *dot;     /* NULL: no graph; "-": instead of the text; else a file */
   int width;     /* columns; 0: unsaid */

@@ -16,7 +16,8 @@ static const int64_t MOST_DATA_BYTES = 64 << 20;
 
 /* The timings of one row, while they are gathered. */
 struct samples {
-  double *attack, *climb, *whole, *piped, *stage[FG_STAGES];
+  double attack[MOST_ROUNDS], climb[MOST_ROUNDS], whole[MOST_ROUNDS], piped[PIPED_ROUNDS];
+  double stage[FG_STAGES][MOST_ROUNDS];
   double *calls; /* n_calls times MOST_ROUNDS */
   int n_piped;
   double joules;
@@ -104,17 +105,8 @@ static fgsm_status open_row(struct fg_bench *b, struct fg_bench_row *row,
 /* ---- rounds */
 
 static fgsm_status make_samples(const struct fg_bench_row *row, struct samples *s) {
-  size_t calls = (size_t)row->plan.n_calls + 1;
-  s->attack = calloc((size_t)MOST_ROUNDS * (4 + FG_STAGES), sizeof *s->attack);
-  s->calls = calloc(calls * MOST_ROUNDS, sizeof *s->calls);
-  if (!s->attack || !s->calls)
-    return FG_FAIL(MEMORY, "no memory for timings");
-  s->climb = s->attack + MOST_ROUNDS;
-  s->whole = s->climb + MOST_ROUNDS;
-  s->piped = s->whole + MOST_ROUNDS;
-  for (int i = 0; i < FG_STAGES; i++)
-    s->stage[i] = s->piped + (size_t)MOST_ROUNDS * (size_t)(i + 1);
-  return FGSM_OK;
+  s->calls = calloc(((size_t)row->plan.n_calls + 1) * MOST_ROUNDS, sizeof *s->calls);
+  return s->calls ? FGSM_OK : FG_FAIL(MEMORY, "no memory for timings");
 }
 
 /* Several batches, but no more data than is reasonable. */
@@ -266,20 +258,22 @@ fgsm_status fg_bench(const struct fg_onnx *onnx, const char *path, const fgsm_op
                      fgsm_format format, char **text) {
   fgsm_options own;
   struct fg_bench_row rows[FG_MAX_BATCHES] = {{0}};
-  struct samples samples[FG_MAX_BATCHES] = {{0}};
   *text = NULL;
   FG_TRY(settle_options(options, &own));
+  struct samples *samples = calloc(FG_MAX_BATCHES, sizeof *samples);
+  if (!samples)
+    return FG_FAIL(MEMORY, "no memory for timings");
   struct fg_bench b = {
       .path = path, .onnx = onnx, .options = &own, .n_rows = own.n_batches, .rows = rows};
   for (int i = 0; i < b.n_rows; i++)
     rows[i].asked = own.batches[i];
   fgsm_status status = bench(&b, format, samples, text);
   for (int i = 0; i < b.n_rows; i++) {
-    free(samples[i].attack);
     free(samples[i].calls);
     free(rows[i].calls);
     fg_measure_destroy(rows[i].m);
   }
+  free(samples);
   fg_energy_close(&b.energy);
   return status;
 }

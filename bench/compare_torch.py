@@ -1,0 +1,98 @@
+"""fgsm beside PyTorch on the same processor cores (torch_fgsm.py says how), with torchattacks' and
+foolbox's FGSM as they come among PyTorch's variants where they are installed.
+
+    python compare_torch.py [--fgsm PATH] [--nets NAME,...] [--batches N,...] [--threads N]
+                            [--compile MODE,...] [--rounds N] [--json FILE]
+
+Rounds go A B A B; what is told are medians and quartiles of the pairwise ratio. Nets have random
+weights: how long an attack takes does not depend on them."""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import torch_fgsm
+import torch_nets
+
+NETS = ("lenet5", "resnet20", "resnet18", "wrn-16-4", "resnet50", "mobilenet-v2", "vit-tiny", "acasxu",
+        "mlp")
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--fgsm", default="fgsm")
+    parser.add_argument("--nets", default=",".join(NETS))
+    parser.add_argument("--batches", default="1,64,512")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--compile", default="", help="such as default,max-autotune; needs a C++ compiler")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json")
+    return parser.parse_args()
+
+
+class Library:
+    """An attack library's FGSM as it comes: called, it does one batch."""
+
+    def __init__(self, name, run):
+        self.name, self.run = name, run
+
+    def __call__(self):
+        self.run()
+
+
+def libraries(net, shape, batch):
+    x, y = torch.rand(batch, *shape), torch.randint(0, 5, (batch,))
+    try:
+        import torchattacks
+        attack = torchattacks.FGSM(net, eps=torch_fgsm.EPS)
+        yield Library("torchattacks", lambda: attack(x, y))
+    except ImportError:
+        print("    torchattacks is not installed")
+    try:
+        import foolbox
+        model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
+        fast = foolbox.attacks.LinfFastGradientAttack(random_start=False)
+        yield Library("foolbox", lambda: fast.run(model, x, foolbox.criteria.Misclassification(y),
+                                                  epsilon=torch_fgsm.EPS))
+    except ImportError:
+        print("    foolbox is not installed")
+
+
+def main():
+    o = options()
+    torch.set_num_threads(o.threads)
+    modes = [mode for mode in o.compile.split(",") if mode]
+    rows, device = [], ""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in o.nets.split(","):
+            net, shape = torch_nets.make(name)
+            path = torch_nets.export(net, shape, f"{folder}/{name}.onnx")
+            for batch in map(int, o.batches.split(",")):
+                theirs = list(torch_fgsm.variants(net, shape, batch, "cpu", torch.float32, modes))
+                others = list(libraries(net, shape, batch))
+                _, device = torch_fgsm.ours(o.fgsm, path, batch, "cpu", "fp32", o.threads, 1)
+                row = {"net": name, "batch": batch} | torch_fgsm.compare(
+                    theirs + others,
+                    lambda: torch_fgsm.ours(o.fgsm, path, batch, "cpu", "fp32", o.threads, 3)[0],
+                    "cpu", o.rounds)
+                for other in others:
+                    row[other.name] = torch_fgsm.seconds(other, "cpu")
+                rows.append(row)
+                print(f"{name:14} {batch:4}: fgsm {batch / row['fgsm_seconds']:10.1f}/s, PyTorch "
+                      f"{batch / row['torch_seconds']:10.1f}/s ({row['variant']}), {row['ratio']:.2f}x "
+                      f"({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})", flush=True)
+    if o.json:
+        answer = {"date": datetime.date.today().isoformat(), "torch": torch.__version__,
+                  "device": device, "threads": o.threads, "rows": rows}
+        pathlib.Path(o.json).write_text(json.dumps(answer, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
