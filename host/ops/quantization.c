@@ -175,7 +175,8 @@ static fg_id before_cast(const struct fg_graph *g, fg_id x) {
   const struct fg_node *round = producer(g, clip->in[0]);
   if (round && round->op == FG_OP_binary && round->attrs.binary.kind == FG_BINARY_add)
     round = producer(g, round->in[0]);
-  return is_unary(round, FG_UNARY_round) && round->attrs.unary.alpha == 1 ? cast->in[0] : FG_ABSENT;
+  bool through = round && is_unary(round, FG_UNARY_round) && round->attrs.unary.alpha == 1;
+  return through ? cast->in[0] : FG_ABSENT;
 }
 
 fgsm_status fg_quantized_floats(struct fg_graph *g, fg_id x, fg_id *out) {
