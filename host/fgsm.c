@@ -129,9 +129,12 @@ fgsm_status fgsm_attack_dataset(const fgsm_model *model, const char *data,
 fgsm_status fgsm_train_dataset(const fgsm_model *model, const char *data,
                                const fgsm_options *options, fgsm_train_progress_fn progress,
                                void *user, char **json) {
-  if (!model || !data || !options)
-    return FG_FAIL(USAGE, "fgsm_train_dataset: model, data and options must not be NULL");
-  return fg_train(model->onnx, model->path, data, options, progress, user, json);
+  if (!data || !options)
+    return FG_FAIL(USAGE, "fgsm_train_dataset: data and options must not be NULL");
+  if (!model == !options->arch)
+    return FG_FAIL(USAGE, "fgsm_train_dataset: a model, or option 'arch', and not both");
+  return fg_train(model ? model->onnx : NULL, model ? model->path : NULL, data, options, progress,
+                  user, json);
 }
 
 fgsm_status fgsm_convert_dataset(const char *data, const char *out, const fgsm_options *options,

@@ -178,7 +178,8 @@ typedef struct fgsm_train_progress {
 } fgsm_train_progress;
 typedef void (*fgsm_train_progress_fn)(void *user, const fgsm_train_progress *progress);
 
-/* Trains the model on the dataset at `data` by option "method", judges every epoch on samples that
+/* Trains the model, or where that is NULL the architecture that option "arch" names, on the dataset at
+ * `data` by option "method", judges every epoch on samples that
  * are held out, and writes the model, normalisations in their inference form, to option "out" when
  * it is done. `progress` may be NULL. On success *json holds the result as one JSON object (the
  * caller's: fgsm_free); `json` may be NULL. */

@@ -493,6 +493,14 @@ expect 0 train --init torch --seed 4 --out out/robust.onnx
 rm -rf out && mkdir out
 expect 0 "$fgsm" attack first.onnx images-idx3-ubyte --eps 0.1 --device "$device" --json
 member 150 samples
+expect 0 "$fgsm" train --arch mlp:20 images-idx3-ubyte --eps 0.1 --epochs 1 --batch 25 --out out/m.onnx
+exists m.onnx m.onnx.checkpoint
+expect 2 "$fgsm" train --arch mlp:20 "$model" images-idx3-ubyte --eps 0.1
+says "data alone"
+expect 2 "$fgsm" train images-idx3-ubyte --eps 0.1
+says "or --arch"
+expect 2 "$fgsm" train --arch lenet6 images-idx3-ubyte --eps 0.1
+says "there is mnist-cnn"
 expect 2 train --method none
 says "one of clean"
 expect 2 "$fgsm" train "$model" images-idx3-ubyte --epochs 1

@@ -131,6 +131,7 @@ Test(options, every_row_is_documented_and_settable) {
                {"seed", "7"},
                {"fail-under", "0.5"},
                {"method", "rs-fgsm"},
+               {"arch", "mlp:300,100"},
                {"clean-share", "0.25"},
                {"replays", "4"},
                {"beta", "3"},

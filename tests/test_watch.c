@@ -19,7 +19,8 @@ Test(watch, what_fails_is_told_from_what_holds) {
       {0.655, 0.805, 0.68, 0.631, false},  {0.01, 0.115, 0.01, 0.445, false},
       {0.01, 0.835, 0, 0.362, true},       {0.01, 0.935, 0, 0.23, true},
       {0.06, 0.885, 0.015, 0.493, true},   {0.06, 0.985, 0.015, 0.097, true},
-      {0.7, 0.6, 0.45, 0.8, true}, /* fell by a quarter */
+      {0.68, 0.735, 0.415, 0.561, false},  {0.915, 0.94, 0.905, 0.324, false},
+      {0.7, 0.6, 0.3, 0.8, true}, /* fell by more than half */
   };
   for (size_t i = 0; i < sizeof looks / sizeof *looks; i++)
     cr_expect_eq(fg_watch_is_bad(looks[i].best, looks[i].fgsm, looks[i].pgd, looks[i].cosine),

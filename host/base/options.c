@@ -122,6 +122,12 @@ static const struct row table[] = {
       "training", "train"},
      fg_set_word,
      FIELD(method)},
+    {{"arch", "NAME", NULL, NULL,
+      "Instead of a model: mnist-cnn, lenet5, resnet18, preact-resnet18, wrn-16-4, or mlp:W,W,... "
+      "with hidden layers of those widths; for the data's shape and classes.",
+      "training", "train"},
+     fg_set_path,
+     FIELD(arch)},
     {{"clean-share", "SHARE", "the method's own", NULL,
       "The share of the loss that is taken on clean samples.", "training", "train"},
      fg_set_share,
@@ -212,8 +218,9 @@ static const struct row table[] = {
      fg_set_word,
      FIELD(craft_norms)},
     {{"init", "NAME", "keep", "keep|he|torch",
-      "Weights to begin with: the file's; normal (He et al. 2015); or uniform, as PyTorch's "
-      "layers.",
+      "Weights to begin with: the file's (of --arch: torch); normal (He et al. 2015); or uniform, "
+      "as "
+      "PyTorch's layers.",
       "training", "train"},
      fg_set_word,
      FIELD(init)},
@@ -513,6 +520,7 @@ void fgsm_options_destroy(fgsm_options *options) {
   free(options->labels);
   free(options->out);
   free(options->dot);
+  free(options->arch);
   free(options->log);
   free(options->report);
   free(options->checkpoint);

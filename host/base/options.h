@@ -58,6 +58,7 @@ struct fgsm_options {
   char out_type[8];  /* "" : the data's own; u8 | f32 */
   double fail_under; /* adversarial accuracy; < 0: no check */
   /* training */
+  char *arch;                                              /* instead of a model, or NULL */
   char method[16];                                         /* a name of the method table */
   double clean_share, beta, grad_align;                    /* < 0: the method's own */
   int replays;                                             /* 0: the method's own */

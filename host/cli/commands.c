@@ -63,11 +63,15 @@ fgsm_status cli_train(const struct call *call) {
   struct progress progress;
   fgsm_model *model = NULL;
   char *json = NULL;
+  bool own = fgsm_options_get(call->options, "arch") == NULL;
+  if (call->n_args != (own ? 2 : 1))
+    return cli_fail(FGSM_USAGE, "train takes %s",
+                    own ? "a model, or --arch NAME, and data" : "data alone beside --arch");
   begin_log(call, &progress);
-  fgsm_status status = fgsm_model_load(call->args[0], &model);
+  fgsm_status status = own ? fgsm_model_load(call->args[0], &model) : FGSM_OK;
   if (status == FGSM_OK)
-    status = fgsm_train_dataset(model, call->args[1], call->options, cli_progress_train, &progress,
-                                &json);
+    status = fgsm_train_dataset(model, call->args[own], call->options, cli_progress_train,
+                                &progress, &json);
   end_log(&progress);
   if (json && cli_switch(call, "json"))
     puts(json);

@@ -17,8 +17,8 @@ enum { MAX_OPTIONS = 128, HELP = 1000, FIRST = 1001 };
 static const struct command commands[] = {
     {"attack", "MODEL DATA --eps EPS [--out OUT]", "Attack a dataset through an ONNX model.", 2, 2,
      cli_attack},
-    {"train", "MODEL DATA --method NAME --eps EPS [--out OUT]",
-     "Train an ONNX model on adversarial samples.", 2, 2, cli_train},
+    {"train", "MODEL|--arch=NAME DATA --method NAME --eps EPS [--out OUT]",
+     "Train an ONNX model, or a built-in architecture, on adversarial samples.", 1, 2, cli_train},
     {"inspect", "MODEL", "Show a model's operators, shapes, cost, and what is unsupported.", 1, 1,
      cli_inspect},
     {"bench", "MODEL", "Measure how fast a model is attacked, and what the machine allows.", 1, 1,

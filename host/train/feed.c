@@ -146,12 +146,18 @@ struct image {
   int64_t outer, height, width, inner;
 };
 
+bool fg_feed_channels_last(const struct fg_feed *feed) {
+  const int64_t *d = feed->info.dim;
+  return feed->info.rank == 3 && d[0] != 1 && d[0] != 3 && d[0] != 4 &&
+         (d[2] == 1 || d[2] == 3 || d[2] == 4);
+}
+
 static struct image image_of(const struct fg_feed *feed) {
   const int64_t *d = feed->info.dim;
   if (feed->info.rank == 2)
     return (struct image){1, d[0], d[1], 1};
-  bool last = d[0] != 1 && d[0] != 3 && d[0] != 4 && (d[2] == 1 || d[2] == 3 || d[2] == 4);
-  return last ? (struct image){1, d[0], d[1], d[2]} : (struct image){d[0], d[1], d[2], 1};
+  return fg_feed_channels_last(feed) ? (struct image){1, d[0], d[1], d[2]}
+                                     : (struct image){d[0], d[1], d[2], 1};
 }
 
 /* Moved by dy, dx, zeros where it comes from outside, then mirrored. */

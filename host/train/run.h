@@ -32,6 +32,7 @@ struct fg_watch {
 
 struct fg_run {
   const struct fg_onnx *onnx;
+  struct fg_onnx *made; /* onnx, where it is a built-in architecture */
   const char *model_path, *data_path;
   const struct fgsm_options *options;
   fgsm_train_progress_fn progress;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch.h"
 #include "run.h"
 
 /* ---- an epoch */
@@ -139,6 +140,28 @@ static fgsm_status name_checkpoint(struct fg_run *run) {
   return FG_FAIL(MEMORY, "no memory for a file's name");
 }
 
+/* The built-in architecture that option arch names, for the data's shape and classes. */
+static fgsm_status make_model(struct fg_run *run) {
+  const struct fg_feed *feed = &run->feed;
+  const char *layout = run->options->data_layout;
+  int64_t dim[FG_MAX_RANK + 1] = {1}, classes = 1;
+  int rank = feed->info.rank;
+  for (int64_t i = 0; i < feed->n; i++)
+    if (feed->labels[i] >= classes)
+      classes = feed->labels[i] + 1;
+  memcpy(dim + (rank == 2), feed->info.dim, (size_t)rank * sizeof *dim);
+  bool last = fg_feed_channels_last(feed);
+  if (rank == 3 && (strcmp(layout, "nhwc") == 0 || (strcmp(layout, "auto") == 0 && last))) {
+    int64_t channels = dim[2];
+    dim[2] = dim[1];
+    dim[1] = dim[0];
+    dim[0] = channels;
+  }
+  FG_TRY(fg_arch_create(run->options->arch, rank == 2 ? 3 : rank, dim, classes, &run->made));
+  run->onnx = run->made;
+  return FGSM_OK;
+}
+
 static fgsm_status make_engine(struct fg_run *run) {
   const struct fgsm_options *o = run->options;
   struct fg_device *device;
@@ -146,9 +169,9 @@ static fgsm_status make_engine(struct fg_run *run) {
   FG_TRY(fg_engine_create(run->onnx, o, &run->spec, device, &run->feed.shape, run->batch,
                           &run->engine));
   FG_TRY(fg_feed_check(&run->feed, fg_engine_classes(run->engine)));
-  return strcmp(o->init, "keep") == 0
-             ? FGSM_OK
-             : fg_weights_init(fg_engine_weights(run->engine), o->init, o->seed);
+  const char *init = run->made && strcmp(o->init, "keep") == 0 ? "torch" : o->init;
+  return strcmp(init, "keep") == 0 ? FGSM_OK
+                                   : fg_weights_init(fg_engine_weights(run->engine), init, o->seed);
 }
 
 static fgsm_status make_batch(struct fg_run *run) {
@@ -181,6 +204,8 @@ static fgsm_status begin(struct fg_run *run) {
     return FG_FAIL(USAGE, "--device %s: training takes one device, not %d", o->device,
                    run->devices.n);
   FG_TRY(fg_feed_open(run->data_path, o, &run->feed));
+  if (!run->onnx)
+    FG_TRY(make_model(run));
   FG_TRY(fg_engine_spec_resolve(o, run->feed.info.type, &run->spec));
   run->spec.samples = run->feed.n;
   run->spec.watched = run->spec.method.steps > 0 && run->spec.eps > 0;
@@ -227,7 +252,7 @@ fgsm_status fg_train(const struct fg_onnx *onnx, const char *model_path, const c
                      const struct fgsm_options *options, fgsm_train_progress_fn progress,
                      void *user, char **json) {
   struct fg_run run = {.onnx = onnx,
-                       .model_path = model_path,
+                       .model_path = onnx ? model_path : options->arch,
                        .data_path = data,
                        .options = options,
                        .progress = progress,
@@ -245,6 +270,7 @@ fgsm_status fg_train(const struct fg_onnx *onnx, const char *model_path, const c
     status = fg_run_answer(&run, json);
   fg_engine_destroy(run.engine);
   fg_feed_close(&run.feed);
+  fg_onnx_close(run.made);
   json_decref(run.lines);
   free(run.watch.good.pieces);
   free(run.checkpoint);

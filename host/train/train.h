@@ -248,6 +248,8 @@ struct fg_feed {
 fgsm_status fg_feed_open(const char *data, const struct fgsm_options *options,
                          struct fg_feed *feed) FGSM_MUST_USE;
 void fg_feed_close(struct fg_feed *feed);
+/* Whether images of rank 3 look like [H, W, C] rather than [C, H, W]. */
+bool fg_feed_channels_last(const struct fg_feed *feed);
 /* That every label is a class of the model, and there are at least two to tell apart; classes without
  * a sample to train on are warned of. */
 fgsm_status fg_feed_check(const struct fg_feed *feed, int64_t classes) FGSM_MUST_USE;
@@ -259,7 +261,8 @@ void fg_feed_batch(const struct fg_feed *feed, int64_t at, int64_t n, void *x, i
 
 /* ---- the whole */
 
-/* Trains `onnx` on the dataset at `data` as fgsm_train_dataset promises. */
+/* Trains `onnx`, or where it is NULL the architecture that option arch names, on the dataset at `data`
+ * as fgsm_train_dataset promises. */
 fgsm_status fg_train(const struct fg_onnx *onnx, const char *model_path, const char *data,
                      const struct fgsm_options *options, fgsm_train_progress_fn progress,
                      void *user, char **json) FGSM_MUST_USE;

@@ -1,8 +1,10 @@
 /* The watch for catastrophic overfitting: a net that withstands the one step that it was trained on and
  * nothing else (Wong, Rice, Kolter 2020). Every so many steps, and at every epoch's end, a fixed set of
- * training samples is attacked by FGSM and by PGD. It is bad when PGD's accuracy has fallen by more
- * than DROP from its best (their early stopping), or lies more than GAP below FGSM's while the
- * gradients beside a sample no longer point where they do at it (Andriushchenko & Flammarion 2020). */
+ * training samples is attacked by FGSM and by PGD. It is bad when PGD's accuracy lies more than GAP
+ * below FGSM's, and either the gradients beside a sample no longer point where they do at it
+ * (Andriushchenko & Flammarion 2020), or PGD's has fallen by more than DROP (the early stopping of Wong
+ * et al.) and to less than half of its best. Either sign alone is seen in sound training too: the gap
+ * early, the small cosine late, a dip while the learning rate is high. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -39,7 +41,8 @@ static fgsm_status look_at_gradients(const struct fg_run *run, double *cosine) {
 }
 
 bool fg_watch_is_bad(double best, double fgsm, double pgd, double cosine) {
-  return pgd < best - DROP || (fgsm - pgd > GAP && cosine < COSINE);
+  bool fell = pgd < best - DROP && pgd < best / 2;
+  return fgsm - pgd > GAP && (cosine < COSINE || fell);
 }
 
 fgsm_status fg_watch_look(struct fg_run *run) {
