@@ -4,11 +4,13 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -194,11 +196,17 @@ static fgsm_status run(struct call *call, int argc, char **argv) {
   return status == FGSM_OK ? call->command->run(call) : status;
 }
 
+/* Whether nobody reads standard output any more: an earlier write may have met it, and kept no errno. */
+static bool nobody_reads(void) {
+  struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+  return poll(&out, 1, 0) == 1 && (out.revents & POLLERR);
+}
+
 /* Says why, and gives the exit code. A closed pipe ends as it would have without us: by SIGPIPE. */
 static int finish(const struct command *command, fgsm_status status) {
   errno = 0;
   bool written = fflush(stdout) == 0 && !ferror(stdout);
-  if (!written && errno == EPIPE) {
+  if (!written && (errno == EPIPE || nobody_reads())) {
     signal(SIGPIPE, SIG_DFL);
     raise(SIGPIPE);
   }
