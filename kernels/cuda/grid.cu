@@ -131,7 +131,8 @@ __global__ void __launch_bounds__(THREADS)
   axis_taps *to = &places[i].axis[k];
   if (k >= 3 - g.axes) {
     const int64_t stride = k == 2 ? 1 : k == 1 ? g.size[2] : (int64_t)g.size[1] * g.size[2];
-    fill(g, grid[i * g.axes + 2 - k], g.size[k], stride, to);
+    const int32_t size = k == 2 ? g.size[2] : k == 1 ? g.size[1] : g.size[0]; /* no copy of g */
+    fill(g, grid[i * g.axes + 2 - k], size, stride, to);
     return;
   }
   for (int j = 0; j < 4; j++) {
