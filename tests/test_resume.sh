@@ -40,6 +40,7 @@ labels() {
   printf '\000\000\010\001\000\000\001\220'
   i=0
   while [ $i -lt 100 ]; do
+    # shellcheck disable=SC2059
     printf "$@"
     i=$((i + 1))
   done

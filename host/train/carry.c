@@ -11,7 +11,7 @@ static const int8_t NONE = INT8_MIN; /* in a sample's first place */
 
 fgsm_status fg_carry_begin(struct fg_engine *e) {
   int64_t bytes;
-  if (!fg_mul_ok(e->spec.samples, e->count, &bytes) || !(e->kept = malloc((size_t)bytes + 1)))
+  if (!fg_mul_ok(e->spec.samples, e->count, &bytes) || !(e->kept = calloc((size_t)bytes + 1, 1)))
     return FG_FAIL(MEMORY, "no memory to keep the perturbations of %lld samples of %lld values",
                    (long long)e->spec.samples, (long long)e->count);
   for (int64_t i = 0; i < e->spec.samples; i++)
