@@ -92,11 +92,8 @@ static int repeats(double seconds) {
   return n < MOST_REPEATS ? (int)n : MOST_REPEATS;
 }
 
-/* Everything once, so that pages are touched and caches made; a second time, to know how long it
- * takes. */
-static fgsm_status warm_up(struct fg_measure *m) {
+fgsm_status fg_measure_warm_up(struct fg_measure *m) {
   double seconds, stage[FG_STAGES];
-  m->climb_repeats = m->whole_repeats = 1;
   FG_TRY(fg_measure_attack(m, &seconds, stage));
   for (int i = 0; i < 2; i++)
     FG_TRY(fg_measure_climb(m, &seconds));
@@ -119,12 +116,11 @@ fgsm_status fg_measure_create(const struct fg_onnx *onnx, const struct fgsm_opti
   fgsm_status status = fg_attacker_create(onnx, options, device, shape, arrays, batch, &m->a);
   if (status == FGSM_OK)
     status = make_samples(m, options, shape);
-  if (status == FGSM_OK)
-    status = warm_up(m);
   if (status != FGSM_OK) {
     fg_measure_destroy(m);
     return status;
   }
+  m->climb_repeats = m->whole_repeats = 1;
   *out = m;
   return FGSM_OK;
 }

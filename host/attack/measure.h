@@ -20,13 +20,16 @@ const char *fg_stage_name(int stage);
 
 struct fg_measure;
 
-/* An attacker for samples of that shape, warmed up: everything has run once. The attack and its
- * budget are the options'; the device is the attacker's from here on, also when this fails. */
+/* An attacker for samples of that shape. The attack and its budget are the options'; the device is
+ * the attacker's from here on, also when this fails. */
 fgsm_status fg_measure_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
                               struct fg_device *device, const struct fg_sample_shape *shape,
                               const struct fg_attack_arrays *arrays, int64_t batch,
                               struct fg_measure **out) FGSM_MUST_USE;
 void fg_measure_destroy(struct fg_measure *m);
+/* Runs everything once, so that pages are touched and caches made, and again, to know how often the
+ * short measurements are to be repeated. Before any but fg_measure_attack. */
+fgsm_status fg_measure_warm_up(struct fg_measure *m) FGSM_MUST_USE;
 
 const struct fg_attacker_info *fg_measure_info(const struct fg_measure *m);
 struct fg_device *fg_measure_device(const struct fg_measure *m);

@@ -97,6 +97,7 @@ static fgsm_status open_row(struct fg_bench *b, struct fg_bench_row *row,
   struct fg_device *device;
   FG_TRY(open_device(b, &device));
   FG_TRY(fg_measure_create(b->onnx, b->options, device, shape, arrays, row->asked, &row->m));
+  FG_TRY(fg_measure_warm_up(row->m));
   row->buffer_bytes = fg_measure_buffer_bytes(row->m);
   row->joules_per_image = -1;
   return describe_calls(row);

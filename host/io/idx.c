@@ -216,7 +216,7 @@ static fgsm_status shorten(struct fg_sink *sink) {
   for (int k = 0; k < 4; k++)
     n[k] = (unsigned char)(sink->info.n >> (24 - 8 * k));
   for (int64_t i = 0; i < sink->n_files; i++)
-    FG_TRY(fg_file_put(sink->files[i], 4, n, sizeof n));
+    FG_TRY(fg_file_patch(sink->files[i], 4, n, sizeof n));
   return FGSM_OK;
 }
 

@@ -316,11 +316,11 @@ static fgsm_status shorten(struct fg_sink *sink) {
   const struct fg_dataset_info *info = &sink->info;
   char header[FG_NPY_HEADER_MAX];
   size_t n = fg_npy_header(header, info->type, info->n, info->rank, info->dim);
-  FG_TRY(fg_file_put(sink->files[0], 0, header, n));
+  FG_TRY(fg_file_patch(sink->files[0], 0, header, n));
   if (!info->has_labels)
     return FGSM_OK;
   n = fg_npy_header(header, FG_I64, info->n, 0, NULL);
-  return fg_file_put(sink->files[1], 0, header, n);
+  return fg_file_patch(sink->files[1], 0, header, n);
 }
 
 const struct fg_writer_format fg_npy_writer = {
