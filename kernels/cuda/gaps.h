@@ -9,5 +9,6 @@ FG_NO_KERNEL(cuda, batch_norm_train);
 FG_NO_KERNEL(cuda, batch_norm_train_grad);
 FG_NO_KERNEL(cuda, descend);
 FG_NO_KERNEL(cuda, average);
+FG_NO_KERNEL(cuda, all_reduce);
 
 #endif
