@@ -3,6 +3,7 @@
 #ifndef FG_ENGINE_H
 #define FG_ENGINE_H
 
+#include "ranks.h"
 #include "train.h"
 
 #define FG_TRAIN_WIRE_MAP(X)                                                                       \
@@ -55,7 +56,8 @@ struct fg_train_pass {
 struct fg_engine {
   struct fg_engine_spec spec;
   struct fg_sample_shape shape;
-  int64_t batch, classes;
+  int64_t batch, total; /* samples of a step: on this rank, on all */
+  int64_t classes;
   struct fg_device *device;
   enum fg_type real;
   struct fg_weights weights;
@@ -74,6 +76,9 @@ struct fg_engine {
 
 size_t fg_train_wire_bytes(const struct fg_engine *e, enum fg_train_wire wire);
 
+/* Onto the wire; nothing where no pass reads it. */
+fgsm_status fg_train_upload(struct fg_engine *e, enum fg_train_wire wire, const void *from,
+                            size_t bytes) FGSM_MUST_USE;
 /* Floats as the device's reals, onto the wire. */
 fgsm_status fg_train_upload_reals(struct fg_engine *e, enum fg_train_wire wire,
                                   const float *x) FGSM_MUST_USE;
@@ -105,6 +110,8 @@ fgsm_status fg_train_take(struct fg_train_builder *b, enum fg_train_wire wire,
                           fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_train_give(struct fg_train_builder *b, enum fg_train_wire wire,
                           fg_id value) FGSM_MUST_USE;
+/* The sum over all ranks of what is a part on each. */
+fgsm_status fg_train_all_ranks(struct fg_train_builder *b, fg_id part, fg_id *out) FGSM_MUST_USE;
 /* The model's logits at x, with the weights as parameters. */
 fgsm_status fg_train_model(struct fg_train_builder *b, fg_id x, enum fg_norm_mode norms,
                            fg_id *logits) FGSM_MUST_USE;
