@@ -9,6 +9,7 @@
  *   objective.c ... the losses;  optimise.c  ... from a loss to new weights
  *   bound.c     ... spectral normalisation
  *   engine.c    a step: what the passes are run for
+ *   traffic.c   ... on the device: transfers, and all passes of a step as one recording
  *   feed.c      the dataset in memory: shuffled, augmented
  *   carry.c     perturbations that are kept from epoch to epoch
  *   state.c     what an engine must be given back to go on
