@@ -104,7 +104,7 @@ static inline fgsm_status fg_synchronous_run_all_reduce(const struct fg_call *ca
   (void)scratch, (void)stream;
   if (y->data != x->data)
     memcpy(y->data, x->data, fg_bytes(x));
-  return fg_ranks_sum(call->state, y->type, fg_count(y), y->data);
+  return fg_ranks_sum((struct fg_ranks *)call->state, y->type, fg_count(y), y->data);
 }
 
 /* Defines a backend's kernel. */

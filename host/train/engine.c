@@ -4,8 +4,6 @@
 
 #include "engine.h"
 
-/* ---- making */
-
 static fgsm_status allocate(struct fg_engine *e, size_t bytes, void **out) {
   return e->device->backend->alloc(e->device, bytes ? bytes : 1, out);
 }
@@ -46,32 +44,6 @@ fgsm_status fg_train_bind(struct fg_engine *e, struct fg_train_pass *pass) {
   return FGSM_OK;
 }
 
-fgsm_status fg_train_upload(struct fg_engine *e, enum fg_train_wire wire, const void *from,
-                            size_t bytes) {
-  void *to = e->wire[wire];
-  return to ? e->device->backend->upload(e->device, to, from, bytes, NULL) : FGSM_OK;
-}
-
-/* Memory for the wires that passes read or write, zeros at first. */
-static fgsm_status make_wires(struct fg_engine *e) {
-  for (int w = 0; w < FG_TRAIN_WIRES; w++) {
-    bool used = false;
-    for (int i = 0; i < FG_TRAIN_PARTS; i++)
-      used = used || (e->pass[i].plan && e->pass[i].wire[w] != FG_ABSENT);
-    if (!used || w == FG_TRAIN_x || w == FG_TRAIN_next)
-      continue;
-    size_t bytes = fg_train_wire_bytes(e, (enum fg_train_wire)w);
-    FG_TRY(allocate(e, bytes, &e->wire[w]));
-    void *zeros = calloc(bytes + 1, 1);
-    if (!zeros)
-      return FG_FAIL(MEMORY, "no memory for a batch");
-    fgsm_status status = fg_train_upload(e, (enum fg_train_wire)w, zeros, bytes);
-    free(zeros);
-    FG_TRY(status);
-  }
-  return FGSM_OK;
-}
-
 static fgsm_status make_arena(struct fg_engine *e) {
   size_t bytes = 0;
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
@@ -91,14 +63,12 @@ static fgsm_status make_memory(struct fg_engine *e) {
   bool adam = e->spec.optimiser.kind != FG_DESCEND_sgd;
   FG_TRY(fg_weights_prepare(&e->weights, adam || e->spec.momentum > 0, adam,
                             e->spec.average_decay > 0));
-  FG_TRY(make_wires(e));
+  FG_TRY(fg_train_make_wires(e));
   for (int i = 0; i < 2; i++)
     FG_TRY(allocate(e, fg_train_wire_bytes(e, FG_TRAIN_x), &e->ring[i]));
   FG_TRY(make_arena(e));
   e->labels = calloc(n, sizeof *e->labels);
-  e->predictions = calloc(n, sizeof *e->predictions);
-  e->losses = calloc(n, sizeof *e->losses);
-  if (!e->labels || !e->predictions || !e->losses)
+  if (!e->labels)
     return FG_FAIL(MEMORY, "no memory for a batch");
   return e->spec.method.carry == FG_CARRY_sample ? fg_carry_begin(e) : FGSM_OK;
 }
@@ -122,6 +92,8 @@ fgsm_status fg_engine_create(const struct fg_onnx *onnx, const struct fgsm_optio
   fgsm_status status = fg_attack_batch(onnx, options, shape, batch, &e->batch);
   e->total = e->batch * fg_ranks_size(device->ranks);
   if (status == FGSM_OK)
+    status = fg_train_traffic_begin(e);
+  if (status == FGSM_OK)
     status = make_passes(e, onnx, options);
   if (status == FGSM_OK)
     status = make_memory(e);
@@ -136,19 +108,20 @@ fgsm_status fg_engine_create(const struct fg_onnx *onnx, const struct fgsm_optio
 void fg_engine_destroy(struct fg_engine *e) {
   if (!e)
     return;
+  const struct fg_backend *backend = e->device->backend;
+  fg_train_traffic_end(e);
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
     fg_plan_destroy(e->pass[i].plan);
-  const struct fg_backend *backend = e->device->backend;
   for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    backend->free(e->device, e->wire[w]);
+    if (e->wire[w] < e->control || (char *)e->wire[w] >= (char *)e->control + e->control_bytes)
+      backend->free(e->device, e->wire[w]);
+  backend->free(e->device, e->control);
   for (int i = 0; i < 2; i++)
     backend->free(e->device, e->ring[i]);
   backend->free(e->device, e->arena);
   fg_weights_free(&e->weights);
   backend->close(e->device);
   free(e->labels);
-  free(e->predictions);
-  free(e->losses);
   free(e->kept);
   free(e->reals);
   free(e);

@@ -10,6 +10,7 @@
  *   bound.c     ... spectral normalisation
  *   spec.c      what the options say of a step
  *   engine.c    passes and memory, made once;  step.c  ... and what a step runs them for
+ *   traffic.c   ... on the device: transfers, and all passes of a step as one recording
  *   export.c    the model with new weights
  *   feed.c      the dataset in memory: shuffled, augmented
  *   carry.c     perturbations that are kept from epoch to epoch
