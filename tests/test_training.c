@@ -9,7 +9,7 @@
 
 #include "attacking.h"
 #include "device.h"
-#include "train.h"
+#include "engine.h"
 
 enum { N = 40, BATCH = 8, COUNT = 36, MOST = 512 };
 static const char *const devices[] = {"ref", "cpu"};
@@ -425,4 +425,29 @@ Test(training, schedules_pass_through_their_points) {
   for (int64_t at = 0; at < 999; at++)
     cr_expect(rate_at("lr=0.4 lr-schedule=triangular", at, 999) > 0, "step %lld stands still",
               (long long)at);
+}
+
+/* ---- memory */
+
+Test(training, what_needs_more_memory_than_is_allowed_is_refused) {
+  struct run r = start("training", "cpu", "method=rs-fgsm eps=0.1 optimizer=adam");
+  size_t need = fg_train_memory_need(r.engine);
+  end(&r);
+  r = start("training", "cpu", "method=fgsm-pgi eps=0.1 optimizer=adam ema=0.9");
+  cr_expect_gt(fg_train_memory_need(r.engine), need + N * COUNT, "what is kept is not counted");
+  end(&r);
+  r.onnx = golden_model("training");
+  fgsm_options *options = options_from("method=rs-fgsm eps=0.1 max-memory=1M");
+  struct fg_sample_shape shape = {FG_F32, 3, {1, 6, 6}};
+  struct fg_device_choice choice;
+  struct fg_device *device;
+  cr_assert_eq(fg_device_choose("cpu", &choice), FGSM_OK);
+  cr_assert_eq(fg_device_open(&choice, 0, options, &device), FGSM_OK);
+  cr_assert_eq(fg_engine_spec_resolve(options, FG_F32, &r.spec), FGSM_OK);
+  r.spec.besides = 1 << 20;
+  cr_expect_eq(fg_engine_create(r.onnx, options, &r.spec, device, &shape, BATCH, &r.engine),
+               FGSM_UNSUPPORTED);
+  cr_expect(strstr(fgsm_last_error(), "--max-memory"), "%s", fgsm_last_error());
+  fgsm_options_destroy(options);
+  fg_onnx_close(r.onnx);
 }

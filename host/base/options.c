@@ -382,8 +382,8 @@ static const struct row table[] = {
      FIELD(batch)},
     {{"max-memory", "SIZE", "three quarters of what the machine, its cgroup and ulimit allow", NULL,
       "Memory to take at most, such as 2G or 512M: what would need more is refused, or with no "
-      "--batch given, done in smaller batches.",
-      "device", "attack inspect bench"},
+      "--batch given, done in smaller batches (but for training).",
+      "device", "attack inspect bench train"},
      fg_set_memory,
      FIELD(max_memory)},
     {{"threads", "N", "all that this process may use", NULL, "Processor threads (0: all).",

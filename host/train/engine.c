@@ -96,6 +96,8 @@ fgsm_status fg_engine_create(const struct fg_onnx *onnx, const struct fgsm_optio
   if (status == FGSM_OK)
     status = make_passes(e, onnx, options);
   if (status == FGSM_OK)
+    status = fg_train_check_memory(e, options);
+  if (status == FGSM_OK)
     status = make_memory(e);
   if (status != FGSM_OK) {
     fg_engine_destroy(e);

@@ -90,6 +90,13 @@ struct fg_engine {
 };
 
 size_t fg_train_wire_bytes(const struct fg_engine *e, enum fg_train_wire wire);
+/* Whether a pass reads or writes the wire. */
+bool fg_train_uses(const struct fg_engine *e, enum fg_train_wire wire);
+/* Once the passes are made: bytes of the host's memory; FGSM_UNSUPPORTED where option max-memory
+ * allows less. */
+size_t fg_train_memory_need(const struct fg_engine *e);
+fgsm_status fg_train_check_memory(const struct fg_engine *e,
+                                  const struct fgsm_options *options) FGSM_MUST_USE;
 
 /* ---- between host and device: one stream, on which everything of a step is in order */
 

@@ -27,7 +27,13 @@ static fgsm_status read_all(struct fg_feed *feed, struct fg_dataset *dataset, co
   return FGSM_OK;
 }
 
-static fgsm_status allocate(struct fg_feed *feed) {
+size_t fg_feed_bytes(const struct fg_feed *feed) {
+  size_t sample = (size_t)feed->count * fg_type_size(feed->info.type);
+  return (size_t)feed->n * (sample + sizeof *feed->labels + sizeof *feed->order);
+}
+
+static fgsm_status allocate(struct fg_feed *feed, const struct fgsm_options *options) {
+  char need[32], limit[32];
   int64_t bytes;
   feed->count = 1;
   for (int i = 0; i < feed->info.rank; i++)
@@ -36,6 +42,13 @@ static fgsm_status allocate(struct fg_feed *feed) {
   if (!fg_mul_ok(feed->n, feed->count, &bytes) ||
       !fg_mul_ok(bytes, (int64_t)fg_type_size(feed->info.type), &bytes))
     return FG_FAIL(MEMORY, "%lld samples do not fit into memory", (long long)feed->n);
+  if (fg_feed_bytes(feed) > fg_options_memory(options))
+    return FG_FAIL(
+        UNSUPPORTED,
+        "%lld samples take %s of memory, more than the %s of --max-memory; --limit takes "
+        "fewer",
+        (long long)feed->n, fg_memory_text(fg_feed_bytes(feed), need),
+        fg_memory_text(fg_options_memory(options), limit));
   feed->x = malloc((size_t)bytes + 1);
   feed->labels = malloc((size_t)feed->n * sizeof *feed->labels + 1);
   feed->order = malloc((size_t)feed->n * sizeof *feed->order + 1);
@@ -77,7 +90,7 @@ fgsm_status fg_feed_open(const char *data, const struct fgsm_options *options,
       feed->info.rank != 3)
     status = FG_FAIL(USAGE, "--augment: samples with %d axes are no images", feed->info.rank);
   if (status == FGSM_OK)
-    status = allocate(feed);
+    status = allocate(feed, options);
   if (status == FGSM_OK)
     status = fg_dataset_seek(dataset, options->start);
   if (status == FGSM_OK)

@@ -38,7 +38,7 @@ void fg_train_traffic_end(struct fg_engine *e) {
 
 /* ---- wires */
 
-static bool is_used(const struct fg_engine *e, int wire) {
+bool fg_train_uses(const struct fg_engine *e, enum fg_train_wire wire) {
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
     if (e->pass[i].plan && e->pass[i].wire[wire] != FG_ABSENT)
       return true;
@@ -53,7 +53,7 @@ static bool is_control(int wire) {
 static fgsm_status make_control(struct fg_engine *e) {
   const struct fg_backend *backend = e->device->backend;
   for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    if (is_control(w) && is_used(e, w)) {
+    if (is_control(w) && fg_train_uses(e, (enum fg_train_wire)w)) {
       e->at[w] = e->control_bytes;
       e->control_bytes +=
           (fg_train_wire_bytes(e, (enum fg_train_wire)w) + ALIGN - 1) / ALIGN * ALIGN;
@@ -62,7 +62,7 @@ static fgsm_status make_control(struct fg_engine *e) {
   FG_TRY(backend->host_alloc(e->device, e->control_bytes, &e->stage));
   memset(e->stage, 0, e->control_bytes);
   for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    if (is_control(w) && is_used(e, w))
+    if (is_control(w) && fg_train_uses(e, (enum fg_train_wire)w))
       e->wire[w] = (char *)e->control + e->at[w];
   return fg_train_send(e);
 }
@@ -81,7 +81,8 @@ static fgsm_status make_wire(struct fg_engine *e, enum fg_train_wire w) {
 fgsm_status fg_train_make_wires(struct fg_engine *e) {
   FG_TRY(make_control(e));
   for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    if (!is_control(w) && is_used(e, w) && w != FG_TRAIN_x && w != FG_TRAIN_next)
+    if (!is_control(w) && fg_train_uses(e, (enum fg_train_wire)w) && w != FG_TRAIN_x &&
+        w != FG_TRAIN_next)
       FG_TRY(make_wire(e, (enum fg_train_wire)w));
   return e->device->backend->sync(e->device, e->stream); /* weights are written on another */
 }

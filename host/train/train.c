@@ -250,6 +250,7 @@ static fgsm_status begin(struct fg_run *run) {
     FG_TRY(make_model(run));
   FG_TRY(fg_engine_spec_resolve(o, run->feed.info.type, &run->spec));
   run->spec.samples = run->feed.n;
+  run->spec.besides = fg_feed_bytes(&run->feed) + fg_onnx_bytes(run->onnx);
   run->spec.watched = run->spec.method.steps > 0 && run->spec.eps > 0;
   FG_TRY(fg_schedule_parse(o, &run->schedule));
   FG_TRY(fg_run_digest(run));

@@ -15,6 +15,7 @@
  *   feed.c      the dataset in memory: shuffled, augmented
  *   carry.c     perturbations that are kept from epoch to epoch
  *   state.c     what an engine must be given back to go on
+ *   memory.c    how much memory that takes
  *   diagnose.c  where a loss that is not a number began
  *   train.c     epochs; with together.c, judge.c, watch.c, log.c, page.c, identity.c, checkpoint.c
  *               (run.h)
@@ -170,6 +171,7 @@ struct fg_engine_spec {
   double spectral;       /* limit of each layer's norm; 0: none                              */
   bool watched;          /* fg_engine_cosine is wanted                                       */
   int64_t samples;       /* whose perturbations may be kept                                  */
+  size_t besides;        /* bytes that the caller holds: model and data                      */
   double eps, lo, hi;
   uint64_t seed;
 };
@@ -255,9 +257,12 @@ struct fg_feed {
   uint64_t seed;
   bool crop, flip;
 };
+/* What would take more memory than option max-memory allows is FGSM_UNSUPPORTED. */
 fgsm_status fg_feed_open(const char *data, const struct fgsm_options *options,
                          struct fg_feed *feed) FGSM_MUST_USE;
 void fg_feed_close(struct fg_feed *feed);
+/* Of its samples, labels and order. */
+size_t fg_feed_bytes(const struct fg_feed *feed);
 /* Whether images of rank 3 look like [H, W, C] rather than [C, H, W]. */
 bool fg_feed_channels_last(const struct fg_feed *feed);
 /* That every label is a class of the model, and there are at least two to tell apart; classes without
