@@ -25,6 +25,9 @@ install(TARGETS fgsm EXPORT fgsm-targets
 if(TARGET fgsm_cuda)
   install(TARGETS fgsm_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
+if(TARGET fgsm_mpi)
+  install(TARGETS fgsm_mpi LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(TARGETS fgsm-cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES include/fgsm.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 

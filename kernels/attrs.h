@@ -459,7 +459,10 @@ struct fg_keep_best_attrs {
  *   without `decays`, decay counts as 0. No outputs; in[0], in[2], in[3] are read and written.
  *
  * average: a, b - a += rate (gain b - a), written into a, of b's shape: running statistics, averaged
- *   weights. No outputs. */
+ *   weights. No outputs.
+ *
+ * all_reduce: x -> y, the sum of x over the ranks that the device has joined (ranks.h), the same bits
+ *   on each; of a device alone, x. (no attributes) */
 #define FG_DESCEND_MAP(X)                                                                          \
   X(sgd)                                                                                           \
   X(adam)                                                                                          \

@@ -94,6 +94,7 @@ struct fg_device {
   int threads;       /* that a kernel may use; a backend without threads ignores it */
   int lanes;         /* batches that are worth having under way at once, a device opened for each */
   enum fg_precision precision; /* set by whoever opened it, before anything is prepared */
+  struct fg_ranks *ranks;      /* set by join, NULL: it computes alone                       */
 };
 
 /* What bounds every kernel: arithmetic and memory. */
@@ -125,6 +126,9 @@ struct fg_backend {
    * before it prepares and before it runs. */
   fgsm_status (*enter)(struct fg_device *device);
   fgsm_status (*describe)(const struct fg_device *device, char *text, size_t size);
+  /* The device computes all_reduce with those of the other ranks (ranks.h) from here on: made by all
+   * of them, before anything is prepared. `ranks` outlives the device. NULL: not offered. */
+  fgsm_status (*join)(struct fg_device *device, struct fg_ranks *ranks);
 
   /* memory: 64-byte aligned; host_alloc's is the host's, of the kind that transfers are fastest
    * from and to. Both frees take NULL. memory: bytes that are free, and that there are in all. */

@@ -1,17 +1,18 @@
-/* A backend in a shared library of its own, which the host opens at run time: it shows one symbol.
+/* A backend, or a way for ranks to meet, in a shared library of its own, which the host opens at run
+ * time: it shows one symbol.
  *
  * Both sides are compiled from the same headers; what the answer carries beside the table is there
  * so that two that were not refuse each other instead of crashing. */
 #ifndef FG_PLUGIN_H
 #define FG_PLUGIN_H
 
-#include "kernel.h"
+#include "ranks.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define FG_PLUGIN_ABI 1u
+#define FG_PLUGIN_ABI 2u
 #define FG_PLUGIN_SYMBOL "fgsm_plugin"
 
 /* The operators in order, as one text: a number for each is not enough where two traded places. */
@@ -30,9 +31,10 @@ struct fg_plugin_host {
 
 struct fg_plugin {
   uint32_t abi; /* first, whatever else changes */
-  uint32_t backend_bytes, device_bytes, call_bytes, attrs_bytes;
+  uint32_t backend_bytes, device_bytes, call_bytes, attrs_bytes, ranks_bytes;
   const char *version, *ops;
-  const struct fg_backend *backend;
+  const struct fg_backend *backend;  /* NULL: it has none */
+  const struct fg_ranks_kind *ranks; /* NULL: it has none */
 };
 
 /* The symbol: NULL where the host's abi is another. `host` outlives the plugin. */
@@ -44,7 +46,7 @@ void fg_plugin_log(fgsm_log_level level, const char *format, ...)
 
 /* In one C file of the plugin (which includes stdarg.h and stdio.h): its symbol, and the host's
  * fg_fail under its own name. */
-#define FG_PLUGIN_DEFINE(table)                                                                    \
+#define FG_PLUGIN_DEFINE(table, kind)                                                              \
   static const struct fg_plugin_host *plugin_host;                                                 \
   fgsm_status fg_fail(fgsm_status status, const char *file, int line, const char *format, ...) {   \
     char words[1024];                                                                              \
@@ -70,9 +72,11 @@ void fg_plugin_log(fgsm_log_level level, const char *format, ...)
                                             sizeof(struct fg_device),                              \
                                             sizeof(struct fg_call),                                \
                                             sizeof(union fg_attrs),                                \
+                                            sizeof(struct fg_ranks_kind),                          \
                                             FGSM_VERSION,                                          \
                                             fg_plugin_ops,                                         \
-                                            &(table)};                                             \
+                                            (table),                                               \
+                                            (kind)};                                               \
     plugin_host = host;                                                                            \
     return host->abi == FG_PLUGIN_ABI ? &plugin : NULL;                                            \
   }

@@ -8,10 +8,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kernel.h"
+#include "ranks.h"
 
 static inline fgsm_status fg_synchronous_count(int *n) {
   *n = 1;
+  return FGSM_OK;
+}
+
+static inline fgsm_status fg_synchronous_join(struct fg_device *device, struct fg_ranks *ranks) {
+  device->ranks = ranks;
   return FGSM_OK;
 }
 
@@ -81,10 +86,36 @@ static inline fgsm_status fg_synchronous_query(struct fg_device *device, void *e
   return FGSM_OK;
 }
 
+/* The operator all_reduce: its state is the ranks. */
+static inline fgsm_status fg_synchronous_prepare_all_reduce(struct fg_call *call,
+                                                            struct fg_device *device) {
+  const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
+  if ((x->type != FG_F32 && x->type != FG_F64) || x->type != y->type || !fg_same_shape(x, y) ||
+      x->layout != y->layout)
+    return FG_FAIL(UNSUPPORTED, "%s: all_reduce sums floats and doubles of one shape",
+                   device->backend->name);
+  call->state = device->ranks;
+  return FGSM_OK;
+}
+
+static inline fgsm_status fg_synchronous_run_all_reduce(const struct fg_call *call, void *scratch,
+                                                        void *stream) {
+  const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
+  struct fg_ranks *ranks = call->state;
+  (void)scratch, (void)stream;
+  if (y->data != x->data)
+    memcpy(y->data, x->data, fg_bytes(x));
+  return ranks ? ranks->kind->sum(ranks, y->type, fg_count(y), y->data) : FGSM_OK;
+}
+
+/* Defines a backend's kernel. */
+#define FG_SYNCHRONOUS_ALL_REDUCE                                                                  \
+  { fg_synchronous_prepare_all_reduce, fg_synchronous_run_all_reduce, NULL }
+
 /* For a table: all that this header has. */
 #define FG_SYNCHRONOUS                                                                             \
-  .host_memory = true, .count = fg_synchronous_count, .alloc = fg_synchronous_alloc,               \
-  .free = fg_synchronous_free, .host_alloc = fg_synchronous_alloc,                                 \
+  .host_memory = true, .count = fg_synchronous_count, .join = fg_synchronous_join,                 \
+  .alloc = fg_synchronous_alloc, .free = fg_synchronous_free, .host_alloc = fg_synchronous_alloc,  \
   .host_free = fg_synchronous_free, .memory = fg_synchronous_memory,                               \
   .upload = fg_synchronous_copy, .download = fg_synchronous_copy, .sync = fg_synchronous_sync,     \
   .stream_create = fg_synchronous_create, .stream_destroy = fg_synchronous_destroy,                \

@@ -1,6 +1,6 @@
 /* Sizes that the CUDA kernels are cut by: a chunk is 4096 features, a row of more than 1024
- * elements is a block's, a fold takes 8192, a tile is 32 by 32. Each is passed by a little, so that
- * tails and second stages run. */
+ * elements is a block's, a fold takes 8192, as does a part of a normalised channel, a tile is 32 by 32.
+ * Each is passed by a little, so that tails and second stages run. */
 #include <math.h>
 
 #include "harness.h"
@@ -44,6 +44,26 @@ extern const struct fg_case_table device_cases_sizes;
     .in = {x}, .out = {y}, .tolerance = 1e-5                                                       \
   }
 
+#define NORM(label, c, ...)                                                                        \
+  {                                                                                                \
+    .name = label, .op = FG_OP_batch_norm_train, .attrs = {.batch_norm = {1e-5}},                  \
+    .in = {FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_POSITIVE, c), FG_R(FG_NORMAL, c)},                \
+    .out = {FG_Y(__VA_ARGS__), FG_Y(c), FG_Y(c)}, .tolerance = 1e-5                                \
+  }
+#define NORM_GRAD(label, c, ...)                                                                   \
+  {                                                                                                \
+    .name = label, .op = FG_OP_batch_norm_train_grad, .attrs = {.batch_norm = {1e-5}},             \
+    .in = {FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_POSITIVE, c),       \
+           FG_R(FG_NORMAL, c), FG_R(FG_POSITIVE, c)},                                              \
+    .out = {FG_Y(__VA_ARGS__), FG_Y(c), FG_Y(c)}, .tolerance = 1e-4                                \
+  }
+#define DESCEND(label, k, v, written_, n)                                                          \
+  {                                                                                                \
+    .name = label, .op = FG_OP_descend, .attrs = {.descend = {FG_DESCEND_##k, false, true}},       \
+    .in = {FG_R(FG_NORMAL, n), FG_R(FG_NORMAL, n), FG_R(FG_NORMAL, n), v,                          \
+           FG_T(F64, FG_VALUES(0.01, 0.9, 0.999, 1e-8, 0.01, 300), FG_RATE_COUNT)},                \
+    .written = written_, .tolerance = 1e-5                                                         \
+  }
 #define SCATTER(label, k, n, inner)                                                                \
   {                                                                                                \
     .name = label, .op = FG_OP_scatter, .attrs = {.scatter = {FG_SCATTER_##k}},                    \
@@ -148,6 +168,13 @@ static const struct fg_case cases[] = {
             FG_R(FG_NORMAL, 9, 1), FG_R(FG_POSITIVE, 9, 1)},
      .out = {FG_Y(9, 1042), FG_Y(1042), FG_Y(1042)},
      .tolerance = 1e-4},
+    NORM("batch_norm_train over chunks by 16 bytes", 3, 2, 3, 65, 64),
+    NORM("batch_norm_train over chunks", 2, 5, 2, 41, 41),
+    NORM("batch_norm_train of three chunks", 2, 4, 2, 64, 65),
+    NORM_GRAD("batch_norm_train_grad over chunks by 16 bytes", 3, 2, 3, 65, 64),
+    NORM_GRAD("batch_norm_train_grad over chunks", 2, 5, 2, 41, 41),
+    DESCEND("descend, sgd over chunks", sgd, NONE, 5, 4099),
+    DESCEND("descend, adam over chunks by 16 bytes", adam, FG_R(FG_POSITIVE, 4100), 13, 4100),
     REDUCE("sum of chunks", sum, 2, FG_R(FG_UNIT, 2, 8195), FG_Y(2, 1)),
     REDUCE("mean of wide chunks", mean, 2, FG_R(FG_UNIT, 2, 8196), FG_Y(2, 1)),
     REDUCE("max of wide chunks", max, 2, FG_R(FG_NORMAL, 2, 16388), FG_Y(2, 1)),

@@ -1,20 +1,23 @@
-/* Every cuDNN graph that nets need, built without a card, and the engines for it listed against the
+/* Every cuDNN graph that nets and their training need, built without a card, and the engines for it listed against the
  * descriptions of cards in tests/cards. A call whose bare product no engine takes is a failure, in
  * every precision; a fused form that none takes is only counted, because the bare one stands in.
  *
  *   cudnn-graphs CARD.json... -- MODEL.onnx...
  *
  * The calls are those that the plan would prepare for the plugin: nets are planned for a backend that
- * takes what the plugin's check takes and notes it. FGSM_ZOO names a folder of python/export_zoo.py's
+ * takes what the plugin's check takes and notes it; so are the passes that train the built-in
+ * architectures, where models are named. FGSM_ZOO names a folder of python/export_zoo.py's
  * (FOLDER/NAME/model.onnx), whose models are added. Exits with 77, saying why, where cuDNN is not. */
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch.h"
 #include "base.h"
 #include "conv.h"
 #include "net.h"
+#include "train.h"
 
 enum { BATCH = 32, MOST_CALLS = 4096, MOST_CARD = 8192 };
 
@@ -83,18 +86,26 @@ static fgsm_status find_logits(const char *path, int *output) {
   return *output < n ? FGSM_OK : FG_FAIL(UNSUPPORTED, "%s: no output holds floats", path);
 }
 
+static void close_noting(struct fg_device *device) {
+  (void)device;
+}
+
+static void make_noting(void) {
+  static const struct fg_kernel kernel = {note, no_run, NULL};
+  noting = fg_ref;
+  noting.real = FG_F32;
+  noting.open = open_noting;
+  noting.close = close_noting;
+  noting.kernels[FG_OP_conv] = noting.kernels[FG_OP_conv_grad_input] =
+      noting.kernels[FG_OP_conv_grad_weight] = &kernel;
+}
+
 /* Plans the net with the batch, or with the one that its file fixes. */
 static fgsm_status note_model(const char *path, bool fused) {
-  static const struct fg_kernel kernel = {note, no_run, NULL};
   static const int64_t batches[] = {BATCH, 2, 1};
   struct net_options options = {.no_fuse = !fused};
   fgsm_status status = FGSM_OK;
   FG_TRY(find_logits(path, &options.output));
-  noting = fg_ref;
-  noting.real = FG_F32;
-  noting.open = open_noting;
-  noting.kernels[FG_OP_conv] = noting.kernels[FG_OP_conv_grad_input] =
-      noting.kernels[FG_OP_conv_grad_weight] = &kernel;
   for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
     struct net net;
     status = net_open(path, &noting, batches[i], &options, &net);
@@ -104,6 +115,70 @@ static fgsm_status note_model(const char *path, bool fused) {
     break;
   }
   return status;
+}
+
+/* ---- training */
+
+static fgsm_status note_engine(const struct fg_onnx *onnx, const struct fg_sample_shape *shape,
+                               const fgsm_options *options) {
+  struct fg_engine_spec spec;
+  struct fg_engine *engine = NULL;
+  struct fg_device *device;
+  FG_TRY(fg_engine_spec_resolve(options, shape->type, &spec));
+  spec.watched = true;
+  FG_TRY(noting.open(0, 1, &device));
+  fgsm_status status = fg_engine_create(onnx, options, &spec, device, shape, BATCH, &engine);
+  fg_engine_destroy(engine);
+  return status;
+}
+
+/* All passes of a built-in architecture's training: crafting, descending, spectral norms, the watch. */
+static fgsm_status note_training(const char *arch, const struct fg_sample_shape *shape,
+                                 const char *method, const char *option, const char *value) {
+  struct fg_onnx *onnx = NULL;
+  fgsm_options *options = NULL;
+  FG_TRY(fg_arch_create(arch, shape->rank, shape->dim, 10, &onnx));
+  fgsm_status status = fgsm_options_create(&options);
+  if (status == FGSM_OK)
+    status = fgsm_options_set(options, "method", method);
+  if (status == FGSM_OK)
+    status = fgsm_options_set(options, "eps", "8/255");
+  if (status == FGSM_OK && option)
+    status = fgsm_options_set(options, option, value);
+  if (status == FGSM_OK)
+    status = note_engine(onnx, shape, options);
+  fgsm_options_destroy(options);
+  fg_onnx_close(onnx);
+  return status;
+}
+
+/* Methods differ in which passes there are; the convolutions of each pass are those of the model. */
+static int note_trainings(void) {
+  static const struct fg_sample_shape digit = {FG_U8, 3, {1, 28, 28}};
+  static const struct fg_sample_shape color = {FG_U8, 3, {3, 32, 32}};
+  static const struct {
+    const char *arch;
+    const struct fg_sample_shape *shape;
+    const char *method, *option, *value;
+  } rows[] = {
+      {"mnist-cnn", &digit, "n-fgsm", "spectral-norm", "1"},
+      {"lenet5", &digit, "trades", NULL, NULL},
+      {"resnet18", &color, "n-fgsm", NULL, NULL},
+      {"preact-resnet18", &color, "n-fgsm", NULL, NULL},
+      {"preact-resnet18", &color, "trades", NULL, NULL},
+      {"preact-resnet18", &color, "free", NULL, NULL},
+      {"preact-resnet18", &color, "grad-align", NULL, NULL},
+      {"wrn-16-4", &color, "fgsm", NULL, NULL},
+      {"wrn-16-4", &color, "clean", "gradient-penalty", "0.5"},
+  };
+  int failures = 0;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    if (note_training(rows[i].arch, rows[i].shape, rows[i].method, rows[i].option, rows[i].value) !=
+        FGSM_OK) {
+      printf("FAIL training %s, %s: %s\n", rows[i].arch, rows[i].method, fgsm_last_error());
+      failures++;
+    }
+  return failures;
 }
 
 /* ---- engines */
@@ -234,10 +309,11 @@ int main(int argc, char **argv) {
     return 77;
   }
   count_objects();
+  make_noting();
   while (models < argc && strcmp(argv[models], "--") != 0)
     models++;
   if (models < argc)
-    failures += note_all(argc - models - 1, argv + models + 1);
+    failures += note_all(argc - models - 1, argv + models + 1) + note_trainings();
   const char *zoo = getenv("FGSM_ZOO");
   if (zoo) {
     char pattern[4096];

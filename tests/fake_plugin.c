@@ -14,8 +14,8 @@
 
 #if defined(ODD_ABI) || defined(ODD_OPS)
 static const struct fg_backend odd = {.name = "cuda"};
-FG_PLUGIN_DEFINE(odd)
+FG_PLUGIN_DEFINE(&odd, NULL)
 #else
 #include "fake_device.h"
-FG_PLUGIN_DEFINE(fake_backend)
+FG_PLUGIN_DEFINE(&fake_backend, NULL)
 #endif

@@ -73,5 +73,13 @@ static const struct rule_case cases[] = {
      {X(4), X(5)},
      2,
      {NONE}},
+    {"all_reduce", FGSM_OK, FG_OP_all_reduce, {{0}}, {X(4, 3)}, 1, {X(4, 3)}},
+    {"all_reduce of whole numbers",
+     FGSM_UNSUPPORTED,
+     FG_OP_all_reduce,
+     {{0}},
+     {S(I32, 4)},
+     1,
+     {NONE}},
 };
 RULE_TABLE(train);

@@ -233,6 +233,7 @@ static const struct gradient_case cases[] = {
      {V(4, 3, 2, 2), V(3), V(3)},
      3},
     {"batch_norm_train plain", FG_OP_batch_norm_train, {.batch_norm = {1e-3}}, {V(5, 2)}, 1},
+    {"all_reduce", FG_OP_all_reduce, {{0}}, {V(3, 4)}, 1},
     {"layer_norm", FG_OP_layer_norm, {.layer_norm = {2, 1e-3}}, {V(2, 3, 5), V(5), V(5)}, 3},
     {"layer_norm two axes", FG_OP_layer_norm, {.layer_norm = {1, 1e-3}}, {V(2, 3, 4), V(3, 4)}, 2},
     {"layer_norm plain", FG_OP_layer_norm, {.layer_norm = {1, 1e-3}}, {V(2, 6)}, 1},

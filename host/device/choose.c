@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "device.h"
+#include "plugin.h"
 
 static const struct {
   const char *name;
@@ -17,8 +18,11 @@ const char *fg_backend_name(int i) {
 fgsm_status fg_backend_find(const char *name, const struct fg_backend **out) {
   for (int i = 0; i < N_BACKENDS; i++)
     if (strcmp(backends[i].name, name) == 0) {
-      *out = backends[i].backend;
-      return *out ? FGSM_OK : fg_plugin_load(name, out);
+      const struct fg_plugin *plugin = NULL;
+      if (!backends[i].backend)
+        FG_TRY(fg_plugin_load(name, &plugin));
+      *out = plugin ? plugin->backend : backends[i].backend;
+      return FGSM_OK;
     }
   return FG_FAIL(USAGE, "--device %.40s: there is auto, cpu, ref and cuda", name);
 }

@@ -1,4 +1,4 @@
-/* Opening a backend's library and checking that it was made for this one. A plugin that was opened
+/* Opening a plugin's library and checking that it was made for this one. A plugin that was opened
  * stays: its code may be behind any device. */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -48,7 +48,7 @@ static fgsm_status open_in(const char *folder, const char *file, void **out) {
                         path, dlerror());
 }
 
-static fgsm_status open_library(const char *name, void **out) {
+static fgsm_status open_library(const char *name, const char *instead, void **out) {
   char file[64], beside[PATH_SIZE];
   const char *given = secure_getenv("FGSM_PLUGIN_PATH");
   snprintf(file, sizeof file, "libfgsm_%s.so", name);
@@ -62,8 +62,8 @@ static fgsm_status open_library(const char *name, void **out) {
     return FGSM_OK;
   return FG_FAIL(DEVICE,
                  "there is no %s in FGSM_PLUGIN_PATH (%s), beside the library (%s), or where the "
-                 "system looks: install or build fgsm with it, or compute with --device cpu",
-                 file, given ? given : "not set", *beside ? beside : "unknown");
+                 "system looks: install or build fgsm with it, or %s",
+                 file, given ? given : "not set", *beside ? beside : "unknown", instead);
 }
 
 static fgsm_status check(const char *name, const struct fg_plugin *plugin) {
@@ -75,44 +75,51 @@ static fgsm_status check(const char *name, const struct fg_plugin *plugin) {
   if (plugin->backend_bytes != sizeof(struct fg_backend) ||
       plugin->device_bytes != sizeof(struct fg_device) ||
       plugin->call_bytes != sizeof(struct fg_call) ||
-      plugin->attrs_bytes != sizeof(union fg_attrs) || strcmp(plugin->ops, fg_plugin_ops) != 0)
+      plugin->attrs_bytes != sizeof(union fg_attrs) ||
+      plugin->ranks_bytes != sizeof(struct fg_ranks_kind) ||
+      strcmp(plugin->ops, fg_plugin_ops) != 0)
     return FG_FAIL(DEVICE,
                    "libfgsm_%s.so was built from other sources (it calls itself %s): build "
                    "library and plugin together",
                    name, plugin->version);
-  if (strcmp(plugin->backend->name, name) != 0)
-    return FG_FAIL(DEVICE, "libfgsm_%s.so holds the backend %s", name, plugin->backend->name);
+  const char *is = plugin->backend ? plugin->backend->name : plugin->ranks->name;
+  if (strcmp(is, name) != 0)
+    return FG_FAIL(DEVICE, "libfgsm_%s.so holds %s", name, is);
   return FGSM_OK;
 }
 
-static fgsm_status load(const char *name, const struct fg_backend **out) {
+static fgsm_status load(const char *name, const char *instead, const struct fg_plugin **out) {
   void *library;
-  FG_TRY(open_library(name, &library));
+  FG_TRY(open_library(name, instead, &library));
   void *symbol = dlsym(library, FG_PLUGIN_SYMBOL);
   fgsm_status status;
   if (!symbol) {
-    status = FG_FAIL(DEVICE, "libfgsm_%s.so is no backend of fgsm: it has no %s", name,
-                     FG_PLUGIN_SYMBOL);
+    status =
+        FG_FAIL(DEVICE, "libfgsm_%s.so is no plugin of fgsm: it has no %s", name, FG_PLUGIN_SYMBOL);
   } else {
     fg_plugin_fn function;
     memcpy(&function, &symbol, sizeof function); /* C has no other way from object to function */
     const struct fg_plugin *plugin = function(&host);
     status = check(name, plugin);
-    *out = status == FGSM_OK ? plugin->backend : NULL;
+    *out = status == FGSM_OK ? plugin : NULL;
   }
   if (status != FGSM_OK)
     dlclose(library);
   return status;
 }
 
-fgsm_status fg_plugin_load(const char *name, const struct fg_backend **out) {
+fgsm_status fg_plugin_load(const char *name, const struct fg_plugin **out) {
   static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-  static const struct fg_backend *loaded; /* there is one plugin */
+  static struct {
+    const char *name, *instead;     /* what to do where it is not to be had */
+    const struct fg_plugin *loaded; /* NULL: not yet */
+  } plugins[] = {{"cuda", "compute with --device cpu", NULL}, {"mpi", "start one process", NULL}};
+  int i = strcmp(name, plugins[0].name) == 0 ? 0 : 1;
   fgsm_status status = FGSM_OK;
   pthread_mutex_lock(&lock);
-  if (!loaded || strcmp(loaded->name, name) != 0)
-    status = load(name, &loaded);
-  *out = loaded;
+  if (!plugins[i].loaded)
+    status = load(plugins[i].name, plugins[i].instead, &plugins[i].loaded);
+  *out = plugins[i].loaded;
   pthread_mutex_unlock(&lock);
   return status;
 }

@@ -1,5 +1,5 @@
-/* What training adds: normalisation by the batch's own statistics, and the operators that write
- * weights, descend and average. Those have no results and no gradient. */
+/* What training adds: normalisation by the batch's own statistics, the operators that write weights,
+ * descend and average, which have no results and no gradient, and the sum over ranks. */
 #include <math.h>
 #include <string.h>
 
@@ -114,3 +114,20 @@ static double flops_average(const struct fg_graph *g, const struct fg_node *node
 }
 
 const struct fg_op_def fg_def_average = {infer_average, NULL, flops_average};
+
+/* ---- all_reduce */
+
+static fgsm_status infer_all_reduce(const struct fg_graph *g, struct fg_node *node,
+                                    struct fg_value *out) {
+  FG_TRY(fg_rule_inputs(g, node, 1, 1));
+  FG_TRY(fg_rule_reals(g, node, 1));
+  const struct fg_value *x = fg_rule_input(g, node, 0);
+  return fg_rule_output(&out[0], x->type, x->rank, x->dim);
+}
+
+/* Of the sum over ranks of what each of them makes of y, with respect to this rank's x. */
+static fgsm_status grad_all_reduce(struct fg_grad_ctx *ctx) {
+  return fg_graph_add(ctx->g, FG_OP_all_reduce, "", NULL, 1, &ctx->out_grad[0], &ctx->in_grad[0]);
+}
+
+const struct fg_op_def fg_def_all_reduce = {infer_all_reduce, grad_all_reduce, NULL};

@@ -6,4 +6,4 @@
 #include "gaps.h"
 #include "plugin.h"
 
-FG_PLUGIN_DEFINE(fg_cuda)
+FG_PLUGIN_DEFINE(&fg_cuda, NULL)

@@ -1,4 +1,4 @@
-/* batch_norm_train, batch_norm_train_grad, descend, average. */
+/* batch_norm_train, batch_norm_train_grad, descend, average, all_reduce. */
 #include <math.h>
 
 #include "harness.h"
@@ -104,5 +104,9 @@ static const struct fg_case cases[] = {
      .attrs = {.average = {0.1, 1.25}},
      .in = {FG_R(FG_NORMAL, 5, 13), FG_R(FG_NORMAL, 5, 13)},
      .written = 1},
+    {.name = "all_reduce of one rank",
+     .op = FG_OP_all_reduce,
+     .in = {FG_R(FG_NORMAL, 5, 13)},
+     .out = {FG_Y(5, 13)}},
 };
 FG_TABLE(train);

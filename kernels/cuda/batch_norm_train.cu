@@ -1,0 +1,225 @@
+/* batch_norm_train, batch_norm_train_grad: normalisation by the batch's own statistics.
+ *
+ * A channel's values lie in `outer` planes of `inner` neighbours. They are cut into chunks of fixed length:
+ * a block sums one chunk, in double, and leaves two sums in scratch; then a block for each chunk adds up its
+ * channel's sums in one fixed order, and applies what they come to: y = a x + b, dx = a dy + b x + c.
+ * Variance is E[x^2] - E[x]^2 in double, of floats whose squares a double holds exactly.
+ *
+ * Floor: 12 bytes a value (x twice, y), the gradient 20 (x and dy twice, dx); 5 and 8 FLOPs. */
+#include "cuda.h"
+
+namespace {
+enum { THREADS = 256, CHUNK = 8192 };
+
+/* x as [outer, channels, inner]. wide: four neighbours from a multiple of four on lie in one plane,
+ * aligned to 16 bytes in every operand. */
+struct planes {
+  int64_t outer, channels, inner, count, chunks;
+  bool wide;
+};
+
+struct norm {
+  const float *x, *dy, *scale, *bias, *mean, *var;
+  float *y, *first, *second; /* y, mean, var or dx, dscale, dbias; NULL: not wanted */
+  double *sums;              /* [channels, chunks, 2] */
+  double epsilon;
+};
+
+/* Where the j-th value of channel c lies. */
+__device__ __forceinline__ int64_t place(const struct planes &p, int64_t c, int64_t j) {
+  int64_t o;
+  if (p.count <= 0xFFFFFFFFll) /* 64-bit division is slow */
+    o = (uint32_t)j / (uint32_t)p.inner;
+  else
+    o = j / p.inner;
+  return (o * p.channels + c) * p.inner + (j - o * p.inner);
+}
+
+/* Values j..j+3 of channel c, 0 beyond its last. */
+__device__ __forceinline__ void load_places(const float *x, const struct planes &p, int64_t c,
+                                            int64_t j, float (&v)[4]) {
+  if (p.wide)
+    return fg_cuda_load4(x, place(p, c, j), INT64_MAX, true, v, 0.0f);
+  for (int k = 0; k < 4; k++)
+    v[k] = j + k < p.count ? x[place(p, c, j + k)] : 0.0f;
+}
+__device__ __forceinline__ void store_places(float *y, const struct planes &p, int64_t c, int64_t j,
+                                             const float (&v)[4]) {
+  if (p.wide)
+    return fg_cuda_store4(y, place(p, c, j), INT64_MAX, true, v);
+  for (int k = 0; k < 4; k++)
+    if (j + k < p.count)
+      y[place(p, c, j + k)] = v[k];
+}
+
+/* Sums of x and x^2, or of dy and dy (x - mean), over one chunk of one channel.
+ * ptxas budget: sum_chunks registers 48 shared 64 blocks 5 loads16 */
+template <bool GRAD>
+__global__ void __launch_bounds__(THREADS) sum_chunks(struct norm n, struct planes p) {
+  const int64_t c = blockIdx.x / p.chunks, begin = blockIdx.x % p.chunks * CHUNK;
+  const int64_t end = min(begin + CHUNK, p.count);
+  const double mean = GRAD ? n.mean[c] : 0;
+  double first = 0, second = 0;
+  for (int64_t j = begin + 4 * threadIdx.x; j < end; j += 4 * THREADS) {
+    float v[4], d[4];
+    load_places(n.x, p, c, j, v);
+    if (GRAD)
+      load_places(n.dy, p, c, j, d);
+    for (int k = 0; k < 4; k++) {
+      first += GRAD ? d[k] : v[k];
+      second += GRAD ? d[k] * ((double)v[k] - mean) : (double)v[k] * v[k];
+    }
+  }
+  first = fg_cuda_group<THREADS / 32>(first, fg_cuda_sum());
+  second = fg_cuda_group<THREADS / 32>(second, fg_cuda_sum());
+  if (threadIdx.x)
+    return;
+  n.sums[2 * (int64_t)blockIdx.x] = first;
+  n.sums[2 * (int64_t)blockIdx.x + 1] = second;
+}
+
+/* y = a x + b, dx = a dy + b x + c. */
+struct line {
+  float a, b, c;
+};
+
+/* The channel's line, from its sums; `leads`: this thread writes down what else is wanted of them. */
+template <bool GRAD>
+__device__ __forceinline__ struct line line_of(const struct norm &n, const struct planes &p,
+                                               int64_t c, double first, double second, bool leads) {
+  const double count = (double)p.count, scale = n.scale ? n.scale[c] : 1;
+  if (GRAD) {
+    const double rstd = 1 / sqrt((double)n.var[c] + n.epsilon), a = scale * rstd;
+    const double b = -a * rstd * rstd * second / count;
+    if (leads && n.first)
+      n.first[c] = (float)(second * rstd);
+    if (leads && n.second)
+      n.second[c] = (float)first;
+    return {(float)a, (float)b, (float)(-a * first / count - b * n.mean[c])};
+  }
+  const double mean = first / count, spread = second / count - mean * mean;
+  const double var = spread < 0 ? 0 : spread, a = scale / sqrt(var + n.epsilon);
+  if (leads && n.first)
+    n.first[c] = (float)mean;
+  if (leads && n.second)
+    n.second[c] = (float)var;
+  return {(float)a, (float)((n.bias ? n.bias[c] : 0) - mean * a), 0};
+}
+
+/* Where y is not wanted there is one block a channel, else one a chunk.
+ * ptxas budget: apply_chunks registers 48 shared 64 blocks 5 loads16 stores16 */
+template <bool GRAD>
+__global__ void __launch_bounds__(THREADS) apply_chunks(struct norm n, struct planes p) {
+  const int64_t blocks = n.y ? p.chunks : 1;
+  const int64_t c = blockIdx.x / blocks, chunk = blockIdx.x % blocks, begin = chunk * CHUNK;
+  const double *sums = n.sums + 2 * c * p.chunks;
+  double first = 0, second = 0;
+  for (int64_t k = threadIdx.x; k < p.chunks; k += THREADS) {
+    first += sums[2 * k];
+    second += sums[2 * k + 1];
+  }
+  first = fg_cuda_group<THREADS / 32>(first, fg_cuda_sum());
+  second = fg_cuda_group<THREADS / 32>(second, fg_cuda_sum());
+  const struct line l = line_of<GRAD>(n, p, c, first, second, chunk == 0 && threadIdx.x == 0);
+  const int64_t end = n.y ? min(begin + CHUNK, p.count) : 0;
+  for (int64_t j = begin + 4 * threadIdx.x; j < end; j += 4 * THREADS) {
+    float v[4], d[4];
+    load_places(n.x, p, c, j, v);
+    if (GRAD)
+      load_places(n.dy, p, c, j, d);
+    for (int k = 0; k < 4; k++)
+      v[k] = GRAD ? l.a * d[k] + (l.b * v[k] + l.c) : l.a * v[k] + l.b;
+    store_places(n.y, p, c, j, v);
+  }
+}
+
+struct planes planes_of(const struct fg_tensor *x) {
+  struct planes p = {x->dim[0], x->dim[1], fg_cuda_span(x, 2, x->rank), 0, 1, false};
+  p.count = p.outer * p.inner;
+  p.chunks = (p.count + CHUNK - 1) / CHUNK;
+  return p;
+}
+
+bool is_channel(const struct fg_tensor *t, const struct fg_tensor *x) {
+  return !t || (t->rank == 1 && t->dim[0] == x->dim[1]);
+}
+
+/* What both have in common; x is input `at`. */
+fgsm_status check(struct fg_call *call, int at) {
+  const struct fg_tensor *x = &call->in[at];
+  FG_TRY(fg_cuda_check_real(call, 31, 7));
+  FG_CUDA_NEED(call, x->rank >= 2, "x of rank %d", x->rank);
+  FG_CUDA_NEED(call, fg_count(x) > 0, "an empty tensor");
+  for (int i = at + 1; i < call->n_in; i++)
+    FG_CUDA_NEED(call, is_channel(fg_cuda_in(call, i), x), "input %d is not one number per channel",
+                 i);
+  for (int i = 1; i < 3; i++)
+    FG_CUDA_NEED(call, is_channel(fg_cuda_out(call, i), x),
+                 "output %d is not one number per channel", i);
+  struct planes p = planes_of(x);
+  FG_CUDA_NEED(call, p.channels * p.chunks <= INT32_MAX, "too many values");
+  call->scratch_bytes = (size_t)(p.channels * p.chunks) * 2 * sizeof(double);
+  return FGSM_OK;
+}
+
+template <bool GRAD>
+fgsm_status launch(const struct fg_call *call, const struct norm &n, struct planes p,
+                   cudaStream_t s) {
+  p.wide =
+      p.inner % 4 == 0 && fg_cuda_aligned(n.x) && fg_cuda_aligned(n.dy) && fg_cuda_aligned(n.y);
+  const unsigned tasks = (unsigned)(p.channels * p.chunks);
+  FG_TRY(fg_cuda_launched(call,
+                          FGSM_LAUNCH(sum_chunks<GRAD>, dim3(tasks), dim3(THREADS), 0, s, n, p)));
+  return fg_cuda_launched(call,
+                          FGSM_LAUNCH(apply_chunks<GRAD>, dim3(n.y ? tasks : (unsigned)p.channels),
+                                      dim3(THREADS), 0, s, n, p));
+}
+
+fgsm_status prepare(struct fg_call *call, struct fg_device *) {
+  FG_TRY(fg_cuda_check(call, 1, 1));
+  FG_CUDA_NEED(call, fg_same_shape(&call->in[0], &call->out[0]), "shapes differ");
+  return check(call, 0);
+}
+
+fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
+  struct norm n = {};
+  n.x = fg_cuda_from<float>(call, 0);
+  n.scale = fg_cuda_from<float>(call, 1);
+  n.bias = fg_cuda_from<float>(call, 2);
+  n.y = fg_cuda_to<float>(call, 0);
+  n.first = fg_cuda_to<float>(call, 1);
+  n.second = fg_cuda_to<float>(call, 2);
+  n.sums = (double *)scratch;
+  n.epsilon = call->attrs->batch_norm.epsilon;
+  return launch<false>(call, n, planes_of(&call->in[0]), (cudaStream_t)stream);
+}
+
+enum { DY, X, SCALE, MEAN, VAR };
+enum { DX, DSCALE, DBIAS };
+
+fgsm_status prepare_grad(struct fg_call *call, struct fg_device *) {
+  FG_TRY(fg_cuda_check(call, 1 << DY | 1 << X | 1 << MEAN | 1 << VAR, 0));
+  const struct fg_tensor *x = &call->in[X], *dx = fg_cuda_out(call, DX);
+  FG_CUDA_NEED(call, fg_same_shape(x, &call->in[DY]) && (!dx || fg_same_shape(x, dx)),
+               "shapes differ");
+  return check(call, X);
+}
+
+fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream) {
+  struct norm n = {};
+  n.dy = fg_cuda_from<float>(call, DY);
+  n.x = fg_cuda_from<float>(call, X);
+  n.scale = fg_cuda_from<float>(call, SCALE);
+  n.mean = fg_cuda_from<float>(call, MEAN);
+  n.var = fg_cuda_from<float>(call, VAR);
+  n.y = fg_cuda_to<float>(call, DX);
+  n.first = fg_cuda_to<float>(call, DSCALE);
+  n.second = fg_cuda_to<float>(call, DBIAS);
+  n.sums = (double *)scratch;
+  n.epsilon = call->attrs->batch_norm.epsilon;
+  return launch<true>(call, n, planes_of(&call->in[X]), (cudaStream_t)stream);
+}
+} // namespace
+
+const struct fg_kernel fg_cuda_batch_norm_train = {prepare, run, NULL};
+const struct fg_kernel fg_cuda_batch_norm_train_grad = {prepare_grad, run_grad, NULL};

@@ -1,0 +1,238 @@
+/* Training on one device beside another: steps of every optimiser, method and defence on two small nets,
+ * whose weights must come out the same; and plans for the built-in architectures, each of whose calls the
+ * device must have a kernel for. Needs no test framework.
+ *
+ *   device-training [--device NAME] [--like NAME] [WORDS...]
+ *   simt-training ...      the CUDA kernels on the CPU; what a library computes on a card is products.cpp's
+ *
+ * Beside the oracle the weights agree to 1e-4 of the largest; --like NAME: beside that device, bit for bit.
+ * WORDS: options as words, "method=pgd eps=0.1", in place of the list. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch.h"
+#include "device.h"
+#include "net.h"
+#include "tested.h"
+#include "train.h"
+
+enum { N = 40, BATCH = 8, COUNT = 36, STEPS = 6 };
+static const struct fg_backend *tested, *like;
+static bool exactly;
+static int failures, compared;
+
+struct row {
+  const char *model, *words;
+};
+static const struct row rows[] = {
+    {"training", "method=clean momentum=0 weight-decay=0"},
+    {"training", "method=clean momentum=0.9 nesterov"},
+    {"training", "method=clean optimizer=adam weight-decay=1e-2"},
+    {"training", "method=clean optimizer=adamw weight-decay=0.1 decay-matrices"},
+    {"training", "method=clean clip-norm=0.5"},
+    {"training", "method=fgsm eps=0.1"},
+    {"training", "method=rs-fgsm eps=0.1 ema=0.9"},
+    {"training", "method=n-fgsm eps=0.1 label-smoothing=0.1"},
+    {"training", "method=pgd eps=0.1 steps=3 craft-norms=frozen"},
+    {"training", "method=pgd eps=0.1 steps=2 craft-norms=batch"},
+    {"training", "method=free eps=0.1 replays=3 weight-decay=0"},
+    {"training", "method=fgsm-pgi eps=0.1"},
+    {"training", "method=trades eps=0.1 steps=2"},
+    {"training", "method=mart eps=0.1 steps=2"},
+    {"training_smooth", "method=grad-align eps=0.1"},
+    {"training_smooth", "method=clean gradient-penalty=0.5"},
+    {"training_smooth", "method=rs-fgsm eps=0.1 spectral-norm=1 ema=0.9"},
+};
+
+static void fail(const char *what, const char *words) {
+  printf("FAIL %s: %s: %s\n", words, what, fgsm_last_error());
+  failures++;
+}
+
+static void *member(const char *name, enum fg_type type) {
+  char path[512];
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+  void *data = NULL;
+  snprintf(path, sizeof path, "%s/training.npz:%s", golden_dir(), name);
+  if (fg_npy_load(path, type, &rank, dim, &data) != FGSM_OK) {
+    printf("FAIL %s\n", fgsm_last_error());
+    exit(1);
+  }
+  return data;
+}
+
+/* ---- an engine */
+
+static fgsm_status options_of(const char *words, fgsm_options **out) {
+  char copy[256], *rest = copy;
+  snprintf(copy, sizeof copy, "%s", words);
+  FG_TRY(fgsm_options_create(out));
+  for (char *word; (word = strsep(&rest, " "));) {
+    char *value = strchr(word, '=');
+    if (value)
+      *value++ = 0;
+    FG_TRY(fgsm_options_set(*out, word, value));
+  }
+  return fgsm_options_set(*out, "seed", "7");
+}
+
+static fgsm_status create(const struct fg_onnx *onnx, const char *words,
+                          const struct fg_backend *backend, const struct fg_sample_shape *shape,
+                          int64_t batch, struct fg_engine **out) {
+  fgsm_options *options = NULL;
+  struct fg_engine_spec spec;
+  struct fg_device *device;
+  fgsm_status status = options_of(words, &options);
+  if (status == FGSM_OK)
+    status = fg_engine_spec_resolve(options, shape->type, &spec);
+  if (status == FGSM_OK)
+    status = backend->open(0, 1, &device);
+  if (status == FGSM_OK) {
+    spec.samples = N;
+    spec.watched = spec.eps > 0;
+    status = fg_engine_create(onnx, options, &spec, device, shape, batch, out);
+  }
+  fgsm_options_destroy(options);
+  return status;
+}
+
+/* STEPS steps, two passes over the data but for a few samples. */
+static fgsm_status train(const struct row *row, const struct fg_backend *backend, const float *x,
+                         const int64_t *y, struct fg_engine **out) {
+  static const struct fg_sample_shape shape = {FG_F32, 3, {1, 6, 6}};
+  char path[512];
+  struct fg_onnx *onnx = NULL;
+  struct fg_train_losses losses;
+  *out = NULL;
+  snprintf(path, sizeof path, "%s/%s.onnx", golden_dir(), row->model);
+  FG_TRY(fg_onnx_open(path, &onnx));
+  fgsm_status status = create(onnx, row->words, backend, &shape, BATCH, out);
+  for (int k = 0; k < STEPS && status == FGSM_OK; k++) {
+    int first = BATCH * k % N;
+    int64_t index[BATCH];
+    struct fg_train_batch batch = {x + first * COUNT, y + first, index};
+    for (int i = 0; i < BATCH; i++)
+      index[i] = first + i;
+    status = fg_engine_step(*out, &batch, 0.05 / (k + 1), (uint32_t)(BATCH * k / N), &losses);
+  }
+  fg_onnx_close(onnx);
+  return status;
+}
+
+/* The largest difference between what two engines keep of a weight, in units of the largest value. */
+static double apart(struct fg_engine *a, struct fg_engine *b, const struct fg_engine_piece *p,
+                    const struct fg_engine_piece *q, int64_t n) {
+  float *x = malloc((size_t)n * sizeof *x + 1), *y = malloc((size_t)n * sizeof *y + 1);
+  double most = 0, scale = 0;
+  if (!x || !y || fg_weights_read(fg_engine_weights(a), p->memory, n, x) != FGSM_OK ||
+      fg_weights_read(fg_engine_weights(b), q->memory, n, y) != FGSM_OK)
+    most = NAN;
+  for (int64_t i = 0; i < n && most == most; i++) {
+    double d = fabs((double)x[i] - y[i]);
+    most = d <= most ? most : d;
+    scale = fmax(scale, fabs((double)y[i]));
+  }
+  if (exactly && most == 0 && memcmp(x, y, (size_t)n * sizeof *x) != 0)
+    most = INFINITY;
+  free(x);
+  free(y);
+  return most / (scale > 0 ? scale : 1);
+}
+
+static void compare(const struct row *row, struct fg_engine *a, struct fg_engine *b) {
+  struct fg_engine_piece p, q;
+  double worst = 0;
+  int64_t moved = 0;
+  for (int64_t i = 0; fg_engine_piece_at(a, i, &p) && fg_engine_piece_at(b, i, &q); i++) {
+    if (p.host || p.kind == 'd') /* perturbations: a sign may fall on either side */
+      continue;
+    int64_t n = (int64_t)(p.bytes / fg_type_size(tested->real));
+    double d = apart(a, b, &p, &q, n);
+    worst = d <= worst ? worst : d;
+    moved += n;
+  }
+  bool good = worst <= (exactly ? 0 : 1e-4) && moved > 0;
+  printf("%s %s: %.1e of %lld numbers\n", good ? "ok  " : "FAIL", row->words, worst,
+         (long long)moved);
+  failures += !good;
+  compared++;
+}
+
+static void check(const struct row *row) {
+  float *x = member("x", FG_F32);
+  int64_t *y = member("y", FG_I64);
+  struct fg_engine *a = NULL, *b = NULL;
+  if (train(row, tested, x, y, &a) != FGSM_OK)
+    fail("the device under test", row->words);
+  else if (train(row, like, x, y, &b) != FGSM_OK)
+    fail("the other device", row->words);
+  else
+    compare(row, a, b);
+  fg_engine_destroy(a);
+  fg_engine_destroy(b);
+  free(x);
+  free(y);
+}
+
+/* ---- plans */
+
+static void plan(const char *arch, const struct fg_sample_shape *shape, const char *words) {
+  struct fg_onnx *onnx = NULL;
+  struct fg_engine *engine = NULL;
+  char what[320];
+  snprintf(what, sizeof what, "%s, %s", arch, words);
+  if (fg_arch_create(arch, shape->rank, shape->dim, 10, &onnx) != FGSM_OK ||
+      create(onnx, words, tested, shape, 2, &engine) != FGSM_OK)
+    fail("cannot be planned", what);
+  else
+    printf("ok   plans of %s\n", what);
+  compared++;
+  fg_engine_destroy(engine);
+  fg_onnx_close(onnx);
+}
+
+/* Every method on a net with BatchNormalization and on one without, and the usual one on the rest. */
+static void plan_all(void) {
+  static const struct fg_sample_shape digit = {FG_U8, 3, {1, 28, 28}},
+                                      color = {FG_U8, 3, {3, 32, 32}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    plan("mnist-cnn", &digit, rows[i].words);
+    if (!strstr(rows[i].words, "spectral"))
+      plan("preact-resnet18", &color, rows[i].words);
+  }
+  static const char *const others[] = {"resnet18", "wrn-16-4", "lenet5", "mlp:30,20"};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    plan(others[i], i < 2 ? &color : &digit, "method=n-fgsm eps=8/255 augment=crop-flip");
+}
+
+int main(int argc, char **argv) {
+  const char *device = NULL, *other = NULL;
+  int at = 1;
+  for (; at + 1 < argc && argv[at][0] == '-'; at += 2) {
+    if (strcmp(argv[at], "--device") == 0)
+      device = argv[at + 1];
+    else if (strcmp(argv[at], "--like") == 0)
+      other = argv[at + 1];
+    else
+      return 2;
+  }
+  exactly = other != NULL;
+  tested = tested_backend(device);
+  if (!tested || fg_backend_find(other ? other : "ref", &like) != FGSM_OK)
+    return 5;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows && at == argc; i++)
+    check(&rows[i]);
+  for (int i = at; i < argc; i++) {
+    check(&(struct row){"training", argv[i]});
+    check(&(struct row){"training_smooth", argv[i]});
+  }
+  if (at == argc)
+    plan_all();
+  if (tested_errors())
+    printf("FAIL the harness found %lu errors (above)\n", tested_errors());
+  printf("%d results looked at, %d wrong\n", compared, failures);
+  return failures || tested_errors() || compared == 0;
+}
