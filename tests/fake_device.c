@@ -1,6 +1,7 @@
 /* The fake card. One lock guards every queue, event and count; work is done outside of it. */
 #include "fake_device.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,8 +175,27 @@ static void nap(unsigned *seed) {
     nanosleep(&(struct timespec){.tv_nsec = 1000L * (rand_r(seed) % (most + 1))}, NULL);
 }
 
-static fgsm_status compute(struct item *item) {
-  return fake.inner->kernels[item->call.op]->run(&item->call, item->scratch, NULL);
+/* To 8 binary digits, in a type that holds more. */
+static void coarsen(const struct fg_tensor *t) {
+  for (int64_t i = 0; i < fg_count(t); i++) {
+    int exponent;
+    double v = t->type == FG_F64 ? ((double *)t->data)[i] : ((float *)t->data)[i];
+    double digits = isfinite(v) ? ldexp(nearbyint(ldexp(frexp(v, &exponent), 8)), -8) : 0;
+    v = isfinite(v) ? ldexp(digits, exponent) : v;
+    if (t->type == FG_F64)
+      ((double *)t->data)[i] = v;
+    else
+      ((float *)t->data)[i] = (float)v;
+  }
+}
+
+static fgsm_status compute(const struct device *d, struct item *item) {
+  enum fg_op op = item->call.op;
+  FG_TRY(fake.inner->kernels[op]->run(&item->call, item->scratch, NULL));
+  if (d->base.precision == FG_PRECISION_bf16 &&
+      (op == FG_OP_conv || op == FG_OP_conv_grad_input || op == FG_OP_matmul))
+    coarsen(&item->call.out[0]);
+  return FGSM_OK;
 }
 
 static void drop_recording(struct recording *r) { /* under the lock */
@@ -191,15 +211,15 @@ static void drop_event(struct event *e) { /* under the lock */
 }
 
 /* Does the work; called without the lock. */
-static fgsm_status perform(struct item *item) {
+static fgsm_status perform(const struct device *d, struct item *item) {
   fgsm_status status = FGSM_OK;
   if (item->kind == CALL)
-    status = compute(item);
+    status = compute(d, item);
   else if (item->kind == COPY && item->bytes)
     memcpy(item->to, item->snapshot ? item->snapshot : item->from, item->bytes);
   else if (item->kind == REPLAY)
     for (int i = 0; i < item->recording->n && status == FGSM_OK; i++)
-      status = compute(&item->recording->items[i]);
+      status = compute(d, &item->recording->items[i]);
   return status;
 }
 
@@ -225,7 +245,7 @@ static void work_off(struct stream *s, struct item *item, unsigned *seed) {
   fake.working++;
   pthread_mutex_unlock(&lock);
   nap(seed);
-  fgsm_status status = fail ? FG_FAIL(DEVICE, "run") : perform(item);
+  fgsm_status status = fail ? FG_FAIL(DEVICE, "run") : perform(d, item);
   char words[256];
   snprintf(words, sizeof words, "a kernel failed (%s)", fail ? "on purpose" : "by itself");
   pthread_mutex_lock(&lock);
@@ -654,7 +674,8 @@ static const struct fg_kernel kernel = {prepare, run, release};
 
 const struct fg_backend fake_backend = {.name = "cuda",
                                         .real = FG_F32,
-                                        .precisions = 1u << FG_PRECISION_fp32,
+                                        .precisions =
+                                            1u << FG_PRECISION_fp32 | 1u << FG_PRECISION_bf16,
                                         .count = count,
                                         .open = open_device,
                                         .close = close_device,

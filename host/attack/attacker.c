@@ -233,6 +233,7 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   bool bytes = a->shape.type == FG_U8 || a->info.out_type == FG_U8;
   bool minimal = spec->halvings > 0;
   bool split = spec->steps == 1 && !has_start(a) && (a->info.n_eps > 1 || minimal);
+  bool whole = !a->only_gradient;
   char model_note[FG_NOTE_SIZE] = "", again[FG_NOTE_SIZE];
   const struct {
     bool wanted;
@@ -240,13 +241,13 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
     struct fg_pass *pass;
   } list[] = {
       {true, {.model = true}, &a->evaluate},
-      {spec->steps > 0, {.model = true, .gradient = true, .step = !split}, &a->gradient},
-      {split, {.step = true, .rows = minimal}, &a->step},
-      {has_start(a), {.start = true}, &a->start},
-      {spec->steps == 0, {.settle = true}, &a->settle},
+      {spec->steps > 0, {.model = true, .gradient = true, .step = whole && !split}, &a->gradient},
+      {whole && split, {.step = true, .rows = minimal}, &a->step},
+      {whole && has_start(a), {.start = true}, &a->start},
+      {whole && spec->steps == 0, {.settle = true}, &a->settle},
       {bytes, {.dequantize = true}, &a->dequantize},
-      {a->info.out_type == FG_U8, {.quantize = true, .rows = minimal}, &a->quantize},
-      {spec->restarts > 1, {.keep = true}, &a->keep},
+      {whole && a->info.out_type == FG_U8, {.quantize = true, .rows = minimal}, &a->quantize},
+      {whole && spec->restarts > 1, {.keep = true}, &a->keep},
   };
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (list[i].wanted) {
@@ -256,7 +257,8 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
       if (i == 0)
         FG_TRY(check_classes(a));
     }
-  FG_TRY(make_whole_passes(a, onnx, options));
+  if (whole)
+    FG_TRY(make_whole_passes(a, onnx, options));
   if (*model_note)
     note(a, model_note);
   a->info.evaluate = *fg_plan_info(a->evaluate.plan);
@@ -371,15 +373,11 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   return a->has_map || a->has_mask ? upload_arrays(arrays, a) : FGSM_OK;
 }
 
-fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                            struct fg_device *device, const struct fg_sample_shape *shape,
-                            const struct fg_attack_arrays *arrays,
-                            const struct fg_attack_besides *besides, int64_t batch,
-                            struct fg_attacker **out, size_t *need, bool *short_of) {
+/* An attacker with nothing decided yet; the device is closed where there is no memory for it. */
+static fgsm_status begin(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                         struct fg_device *device, struct fg_attacker **out) {
   struct fg_attacker *a = calloc(1, sizeof *a);
-  *out = NULL;
-  *need = 0;
-  *short_of = false;
+  *out = a;
   if (!a) {
     device->backend->close(device);
     return FG_FAIL(MEMORY, "no memory for an attack");
@@ -390,6 +388,19 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
   a->info.precision = a->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
   a->memory.limit = fg_options_memory(options);
   a->memory.model = fg_onnx_bytes(onnx);
+  return FGSM_OK;
+}
+
+fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays,
+                            const struct fg_attack_besides *besides, int64_t batch,
+                            struct fg_attacker **out, size_t *need, bool *short_of) {
+  struct fg_attacker *a;
+  *out = NULL;
+  *need = 0;
+  *short_of = false;
+  FG_TRY(begin(onnx, options, device, &a));
   if (besides) {
     size_t share = besides->attackers > 1 ? (size_t)besides->attackers : 1;
     a->memory.limit /= share;
@@ -403,6 +414,22 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
   *need = a->memory.need;
   *short_of = a->memory.short_of;
   fg_attacker_destroy(a);
+  return status;
+}
+
+fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
+                                        const struct fgsm_options *options,
+                                        struct fg_device *device,
+                                        const struct fg_sample_shape *shape,
+                                        const struct fg_attack_arrays *arrays, int64_t batch,
+                                        struct fg_attacker **out) {
+  FG_TRY(begin(onnx, options, device, out));
+  (*out)->only_gradient = true;
+  fgsm_status status = create(*out, onnx, options, shape, arrays, batch);
+  if (status == FGSM_OK)
+    return FGSM_OK;
+  fg_attacker_destroy(*out);
+  *out = NULL;
   return status;
 }
 

@@ -80,7 +80,8 @@ struct fg_attacker {
     bool short_of;                /* it was refused for want of it */
   } memory;
   struct fg_loss_attrs loss;
-  bool timed; /* passes are waited for, and say what they took */
+  bool only_gradient; /* made for agreement.c: no step, nothing written */
+  bool timed;         /* passes are waited for, and say what they took */
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
@@ -140,6 +141,14 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
                             const struct fg_attack_arrays *arrays,
                             const struct fg_attack_besides *besides, int64_t batch,
                             struct fg_attacker **out, size_t *need, bool *short_of) FGSM_MUST_USE;
+/* As fg_attacker_create, for an attacker that stops at the gradient of the loss, which is wire
+ * gradient once pass gradient ran. */
+fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
+                                        const struct fgsm_options *options,
+                                        struct fg_device *device,
+                                        const struct fg_sample_shape *shape,
+                                        const struct fg_attack_arrays *arrays, int64_t batch,
+                                        struct fg_attacker **out) FGSM_MUST_USE;
 /* The bytes of every wire that some pass has, 0 for the others; x and next are counted as rings. */
 void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]);
 /* Bytes that the attacker takes: passes made so far, their arena, wires, staging. `arena`: a need of
@@ -169,6 +178,8 @@ bool fg_pass_is_whole(const struct fg_pass *pass);
 /* The params of a run at eps times t. */
 void fg_run_params(const struct fg_attacker *a, double eps, double t, double radius, int restart,
                    double params[FG_PARAM_COUNT]);
+/* Settles the class that each loaded sample is attacked with, and uploads it. */
+fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) FGSM_MUST_USE;
 /* Prediction and loss of the last forward pass, of the whole batch. */
 fgsm_status fg_run_outcome(struct fg_attacker *a, int32_t *prediction, double *loss) FGSM_MUST_USE;
 /* After the first gradient pass: its statistics; flags. `columns`: of the stats. */
