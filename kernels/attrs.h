@@ -134,9 +134,12 @@ struct fg_cast_attrs {
  * batch_norm_train_grad: dy, x, scale?, mean, var -> dx?, dscale?, dbias? (an output that is absent
  *   is not computed). With xhat = (x - mean) / sqrt(var + eps) and g = dy scale:
  *   dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(var + eps), dscale = sum dy xhat, dbias = sum dy,
- *   means and sums over every axis but 1. (attributes: batch_norm) */
+ *   means and sums over every axis but 1. (attributes: batch_norm)
+ * `across`: the batch is that of all ranks that the device has joined (ranks.h), mean and var are its,
+ *   and so are the means in dx; dscale and dbias are sums over this rank's part. */
 struct fg_batch_norm_attrs {
   double epsilon;
+  bool across;
 };
 
 /* layer_norm: x, scale?, bias? -> y, mean, rstd. Normalises over the last axes from `axis` on;

@@ -21,7 +21,7 @@ struct fg_ranks {
 
 struct fg_ranks_kind {
   const char *name;
-  /* Meets the others. Once in a process. */
+  /* Meets the others: once in a process, unless it met them by itself before. */
   fgsm_status (*open)(struct fg_ranks **out);
   /* Parts from them; NULL is nothing. */
   void (*close)(struct fg_ranks *ranks);
@@ -33,6 +33,25 @@ struct fg_ranks_kind {
    * vain. Does not return. */
   void (*abort)(struct fg_ranks *ranks, int code);
 };
+
+/* A process alone is ranks NULL. */
+static inline int fg_ranks_size(const struct fg_ranks *ranks) {
+  return ranks ? ranks->size : 1;
+}
+
+static inline int fg_ranks_rank(const struct fg_ranks *ranks) {
+  return ranks ? ranks->rank : 0;
+}
+
+static inline fgsm_status fg_ranks_sum(struct fg_ranks *ranks, enum fg_type type, int64_t n,
+                                       void *x) {
+  return ranks ? ranks->kind->sum(ranks, type, n, x) : FGSM_OK;
+}
+
+static inline fgsm_status fg_ranks_broadcast(struct fg_ranks *ranks, int from, void *x,
+                                             size_t bytes) {
+  return ranks ? ranks->kind->broadcast(ranks, from, x, bytes) : FGSM_OK;
+}
 
 #ifdef __cplusplus
 }

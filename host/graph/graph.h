@@ -242,7 +242,17 @@ fgsm_status fg_plan_place(struct fg_plan *plan, void *arena) FGSM_MUST_USE;
  * replayed. */
 fgsm_status fg_plan_run(struct fg_plan *plan, void *stream) FGSM_MUST_USE;
 
-/* The same for measuring: waits for every call, and writes how long it took into seconds[call]. */
+/* The calls alone, never recorded here: for who records several plans as one piece. */
+fgsm_status fg_plan_issue(struct fg_plan *plan, void *stream) FGSM_MUST_USE;
+
+/* Puts work on a stream. */
+typedef fgsm_status (*fg_issue_fn)(void *ctx, void *stream);
+/* Records what `issue` puts on the stream, for the backend's replay: on a stream of a backend that
+ * offers it. FGSM_UNSUPPORTED where some of it cannot be recorded; the stream is well then. */
+fgsm_status fg_record(struct fg_device *device, void *stream, fg_issue_fn issue, void *ctx,
+                      void **recording) FGSM_MUST_USE;
+
+/* fg_plan_run for measuring: waits for every call, and writes how long it took into seconds[call]. */
 fgsm_status fg_plan_run_timed(struct fg_plan *plan, void *stream, double *seconds) FGSM_MUST_USE;
 
 /* A call of a plan: what it does, and what lies in the arena while it runs. */

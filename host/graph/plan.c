@@ -440,7 +440,8 @@ fgsm_status fg_plan_place(struct fg_plan *p, void *arena) {
 
 /* ---- running */
 
-static fgsm_status run_steps(struct fg_plan *p, void *stream) {
+static fgsm_status run_steps(void *plan, void *stream) {
+  struct fg_plan *p = plan;
   void *scratch = (char *)p->arena + p->scratch_offset;
   for (int64_t i = 0; i < p->n_steps; i++)
     FG_TRY(p->steps[i].kernel->run(&p->steps[i].call, scratch, stream));
@@ -461,17 +462,7 @@ static fgsm_status record(struct fg_plan *p, void *stream, struct fg_recording *
   if (r->handle)
     backend->recording_destroy(p->device, r->handle);
   r->handle = NULL;
-  FG_TRY(backend->capture_begin(p->device, stream));
-  fgsm_status status = run_steps(p, stream);
-  if (status != FGSM_OK) { /* the stream must stop capturing; the failure is the step's */
-    char why[1024];
-    void *part = NULL;
-    fg_error_copy(why, sizeof why);
-    if (backend->capture_end(p->device, stream, &part) == FGSM_OK)
-      backend->recording_destroy(p->device, part);
-    return fg_error_restore(status, why);
-  }
-  FG_TRY(backend->capture_end(p->device, stream, &r->handle));
+  FG_TRY(fg_record(p->device, stream, run_steps, p, &r->handle));
   for (int64_t i = 0; i < p->n_bindable; i++)
     r->bound[i] = fg_plan_data(p, p->bindable[i]);
   p->next_recording = (p->next_recording + 1) % FG_RECORDINGS;
@@ -497,10 +488,19 @@ static fgsm_status run_recorded(struct fg_plan *p, void *stream) {
   return p->device->backend->replay(p->device, r->handle, stream);
 }
 
-fgsm_status fg_plan_run(struct fg_plan *p, void *stream) {
+static fgsm_status enter(struct fg_plan *p) {
   if (!p->arena)
     return FG_FAIL(INTERNAL, "a plan must be placed before it runs");
-  FG_TRY(p->device->backend->enter(p->device));
+  return p->device->backend->enter(p->device);
+}
+
+fgsm_status fg_plan_issue(struct fg_plan *p, void *stream) {
+  FG_TRY(enter(p));
+  return run_steps(p, stream);
+}
+
+fgsm_status fg_plan_run(struct fg_plan *p, void *stream) {
+  FG_TRY(enter(p));
   if (stream && p->records && p->has_run)
     return run_recorded(p, stream);
   FG_TRY(run_steps(p, stream));

@@ -3,6 +3,7 @@
 #ifndef FG_ENGINE_H
 #define FG_ENGINE_H
 
+#include "ranks.h"
 #include "train.h"
 
 #define FG_TRAIN_WIRE_MAP(X)                                                                       \
@@ -52,31 +53,70 @@ struct fg_train_pass {
   fg_id wire[FG_TRAIN_WIRES];
 };
 
+/* A step's passes as the device recorded them. */
+struct fg_train_recording {
+  void *handle; /* NULL: not yet */
+  void *crafted;
+  bool has_run;
+};
+/* What is looked at after a step, at once. */
+enum { FG_TRAIN_SEEN = 5 };
+
 struct fg_engine {
   struct fg_engine_spec spec;
   struct fg_sample_shape shape;
-  int64_t batch, classes;
+  int64_t batch, total; /* samples of a step: on this rank, on all */
+  int64_t classes;
   struct fg_device *device;
   enum fg_type real;
   struct fg_weights weights;
   struct fg_train_pass pass[FG_TRAIN_PARTS];
   void *arena, *wire[FG_TRAIN_WIRES], *ring[2];
   void *crafted; /* the last step's adversarial samples: x0, or of the ring */
+  /* between host and device (traffic.c) */
+  void *stream, *sent; /* sent: the event after the last transfer of `control`           */
+  struct fg_train_recording recordings[2]; /* the second: cautious                        */
+  bool records;
+  void *control, *stage; /* the wires that change from step to step, there and here      */
+  size_t control_bytes, at[FG_TRAIN_WIRES];
+  void *seen[FG_TRAIN_SEEN];
   int64_t steps;
   bool cautious;
   int8_t *kept;  /* each sample's last perturbation, in 127ths of eps; NULL: none are kept */
   int64_t count; /* values of a sample */
   /* host staging for one batch */
   float *reals;
-  int32_t *labels, *predictions;
-  double *losses;
+  int32_t *labels;
 };
 
 size_t fg_train_wire_bytes(const struct fg_engine *e, enum fg_train_wire wire);
 
-/* Floats as the device's reals, onto the wire. */
+/* ---- between host and device: one stream, on which everything of a step is in order */
+
+fgsm_status fg_train_traffic_begin(struct fg_engine *e) FGSM_MUST_USE;
+/* Waits for what is under way. Nothing may be put on the stream after it. */
+void fg_train_traffic_end(struct fg_engine *e);
+/* Lays the wires that change from step to step (all that is counted per sample or fewer, and read)
+ * into one block, there and in pinned memory; the others' memory is their own. Zeros at first. */
+fgsm_status fg_train_make_wires(struct fg_engine *e) FGSM_MUST_USE;
+/* The wire's bytes as they are to be when the step runs: of a wire in the block at the next
+ * fg_train_send, of another at once. Nothing where no pass reads it. */
+fgsm_status fg_train_upload(struct fg_engine *e, enum fg_train_wire wire,
+                            const void *from) FGSM_MUST_USE;
+fgsm_status fg_train_send(struct fg_engine *e) FGSM_MUST_USE;
+/* Floats as the device's reals, onto a wire that is not in the block. */
 fgsm_status fg_train_upload_reals(struct fg_engine *e, enum fg_train_wire wire,
                                   const float *x) FGSM_MUST_USE;
+/* Nothing where the method has no use for the part. */
+fgsm_status fg_train_run(struct fg_engine *e, enum fg_train_part part, void *x,
+                         void *next) FGSM_MUST_USE;
+/* Puts a step's passes on the stream: the first time one by one, later as one recording where the
+ * device offers that. */
+fgsm_status fg_train_replay(struct fg_engine *e, fg_issue_fn passes) FGSM_MUST_USE;
+/* Brings n wires into seen[0..n-1], n at most FG_TRAIN_SEEN, and waits for all that is on the stream. A
+ * wire that no pass writes is left out. */
+fgsm_status fg_train_bring(struct fg_engine *e, int n,
+                           const enum fg_train_wire *wires) FGSM_MUST_USE;
 
 /* ---- FG_CARRY_sample: memory for it; the batch's perturbations onto the wire `delta`; those of the
  * last step's adversarial samples kept. */
@@ -105,6 +145,8 @@ fgsm_status fg_train_take(struct fg_train_builder *b, enum fg_train_wire wire,
                           fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_train_give(struct fg_train_builder *b, enum fg_train_wire wire,
                           fg_id value) FGSM_MUST_USE;
+/* The sum over all ranks of what is a part on each. */
+fgsm_status fg_train_all_ranks(struct fg_train_builder *b, fg_id part, fg_id *out) FGSM_MUST_USE;
 /* The model's logits at x, with the weights as parameters. */
 fgsm_status fg_train_model(struct fg_train_builder *b, fg_id x, enum fg_norm_mode norms,
                            fg_id *logits) FGSM_MUST_USE;

@@ -3,10 +3,12 @@
  * A channel's values lie in `outer` planes of `inner` neighbours. They are cut into chunks of fixed length:
  * a block sums one chunk, in double, and leaves two sums in scratch; then a block for each chunk adds up its
  * channel's sums in one fixed order, and applies what they come to: y = a x + b, dx = a dy + b x + c.
- * Variance is E[x^2] - E[x]^2 in double, of floats whose squares a double holds exactly.
+ * Variance is E[x^2] - E[x]^2 in double, of floats whose squares a double holds exactly. Across ranks each
+ * channel's sums are added up first, then those of the ranks, and these are what is applied.
  *
  * Floor: 12 bytes a value (x twice, y), the gradient 20 (x and dy twice, dx); 5 and 8 FLOPs. */
 #include "cuda.h"
+#include "ranks.h"
 
 namespace {
 enum { THREADS = 256, CHUNK = 8192 };
@@ -21,8 +23,9 @@ struct planes {
 struct norm {
   const float *x, *dy, *scale, *bias, *mean, *var;
   float *y, *first, *second; /* y, mean, var or dx, dscale, dbias; NULL: not wanted */
-  double *sums;              /* [channels, chunks, 2] */
-  double epsilon;
+  double *sums;              /* [channels, parts, 2] */
+  int64_t parts;
+  double epsilon, total; /* values of a channel, on all ranks */
 };
 
 /* Where the j-th value of channel c lies. */
@@ -85,9 +88,9 @@ struct line {
 
 /* The channel's line, from its sums; `leads`: this thread writes down what else is wanted of them. */
 template <bool GRAD>
-__device__ __forceinline__ struct line line_of(const struct norm &n, const struct planes &p,
-                                               int64_t c, double first, double second, bool leads) {
-  const double count = (double)p.count, scale = n.scale ? n.scale[c] : 1;
+__device__ __forceinline__ struct line line_of(const struct norm &n, int64_t c, double first,
+                                               double second, bool leads) {
+  const double count = n.total, scale = n.scale ? n.scale[c] : 1;
   if (GRAD) {
     const double rstd = 1 / sqrt((double)n.var[c] + n.epsilon), a = scale * rstd;
     const double b = -a * rstd * rstd * second / count;
@@ -106,21 +109,44 @@ __device__ __forceinline__ struct line line_of(const struct norm &n, const struc
   return {(float)a, (float)((n.bias ? n.bias[c] : 0) - mean * a), 0};
 }
 
+/* The two sums of channel c, on every thread of the block. */
+__device__ __forceinline__ void add_parts(const struct norm &n, int64_t c, double *first,
+                                          double *second) {
+  const double *sums = n.sums + 2 * c * n.parts;
+  *first = *second = 0;
+  for (int64_t k = threadIdx.x; k < n.parts; k += THREADS) {
+    *first += sums[2 * k];
+    *second += sums[2 * k + 1];
+  }
+  *first = fg_cuda_group<THREADS / 32>(*first, fg_cuda_sum());
+  *second = fg_cuda_group<THREADS / 32>(*second, fg_cuda_sum());
+}
+
+/* A block adds up its channel's sums, into totals [channels, 2]; the gradient's dscale and dbias are of
+ * this rank's alone.
+ * ptxas budget: add_chunks registers 40 shared 64 blocks 6 */
+template <bool GRAD>
+__global__ void __launch_bounds__(THREADS) add_chunks(struct norm n, double *totals) {
+  const int64_t c = blockIdx.x;
+  double first, second;
+  add_parts(n, c, &first, &second);
+  if (threadIdx.x)
+    return;
+  totals[2 * c] = first;
+  totals[2 * c + 1] = second;
+  if (GRAD)
+    (void)line_of<GRAD>(n, c, first, second, true);
+}
+
 /* Where y is not wanted there is one block a channel, else one a chunk.
  * ptxas budget: apply_chunks registers 48 shared 64 blocks 5 loads16 stores16 */
 template <bool GRAD>
 __global__ void __launch_bounds__(THREADS) apply_chunks(struct norm n, struct planes p) {
   const int64_t blocks = n.y ? p.chunks : 1;
   const int64_t c = blockIdx.x / blocks, chunk = blockIdx.x % blocks, begin = chunk * CHUNK;
-  const double *sums = n.sums + 2 * c * p.chunks;
-  double first = 0, second = 0;
-  for (int64_t k = threadIdx.x; k < p.chunks; k += THREADS) {
-    first += sums[2 * k];
-    second += sums[2 * k + 1];
-  }
-  first = fg_cuda_group<THREADS / 32>(first, fg_cuda_sum());
-  second = fg_cuda_group<THREADS / 32>(second, fg_cuda_sum());
-  const struct line l = line_of<GRAD>(n, p, c, first, second, chunk == 0 && threadIdx.x == 0);
+  double first, second;
+  add_parts(n, c, &first, &second);
+  const struct line l = line_of<GRAD>(n, c, first, second, chunk == 0 && threadIdx.x == 0);
   const int64_t end = n.y ? min(begin + CHUNK, p.count) : 0;
   for (int64_t j = begin + 4 * threadIdx.x; j < end; j += 4 * THREADS) {
     float v[4], d[4];
@@ -145,7 +171,7 @@ bool is_channel(const struct fg_tensor *t, const struct fg_tensor *x) {
 }
 
 /* What both have in common; x is input `at`. */
-fgsm_status check(struct fg_call *call, int at) {
+fgsm_status check(struct fg_call *call, struct fg_device *device, int at) {
   const struct fg_tensor *x = &call->in[at];
   FG_TRY(fg_cuda_check_real(call, 31, 7));
   FG_CUDA_NEED(call, x->rank >= 2, "x of rank %d", x->rank);
@@ -158,27 +184,65 @@ fgsm_status check(struct fg_call *call, int at) {
                  "output %d is not one number per channel", i);
   struct planes p = planes_of(x);
   FG_CUDA_NEED(call, p.channels * p.chunks <= INT32_MAX, "too many values");
-  call->scratch_bytes = (size_t)(p.channels * p.chunks) * 2 * sizeof(double);
+  call->scratch_bytes = (size_t)(p.channels * (p.chunks + 1)) * 2 * sizeof(double);
+  call->state = device; /* for the sums over its ranks */
   return FGSM_OK;
 }
 
+/* n doubles become their sums over ranks, by the backend's own operator. */
+fgsm_status all_reduce(struct fg_device *device, double *x, int64_t n, void *stream) {
+  const struct fg_kernel *kernel = device->backend->kernels[FG_OP_all_reduce];
+  struct fg_call call = {};
+  call.op = FG_OP_all_reduce;
+  call.n_in = call.n_out = 1;
+  call.in[0].data = x;
+  call.in[0].type = FG_F64;
+  call.in[0].rank = 1;
+  call.in[0].dim[0] = n;
+  call.out[0] = call.in[0];
+  FG_TRY(kernel->prepare(&call, device));
+  return kernel->run(&call, NULL, stream);
+}
+
+/* The channels' sums of all ranks in place of the chunks' of this one. */
 template <bool GRAD>
-fgsm_status launch(const struct fg_call *call, const struct norm &n, struct planes p,
+fgsm_status sum_ranks(const struct fg_call *call, struct norm *n, const struct planes &p,
+                      cudaStream_t s) {
+  struct fg_device *device = (struct fg_device *)call->state;
+  double *totals = n->sums + 2 * p.channels * p.chunks;
+  FG_TRY(fg_cuda_launched(call, FGSM_LAUNCH(add_chunks<GRAD>, dim3((unsigned)p.channels),
+                                            dim3(THREADS), 0, s, *n, totals)));
+  n->sums = totals;
+  n->parts = 1;
+  n->total *= fg_ranks_size(device->ranks);
+  if (GRAD)
+    n->first = n->second = NULL; /* written */
+  return n->y ? all_reduce(device, totals, 2 * p.channels, s) : FGSM_OK;
+}
+
+template <bool GRAD>
+fgsm_status launch(const struct fg_call *call, struct norm n, struct planes p, void *scratch,
                    cudaStream_t s) {
+  n.sums = (double *)scratch;
+  n.parts = p.chunks;
+  n.total = (double)p.count;
+  n.epsilon = call->attrs->batch_norm.epsilon;
   p.wide =
       p.inner % 4 == 0 && fg_cuda_aligned(n.x) && fg_cuda_aligned(n.dy) && fg_cuda_aligned(n.y);
   const unsigned tasks = (unsigned)(p.channels * p.chunks);
   FG_TRY(fg_cuda_launched(call,
                           FGSM_LAUNCH(sum_chunks<GRAD>, dim3(tasks), dim3(THREADS), 0, s, n, p)));
+  if (call->attrs->batch_norm.across)
+    FG_TRY(sum_ranks<GRAD>(call, &n, p, s));
   return fg_cuda_launched(call,
                           FGSM_LAUNCH(apply_chunks<GRAD>, dim3(n.y ? tasks : (unsigned)p.channels),
                                       dim3(THREADS), 0, s, n, p));
 }
 
-fgsm_status prepare(struct fg_call *call, struct fg_device *) {
+fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   FG_TRY(fg_cuda_check(call, 1, 1));
   FG_CUDA_NEED(call, fg_same_shape(&call->in[0], &call->out[0]), "shapes differ");
-  return check(call, 0);
+  return check(call, device, 0);
 }
 
 fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
@@ -189,20 +253,18 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   n.y = fg_cuda_to<float>(call, 0);
   n.first = fg_cuda_to<float>(call, 1);
   n.second = fg_cuda_to<float>(call, 2);
-  n.sums = (double *)scratch;
-  n.epsilon = call->attrs->batch_norm.epsilon;
-  return launch<false>(call, n, planes_of(&call->in[0]), (cudaStream_t)stream);
+  return launch<false>(call, n, planes_of(&call->in[0]), scratch, (cudaStream_t)stream);
 }
 
 enum { DY, X, SCALE, MEAN, VAR };
 enum { DX, DSCALE, DBIAS };
 
-fgsm_status prepare_grad(struct fg_call *call, struct fg_device *) {
+fgsm_status prepare_grad(struct fg_call *call, struct fg_device *device) {
   FG_TRY(fg_cuda_check(call, 1 << DY | 1 << X | 1 << MEAN | 1 << VAR, 0));
   const struct fg_tensor *x = &call->in[X], *dx = fg_cuda_out(call, DX);
   FG_CUDA_NEED(call, fg_same_shape(x, &call->in[DY]) && (!dx || fg_same_shape(x, dx)),
                "shapes differ");
-  return check(call, X);
+  return check(call, device, X);
 }
 
 fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream) {
@@ -215,9 +277,7 @@ fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream) {
   n.y = fg_cuda_to<float>(call, DX);
   n.first = fg_cuda_to<float>(call, DSCALE);
   n.second = fg_cuda_to<float>(call, DBIAS);
-  n.sums = (double *)scratch;
-  n.epsilon = call->attrs->batch_norm.epsilon;
-  return launch<true>(call, n, planes_of(&call->in[X]), (cudaStream_t)stream);
+  return launch<true>(call, n, planes_of(&call->in[X]), scratch, (cudaStream_t)stream);
 }
 } // namespace
 

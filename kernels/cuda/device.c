@@ -96,6 +96,7 @@ static void close_device(struct fg_device *base) {
   struct fg_cuda_device *device = fg_cuda_device(base);
   if (!device)
     return;
+  fg_nccl_part(device->nccl);
   if (device->properties)
     (void)fg_nv.cudnnBackendDestroyDescriptor(device->properties);
   if (device->cudnn)
@@ -175,6 +176,7 @@ const struct fg_backend fg_cuda = {.name = "cuda",
                                    .close = close_device,
                                    .enter = enter,
                                    .describe = describe,
+                                   .join = fg_cuda_join,
                                    .alloc = fg_cuda_alloc,
                                    .free = fg_cuda_free,
                                    .host_alloc = fg_cuda_host_alloc,

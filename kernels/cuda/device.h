@@ -6,6 +6,7 @@
 
 #include "call.h"
 #include "libraries.h"
+#include "nccl.h"
 
 struct fg_cuda_device {
   struct fg_device base;
@@ -15,6 +16,7 @@ struct fg_cuda_device {
   int sm;                  /* 10 major + minor */
   cudnnHandle_t cudnn;     /* NULL until something is prepared that needs it */
   cublasLtHandle_t cublas; /* likewise */
+  fg_nccl nccl;            /* NULL: it computes alone */
   cudnnBackendDescriptor_t properties; /* the card, as cuDNN describes it */
 };
 
@@ -34,7 +36,8 @@ fgsm_status fg_cuda_alive(const struct fg_cuda_device *device);
 fgsm_status fg_cuda_cudnn(struct fg_cuda_device *device, cudnnHandle_t *out);
 fgsm_status fg_cuda_cublas(struct fg_cuda_device *device, cublasLtHandle_t *out);
 
-/* ---- for the table (memory.c, stream.c) */
+/* ---- for the table (memory.c, stream.c, all_reduce.c) */
+fgsm_status fg_cuda_join(struct fg_device *device, struct fg_ranks *ranks);
 fgsm_status fg_cuda_alloc(struct fg_device *device, size_t bytes, void **out);
 void fg_cuda_free(struct fg_device *device, void *memory);
 fgsm_status fg_cuda_host_alloc(struct fg_device *device, size_t bytes, void **out);

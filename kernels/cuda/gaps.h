@@ -5,6 +5,4 @@
 
 #include "call.h"
 
-FG_NO_KERNEL(cuda, all_reduce);
-
 #endif

@@ -4,53 +4,27 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "open.h"
 
 /* Device descriptions (DEVICEPROP), which plans are made from, came with 9.8. */
-enum { OLDEST_CUDNN = 90800, PATH_SIZE = 4096 };
+enum { OLDEST_CUDNN = 90800 };
 
 struct fg_nv fg_nv;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool have_cudnn, have_cublas;
 
-/* A file in one of `folders` below `root`; NULL if root is not set or nothing there opens. */
-static void *open_below(const char *root, const char *const *folders, const char *file) {
-  char path[PATH_SIZE];
-  void *library = NULL;
-  for (; root && *root && *folders && !library; folders++)
-    if ((size_t)snprintf(path, sizeof path, "%s/%s%s", root, *folders, file) < sizeof path)
-      library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  return library;
-}
-
-/* `wheels`: the folders of a site-packages that hold it; `built`: where it was for the build. */
-static void *open_library(const char *file, const char *const *wheels, const char *built) {
-  static const char *const here[] = {"", NULL};
-  void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    library = open_below(secure_getenv("FGSM_NV_SITE"), wheels, file);
-  return library ? library : open_below(built, here, file);
-}
-
-/* The function as an object pointer, through memory: C has no cast for it. */
-static bool find(void *library, const char *name, void *function) {
-  void *symbol = dlsym(library, name);
-  memcpy(function, &symbol, sizeof symbol);
-  return symbol != NULL;
-}
-
 static fgsm_status open_cudnn(void) {
   static const char *const wheels[] = {"nvidia/cudnn/lib/", NULL};
   if (have_cudnn)
     return FGSM_OK;
-  void *library = open_library("libcudnn.so.9", wheels, FGSM_CUDNN_FOLDER);
+  void *library = fg_nv_library("libcudnn.so.9", wheels, FGSM_CUDNN_FOLDER);
   if (!library)
     return FG_FAIL(DEVICE, "cuDNN 9 was not found: install it (Debian: cudnn9-cuda-13; pip: "
                            "nvidia-cudnn-cu13, with FGSM_NV_SITE set to the site-packages folder), "
                            "or set LD_LIBRARY_PATH to where libcudnn.so.9 is");
   bool whole = true;
-#define X(name) whole = find(library, #name, &fg_nv.name) && whole;
+#define X(name) whole = fg_nv_function(library, #name, &fg_nv.name) && whole;
   FG_CUDNN_MAP(X)
 #undef X
   size_t version = fg_nv.cudnnGetVersion ? fg_nv.cudnnGetVersion() : 0;
@@ -70,7 +44,7 @@ static fgsm_status open_cublas(void) {
   if (have_cublas)
     return FGSM_OK;
   snprintf(file, sizeof file, "libcublasLt.so.%d", CUBLAS_VER_MAJOR);
-  void *library = open_library(file, wheels, FGSM_CUBLASLT_FOLDER);
+  void *library = fg_nv_library(file, wheels, FGSM_CUBLASLT_FOLDER);
   if (!library)
     return FG_FAIL(DEVICE,
                    "cuBLASLt %d was not found: install CUDA %d's cuBLAS (Debian: "
@@ -78,7 +52,7 @@ static fgsm_status open_cublas(void) {
                    "site-packages folder), or set LD_LIBRARY_PATH to where %s is",
                    CUBLAS_VER_MAJOR, CUBLAS_VER_MAJOR, CUBLAS_VER_MAJOR, file);
   bool whole = true;
-#define X(name) whole = find(library, #name, &fg_nv.name) && whole;
+#define X(name) whole = fg_nv_function(library, #name, &fg_nv.name) && whole;
   FG_CUBLASLT_MAP(X)
 #undef X
   if (!whole) {

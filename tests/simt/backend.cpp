@@ -57,6 +57,7 @@ struct fg_backend make() {
   b.close = close_device;
   b.enter = enter;
   b.describe = describe;
+  b.join = fg_synchronous_join;
   b.alloc = allocate;
   b.free = release;
   b.host_alloc = allocate;

@@ -1,10 +1,12 @@
 /* What a library computes on a card, for the harness: the oracle's convolutions, and column-major
  * products from the very numbers that cuBLASLt is given (kernels/cuda/gemm.c). Bare, both of them;
- * bias, residual and activation are then the kernel's that follows on a card too (epilogue.cu). */
+ * bias, residual and activation are then the kernel's that follows on a card too (epilogue.cu). Sums over
+ * ranks are made by the ranks themselves, whose memory the harness's is. */
 #include <cstddef>
 
 #include "epilogue.h"
 #include "gemm.h"
+#include "synchronous.h"
 
 extern "C" {
 #define OP(name, max_in, n_out, trait) extern const struct fg_kernel fg_ref_##name;
@@ -91,3 +93,4 @@ const struct fg_kernel fg_cuda_conv = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_conv_grad_input = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_conv_grad_weight = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_matmul = {prepare_matmul, run_matmul, NULL};
+const struct fg_kernel fg_cuda_all_reduce = FG_SYNCHRONOUS_ALL_REDUCE;
