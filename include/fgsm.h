@@ -182,7 +182,9 @@ typedef void (*fgsm_train_progress_fn)(void *user, const fgsm_train_progress *pr
  * `data` by option "method", judges every epoch on samples that
  * are held out, and writes the model, normalisations in their inference form, to option "out" when
  * it is done. `progress` may be NULL. On success *json holds the result as one JSON object (the
- * caller's: fgsm_free); `json` may be NULL. */
+ * caller's: fgsm_free); `json` may be NULL. Where mpirun or srun started several processes, they train
+ * together: the first alone writes, sees progress and has a result, *json is NULL in the others; one
+ * that fails by itself logs why, and ends all of them. */
 FGSM_API fgsm_status fgsm_train_dataset(const fgsm_model *model, const char *data,
                                         const fgsm_options *options,
                                         fgsm_train_progress_fn progress, void *user,

@@ -21,7 +21,7 @@ struct fg_ranks {
 
 struct fg_ranks_kind {
   const char *name;
-  /* Meets the others. Once in a process. */
+  /* Meets the others: once in a process, unless it met them by itself before. */
   fgsm_status (*open)(struct fg_ranks **out);
   /* Parts from them; NULL is nothing. */
   void (*close)(struct fg_ranks *ranks);

@@ -4,7 +4,8 @@
  * A stream is a queue and a thread; events order them; nothing else does, and every piece of work
  * takes a random while first. Device memory begins as NaN; what was not pinned by host_alloc is copied
  * at once, what was is read when the transfer's turn comes. So a missing event, or a buffer that is
- * written too soon, shows as wrong results. Set by the environment:
+ * written too soon, shows as wrong results. Ranks join by NCCL, as real cards do (tools/fake_nccl.c).
+ * Set by the environment:
  *
  *   FAKE_INNER=cpu|ref      whose kernels compute, in whose real type (cpu)
  *   FAKE_DEVICES=N          how many cards there are (2)

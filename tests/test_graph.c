@@ -60,7 +60,7 @@ static fg_id conv(struct fg_graph *g, fg_id x, int64_t k, int64_t c, int r, int 
 static fg_id batch_norm(struct fg_graph *g, fg_id x, int64_t c, uint64_t seed) {
   fg_id in[5] = {x, constant(g, 1, &c, 0.3, 1, seed), constant(g, 1, &c, 0.2, 0, seed + 1),
                  constant(g, 1, &c, 0.2, 0.1, seed + 2), constant(g, 1, &c, 0.3, 1, seed + 3)};
-  return add(g, FG_OP_batch_norm, (union fg_attrs){.batch_norm = {1e-5}}, 5, in);
+  return add(g, FG_OP_batch_norm, (union fg_attrs){.batch_norm = {.epsilon = 1e-5}}, 5, in);
 }
 
 static fg_id unary(struct fg_graph *g, enum fg_unary_kind kind, fg_id x) {

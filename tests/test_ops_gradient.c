@@ -220,7 +220,7 @@ static const struct gradient_case cases[] = {
     {"affine shift", FG_OP_affine, {.affine = {.axis = 2}}, {V(2, 3, 4), ABSENT, V(4)}, 3},
     {"batch_norm",
      FG_OP_batch_norm,
-     {.batch_norm = {1e-3}},
+     {.batch_norm = {.epsilon = 1e-3}},
      {V(2, 3, 2, 2),
       V(3),
       V(3),
@@ -229,10 +229,10 @@ static const struct gradient_case cases[] = {
      5},
     {"batch_norm_train",
      FG_OP_batch_norm_train,
-     {.batch_norm = {1e-3}},
+     {.batch_norm = {.epsilon = 1e-3}},
      {V(4, 3, 2, 2), V(3), V(3)},
      3},
-    {"batch_norm_train plain", FG_OP_batch_norm_train, {.batch_norm = {1e-3}}, {V(5, 2)}, 1},
+    {"batch_norm_train plain", FG_OP_batch_norm_train, {.batch_norm = {.epsilon = 1e-3}}, {V(5, 2)}, 1},
     {"all_reduce", FG_OP_all_reduce, {{0}}, {V(3, 4)}, 1},
     {"layer_norm", FG_OP_layer_norm, {.layer_norm = {2, 1e-3}}, {V(2, 3, 5), V(5), V(5)}, 3},
     {"layer_norm two axes", FG_OP_layer_norm, {.layer_norm = {1, 1e-3}}, {V(2, 3, 4), V(3, 4)}, 2},
@@ -530,7 +530,7 @@ Test(ops_gradient, is_refused_where_there_is_none) {
   cr_expect_eq(gradient(g, FG_OP_loss, (union fg_attrs){{0}}, 2, in, 0, &d), FGSM_UNSUPPORTED);
   for (int i = 1; i < 5; i++)
     in[i] = input(g, FG_F32, 1, (int64_t[]){3});
-  union fg_attrs a = {.batch_norm = {1e-5}};
+  union fg_attrs a = {.batch_norm = {.epsilon = 1e-5}};
   cr_expect_eq(gradient(g, FG_OP_batch_norm, a, 5, in, 3, &d), FGSM_UNSUPPORTED);
   a = (union fg_attrs){.matmul = {.alpha = 1, .act = {FG_UNARY_relu, 0, 0}}};
   fg_id w = input(g, FG_F32, 2, (int64_t[]){3, 2});

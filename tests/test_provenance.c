@@ -51,7 +51,7 @@ static struct fg_graph *small_net(enum fg_type real) {
   for (int i = 0; i < 4; i++)
     v[i] = constant(g, 1, &c, 0.5 + i);
   t = add(g, "conv1", FG_OP_conv, conv3, 2, (fg_id[]){x, w});
-  t = add(g, "bn", FG_OP_batch_norm, (union fg_attrs){.batch_norm = {1e-5}}, 5,
+  t = add(g, "bn", FG_OP_batch_norm, (union fg_attrs){.batch_norm = {.epsilon = 1e-5}}, 5,
           (fg_id[]){t, v[0], v[1], v[2], v[3]});
   h = add(g, "relu1", FG_OP_unary, relu, 1, &t);
   t = add(g, "conv2", FG_OP_conv, conv3, 2, (fg_id[]){h, w});

@@ -83,13 +83,14 @@ Test(watch, going_back_restores_every_bit_and_then_takes_care) {
   s.run.done = 1;
   cr_assert_eq(fg_watch_keep(&s.run), FGSM_OK);
   train(&s, 3);
+  s.run.watch.bad = 2;
   s.run.watch.overfit = true;
   cr_assert_eq(fg_watch_keep(&s.run), FGSM_OK); /* a bad end is not kept */
   cr_assert_eq(fg_snapshot_take(&s.run, &now), FGSM_OK);
   cr_expect(memcmp(now.pieces, s.run.watch.good.pieces, now.bytes) != 0);
   cr_assert_eq(fg_watch_act(&s.run, &back, &stop), FGSM_OK);
   cr_assert_eq(fg_snapshot_take(&s.run, &now), FGSM_OK);
-  cr_expect(back && !stop && !s.run.watch.overfit);
+  cr_expect(back && !stop && !s.run.watch.overfit && s.run.watch.bad == 0);
   cr_expect(memcmp(now.pieces, s.run.watch.good.pieces, now.bytes) == 0, "not all went back");
   cr_expect_eq(s.run.done, 1);
   cr_expect_eq(*fg_engine_steps(s.run.engine), 5);

@@ -82,5 +82,7 @@ uint16_t fg_float_to_bfloat(float f);
 fgsm_status fg_sha256_file(const char *path, char hex[65]) FGSM_MUST_USE;
 fgsm_status fg_sha256_files(const char *const *paths, int64_t n, char hex[65]) FGSM_MUST_USE;
 fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) FGSM_MUST_USE;
+/* The same of what an interrupted run leaves behind: an interrupt does not end it. */
+fgsm_status fg_sha256_whole(const void *data, size_t bytes, char hex[65]) FGSM_MUST_USE;
 
 #endif

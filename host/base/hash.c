@@ -19,7 +19,7 @@ static fgsm_status finish(EVP_MD_CTX *ctx, char hex[65]) {
   return FGSM_OK;
 }
 
-fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) {
+static fgsm_status digest(const void *data, size_t bytes, bool interruptible, char hex[65]) {
   EVP_MD_CTX *ctx = EVP_MD_CTX_new();
   const char *from = data;
   fgsm_status status = FGSM_OK;
@@ -29,7 +29,7 @@ fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) {
     size_t n = bytes < MOST_AT_ONCE ? bytes : MOST_AT_ONCE;
     if (EVP_DigestUpdate(ctx, from, n) != 1)
       status = FG_FAIL(INTERNAL, "SHA-256 failed in libcrypto");
-    else
+    else if (interruptible)
       status = fg_check_interrupt();
     from += n;
     bytes -= n;
@@ -38,6 +38,14 @@ fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) {
     status = finish(ctx, hex);
   EVP_MD_CTX_free(ctx);
   return status;
+}
+
+fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) {
+  return digest(data, bytes, true, hex);
+}
+
+fgsm_status fg_sha256_whole(const void *data, size_t bytes, char hex[65]) {
+  return digest(data, bytes, false, hex);
 }
 
 static fgsm_status add_file(EVP_MD_CTX *ctx, const char *path) {

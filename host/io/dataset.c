@@ -248,6 +248,19 @@ fgsm_status fg_dataset_read(struct fg_dataset *dataset, int64_t most, void *x, i
   return FGSM_OK;
 }
 
+fgsm_status fg_dataset_range(const char *path, const struct fg_dataset_info *info, int64_t start,
+                             int64_t limit, int64_t *n) {
+  if (info->n < 1)
+    return FG_FAIL(DATA, "%s: holds no samples", path);
+  if (start >= info->n)
+    return FG_FAIL(DATA, "%s: start %lld lies past its %lld samples", path, (long long)start,
+                   (long long)info->n);
+  *n = info->n - start;
+  if (limit && limit < *n)
+    *n = limit;
+  return FGSM_OK;
+}
+
 fgsm_status fg_dataset_seek(struct fg_dataset *dataset, int64_t index) {
   if (index < 0 || index > dataset->info.n)
     return FG_FAIL(USAGE, "%s: sample %lld of %lld", dataset->parts->reader.path, (long long)index,

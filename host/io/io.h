@@ -34,6 +34,10 @@ const struct fg_dataset_info *fg_dataset_info(const struct fg_dataset *dataset);
  * A short file is FGSM_DATA, never a silent end. */
 fgsm_status fg_dataset_read(struct fg_dataset *dataset, int64_t most, void *x, int64_t *labels,
                             uint8_t *extra, int64_t *n) FGSM_MUST_USE;
+/* The part that options start and limit (0: all) choose: *n samples from `start` on. FGSM_DATA if it is
+ * empty. */
+fgsm_status fg_dataset_range(const char *path, const struct fg_dataset_info *info, int64_t start,
+                             int64_t limit, int64_t *n) FGSM_MUST_USE;
 /* The next sample to be read becomes `index`. */
 fgsm_status fg_dataset_seek(struct fg_dataset *dataset, int64_t index) FGSM_MUST_USE;
 void fg_dataset_close(struct fg_dataset *dataset);

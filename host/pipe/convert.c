@@ -74,7 +74,7 @@ fgsm_status fg_job_convert(const char *data, const char *out, const struct fgsm_
   if (status != FGSM_OK)
     return status;
   struct fg_dataset_info info = *fg_dataset_info(c.dataset), target = info;
-  status = fg_job_range(data, &info, options, &target.n);
+  status = fg_dataset_range(data, &info, options->start, options->limit, &target.n);
   if (status != FGSM_OK)
     goto done;
   if (options->out_type[0])

@@ -101,19 +101,6 @@ bool fg_job_target_file(const struct fgsm_options *options) {
          strspn(target, "0123456789") != strlen(target);
 }
 
-fgsm_status fg_job_range(const char *data, const struct fg_dataset_info *info,
-                         const struct fgsm_options *options, int64_t *n) {
-  if (info->n < 1)
-    return FG_FAIL(DATA, "%s: holds no samples", data);
-  if (options->start >= info->n)
-    return FG_FAIL(DATA, "%s: start %lld lies past its %lld samples", data,
-                   (long long)options->start, (long long)info->n);
-  *n = info->n - options->start;
-  if (options->limit && options->limit < *n)
-    *n = options->limit;
-  return FGSM_OK;
-}
-
 fgsm_status fg_job_keep_apart(const char *out, const char *input) {
   char path[4096];
   bool same = fg_path_same(out, input);

@@ -128,7 +128,7 @@ static fgsm_status open_data(struct job *job) {
   bool predicted = o->labels && strcmp(o->labels, "predicted") == 0;
   FG_TRY(fg_dataset_open(job->data_path, predicted ? NULL : o->labels, &job->dataset));
   job->info = *fg_dataset_info(job->dataset);
-  FG_TRY(fg_job_range(job->data_path, &job->info, o, &job->n));
+  FG_TRY(fg_dataset_range(job->data_path, &job->info, o->start, o->limit, &job->n));
   if (!job->info.has_labels && !predicted)
     return FG_FAIL(DATA,
                    "%s: has no labels; give them with labels = FILE, or attack the model's "

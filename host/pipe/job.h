@@ -20,11 +20,6 @@ fgsm_status fg_job_attack(const struct fg_onnx *onnx, const char *model_path, co
 fgsm_status fg_job_convert(const char *data, const char *out, const struct fgsm_options *options,
                            int64_t *n) FGSM_MUST_USE;
 
-/* The part of a dataset that start and limit choose: *n samples from options->start. FGSM_DATA if
- * it is empty. */
-fgsm_status fg_job_range(const char *data, const struct fg_dataset_info *info,
-                         const struct fgsm_options *options, int64_t *n) FGSM_MUST_USE;
-
 /* FGSM_USAGE if `out` is one of the files that `input` (one path, or several joined by commas)
  * names, under whatever name. */
 fgsm_status fg_job_keep_apart(const char *out, const char *input) FGSM_MUST_USE;

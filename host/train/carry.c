@@ -1,5 +1,5 @@
 /* Perturbations that are kept from epoch to epoch, as 127ths of eps: a byte a value. A sample that has
- * none yet begins at noise. */
+ * none yet begins at noise. Every rank keeps all of them, since any may draw a sample next. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +43,31 @@ fgsm_status fg_carry_take(struct fg_engine *e, const struct fg_train_batch *b, u
   return fg_train_upload_reals(e, FG_TRAIN_delta, e->reals);
 }
 
+/* What each rank has kept of its part of the batch, to the others. */
+static fgsm_status exchange(struct fg_engine *e, const struct fg_train_batch *b) {
+  struct fg_ranks *ranks = e->device->ranks;
+  size_t row = (size_t)e->count, n = (size_t)e->batch;
+  if (!ranks)
+    return FGSM_OK;
+  int64_t *index = malloc(n * sizeof *index);
+  int8_t *rows = malloc(n * row);
+  fgsm_status status = index && rows ? FGSM_OK : FG_FAIL(MEMORY, "no memory for a batch");
+  for (int r = 0; status == FGSM_OK && r < ranks->size; r++) {
+    bool own = r == ranks->rank;
+    for (size_t i = 0; own && i < n; i++)
+      memcpy(rows + i * row, e->kept + b->index[i] * e->count, row);
+    memcpy(index, b->index, n * sizeof *index);
+    status = fg_ranks_broadcast(ranks, r, index, n * sizeof *index);
+    if (status == FGSM_OK)
+      status = fg_ranks_broadcast(ranks, r, rows, n * row);
+    for (size_t i = 0; status == FGSM_OK && !own && i < n; i++)
+      memcpy(e->kept + index[i] * e->count, rows + i * row, row);
+  }
+  free(rows);
+  free(index);
+  return status;
+}
+
 fgsm_status fg_carry_keep(struct fg_engine *e, const struct fg_train_batch *b) {
   const unsigned char *bytes = b->x;
   const float *floats = b->x;
@@ -54,5 +79,5 @@ fgsm_status fg_carry_keep(struct fg_engine *e, const struct fg_train_batch *b) {
       double q = rint(127 * ((double)e->reals[at] - x0) / e->spec.eps);
       e->kept[b->index[i] * e->count + k] = (int8_t)fmax(-127, fmin(127, q));
     }
-  return FGSM_OK;
+  return exchange(e, b);
 }

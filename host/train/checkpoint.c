@@ -18,51 +18,14 @@
 
 enum { LINE = 128 };
 
-/* ---- what the run is */
-
-/* Options that may change between a run and its resumption: where things are written and shown, and
- * what it is computed with. */
-static bool is_free(const char *name) {
-  static const char *const names[] = {"out",   "log",    "checkpoint", "resume", "json",
-                                      "quiet", "config", "device",     "threads"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (strcmp(names[i], name) == 0)
-      return true;
-  return false;
-}
-
-static bool is_for_training(const fgsm_option_info *row) {
-  const char *at = strstr(row->commands, "train");
-  return at && !is_free(row->name);
-}
-
-static json_t *options_json(const struct fg_run *run) {
-  json_t *object = json_object();
-  const fgsm_option_info *row;
-  for (size_t i = 0; (row = fgsm_option_at(i)); i++) {
-    const char *value = fgsm_options_get(run->options, row->name);
-    if (is_for_training(row) && value)
-      json_object_set_new(object, row->name, json_string(value));
-  }
-  return object;
-}
-
-static fgsm_status data_sha256(const struct fg_run *run, char hex[65]) {
-  const struct fg_feed *feed = &run->feed;
-  char both[2][65];
-  size_t n = (size_t)feed->n;
-  FG_TRY(fg_sha256(feed->x, n * (size_t)feed->count * fg_type_size(feed->info.type), both[0]));
-  FG_TRY(fg_sha256(feed->labels, n * sizeof *feed->labels, both[1]));
-  return fg_sha256(both, sizeof both, hex);
-}
-
 /* ---- writing */
 
 static json_t *watch_json(const struct fg_watch *w) {
-  return json_pack("{s:f, s:b, s:I, s:I, s:I, s:[I, I, I]}", "best", w->best, "overfit", w->overfit,
-                   "times", (json_int_t)w->times, "rollbacks", (json_int_t)w->rollbacks,
-                   "cautious_to", (json_int_t)w->cautious_to, "good", (json_int_t)w->good.done,
-                   (json_int_t)w->good.steps, (json_int_t)(w->good.pieces ? w->good.bytes : 0));
+  return json_pack("{s:f, s:b, s:I, s:I, s:I, s:I, s:[I, I, I]}", "best", w->best, "overfit",
+                   w->overfit, "bad", (json_int_t)w->bad, "times", (json_int_t)w->times,
+                   "rollbacks", (json_int_t)w->rollbacks, "cautious_to", (json_int_t)w->cautious_to,
+                   "good", (json_int_t)w->good.done, (json_int_t)w->good.steps,
+                   (json_int_t)(w->good.pieces ? w->good.bytes : 0));
 }
 
 static json_t *pieces_json(const struct fg_run *run, size_t *bytes) {
@@ -79,16 +42,14 @@ static json_t *pieces_json(const struct fg_run *run, size_t *bytes) {
 
 static fgsm_status make_header(const struct fg_run *run, char **text, size_t *bytes) {
   const struct fg_epoch *e = &run->now;
-  char data[65];
-  FG_TRY(data_sha256(run, data));
   json_t *header = json_pack(
       "{s:o, s:s, s:s, s:I, s:I, s:f, s:{s:I, s:f, s:f, s:f, s:I, s:I}, s:O, s:o, s:o}", "options",
-      options_json(run), "model_sha256", fg_onnx_sha256(run->onnx), "data_sha256", data, "epochs",
-      (json_int_t)run->done, "steps", (json_int_t)*fg_engine_steps(run->engine), "seconds",
-      run->before + fg_now() - run->began, "now", "steps", (json_int_t)e->steps, "loss", e->loss,
-      "rate", e->rate, "seconds", e->seconds, "clean", (json_int_t)e->clean, "adversarial",
-      (json_int_t)e->adversarial, "lines", run->lines, "pieces", pieces_json(run, bytes), "watch",
-      watch_json(&run->watch));
+      fg_run_options(run), "model_sha256", fg_onnx_sha256(run->onnx), "data_sha256",
+      run->data_sha256, "epochs", (json_int_t)run->done, "steps",
+      (json_int_t)*fg_engine_steps(run->engine), "seconds", run->before + fg_now() - run->began,
+      "now", "steps", (json_int_t)e->steps, "loss", e->loss, "rate", e->rate, "seconds", e->seconds,
+      "clean", (json_int_t)e->clean, "adversarial", (json_int_t)e->adversarial, "lines", run->lines,
+      "pieces", pieces_json(run, bytes), "watch", watch_json(&run->watch));
   *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
   json_decref(header);
   return *text ? FGSM_OK : FG_FAIL(MEMORY, "no memory for a checkpoint");
@@ -123,17 +84,13 @@ static fgsm_status gather(const struct fg_run *run, unsigned char **block, size_
   return status;
 }
 
-fgsm_status fg_checkpoint_write(const struct fg_run *run) {
-  unsigned char *block = NULL;
-  size_t header, bytes;
+static fgsm_status write_block(const char *path, const unsigned char *block, size_t header,
+                               size_t bytes) {
   char hex[65], line[LINE];
   struct fg_file *file = NULL;
-  if (!run->checkpoint)
-    return FGSM_OK;
-  FG_TRY(gather(run, &block, &header, &bytes));
-  fgsm_status status = fg_sha256(block, bytes, hex);
+  fgsm_status status = fg_sha256_whole(block, bytes, hex);
   if (status == FGSM_OK)
-    status = fg_file_create(run->checkpoint, &file);
+    status = fg_file_create(path, &file);
   int n = snprintf(line, sizeof line, "fgsm checkpoint 1 %s %zu\n", hex, header);
   if (status == FGSM_OK)
     status = fg_file_write(file, line, (size_t)n);
@@ -142,8 +99,20 @@ fgsm_status fg_checkpoint_write(const struct fg_run *run) {
   if (status == FGSM_OK)
     status = fg_file_commit(file);
   fg_file_close(file);
-  free(block);
   return status;
+}
+
+fgsm_status fg_checkpoint_write(struct fg_run *run) {
+  unsigned char *block = NULL;
+  size_t header, bytes;
+  if (!run->checkpoint)
+    return FGSM_OK;
+  FG_TRY(gather(run, &block, &header, &bytes));
+  fgsm_status status = FGSM_OK;
+  if (run->writes)
+    status = write_block(run->checkpoint, block, header, bytes);
+  free(block);
+  return fg_run_settle(run, status);
 }
 
 /* ---- reading */
@@ -176,28 +145,30 @@ static fgsm_status read_block(struct reading *r, FILE *file) {
   FG_TRY(fg_sha256(r->block, r->bytes, is));
   if (strcmp(is, hex) != 0 || r->header_bytes > r->bytes)
     return damaged(r);
+  return FGSM_OK;
+}
+
+static fgsm_status parse(struct reading *r) {
   r->header = json_loadb((const char *)r->block, r->header_bytes, 0, NULL);
   return json_is_object(r->header) ? FGSM_OK : damaged(r);
 }
 
 static fgsm_status same_run(const struct fg_run *run, const struct reading *r) {
   const fgsm_option_info *row;
-  char data[65];
   const json_t *options = json_object_get(r->header, "options");
   for (size_t i = 0; (row = fgsm_option_at(i)); i++) {
     const char *was = json_string_value(json_object_get(options, row->name));
     const char *is = fgsm_options_get(run->options, row->name);
-    if (is_for_training(row) && strcmp(was ? was : "", is ? is : "") != 0)
+    if (fg_run_depends_on(row) && strcmp(was ? was : "", is ? is : "") != 0)
       return FG_FAIL(USAGE, "--resume: --%s was %s where %s was written, and is %s now", row->name,
                      was ? was : "not given", r->path, is ? is : "not given");
   }
-  FG_TRY(data_sha256(run, data));
   const char *model = json_string_value(json_object_get(r->header, "model_sha256"));
   const char *was = json_string_value(json_object_get(r->header, "data_sha256"));
   if (!model || strcmp(model, fg_onnx_sha256(run->onnx)) != 0)
     return FG_FAIL(USAGE, "--resume: %s belongs to another model than %s", r->path,
                    run->model_path);
-  if (!was || strcmp(was, data) != 0)
+  if (!was || strcmp(was, run->data_sha256) != 0)
     return FG_FAIL(USAGE, "--resume: %s belongs to other data than %s", r->path, run->data_path);
   return FGSM_OK;
 }
@@ -230,15 +201,16 @@ static fgsm_status restore_pieces(struct fg_run *run, const struct reading *r, s
 /* What is known of overfitting, and the snapshot that lies behind the pieces. */
 static fgsm_status restore_watch(struct fg_run *run, const struct reading *r, size_t at) {
   struct fg_watch *w = &run->watch;
-  json_int_t times, rollbacks, cautious_to, done, steps, bytes;
+  json_int_t bad, times, rollbacks, cautious_to, done, steps, bytes;
   int overfit;
-  if (json_unpack(r->header, "{s:{s:F, s:b, s:I, s:I, s:I, s:[I, I, I]}}", "watch", "best",
-                  &w->best, "overfit", &overfit, "times", &times, "rollbacks", &rollbacks,
-                  "cautious_to", &cautious_to, "good", &done, &steps, &bytes) != 0 ||
+  if (json_unpack(r->header, "{s:{s:F, s:b, s:I, s:I, s:I, s:I, s:[I, I, I]}}", "watch", "best",
+                  &w->best, "overfit", &overfit, "bad", &bad, "times", &times, "rollbacks",
+                  &rollbacks, "cautious_to", &cautious_to, "good", &done, &steps, &bytes) != 0 ||
       bytes < 0 || (size_t)bytes != r->bytes - at ||
       (bytes > 0 && (size_t)bytes != at - r->header_bytes))
     return damaged(r);
   w->overfit = overfit != 0;
+  w->bad = bad;
   w->times = times;
   w->rollbacks = rollbacks;
   w->cautious_to = cautious_to;
@@ -275,18 +247,38 @@ static fgsm_status restore(struct fg_run *run, const struct reading *r) {
   return FGSM_OK;
 }
 
+static fgsm_status read_file(struct reading *r) {
+  FILE *file = fopen(r->path, "rb");
+  if (!file)
+    return errno == ENOENT ? FGSM_OK : FG_FAIL(IO, "%s: %s", r->path, strerror(errno));
+  fgsm_status status = read_block(r, file);
+  (void)fclose(file);
+  return status;
+}
+
+/* What rank 0 has read, to all: the others may be on machines that do not have the file. */
+static fgsm_status share(struct fg_ranks *ranks, struct reading *r) {
+  int64_t sizes[2] = {(int64_t)r->bytes, (int64_t)r->header_bytes};
+  FG_TRY(fg_ranks_broadcast(ranks, 0, sizes, sizeof sizes));
+  r->bytes = (size_t)sizes[0];
+  r->header_bytes = (size_t)sizes[1];
+  if (!r->block && !(r->block = malloc(r->bytes + 1)))
+    return FG_FAIL(MEMORY, "%s: no memory for its %zu bytes", r->path, r->bytes);
+  return fg_ranks_broadcast(ranks, 0, r->block, r->bytes);
+}
+
 fgsm_status fg_checkpoint_read(struct fg_run *run, bool *found) {
   struct reading r = {.path = run->checkpoint};
-  FILE *file = fopen(r.path, "rb");
-  *found = file != NULL;
-  if (!file)
-    return errno == ENOENT ? FGSM_OK : FG_FAIL(IO, "%s: %s", r.path, strerror(errno));
-  fgsm_status status = read_block(&r, file);
+  fgsm_status status = run->writes ? read_file(&r) : FGSM_OK;
   if (status == FGSM_OK)
+    status = share(run->ranks, &r);
+  *found = r.bytes > 0;
+  if (status == FGSM_OK && *found)
+    status = parse(&r);
+  if (status == FGSM_OK && *found)
     status = same_run(run, &r);
-  if (status == FGSM_OK)
+  if (status == FGSM_OK && *found)
     status = restore(run, &r);
-  (void)fclose(file);
   json_decref(r.header);
   free(r.block);
   return status;

@@ -3,6 +3,7 @@
 #ifndef FG_ENGINE_H
 #define FG_ENGINE_H
 
+#include "ranks.h"
 #include "train.h"
 
 #define FG_TRAIN_WIRE_MAP(X)                                                                       \
@@ -64,7 +65,8 @@ enum { FG_TRAIN_SEEN = 5 };
 struct fg_engine {
   struct fg_engine_spec spec;
   struct fg_sample_shape shape;
-  int64_t batch, classes;
+  int64_t batch, total; /* samples of a step: on this rank, on all */
+  int64_t classes;
   struct fg_device *device;
   enum fg_type real;
   struct fg_weights weights;
@@ -97,6 +99,7 @@ void fg_train_traffic_end(struct fg_engine *e);
 /* Lays the wires that change from step to step (all that is counted per sample or fewer, and read)
  * into one block, there and in pinned memory; the others' memory is their own. Zeros at first. */
 fgsm_status fg_train_make_wires(struct fg_engine *e) FGSM_MUST_USE;
+void fg_train_free_wires(struct fg_engine *e);
 /* The wire's bytes as they are to be when the step runs: of a wire in the block at the next
  * fg_train_send, of another at once. Nothing where no pass reads it. */
 fgsm_status fg_train_upload(struct fg_engine *e, enum fg_train_wire wire,
@@ -143,6 +146,8 @@ fgsm_status fg_train_take(struct fg_train_builder *b, enum fg_train_wire wire,
                           fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_train_give(struct fg_train_builder *b, enum fg_train_wire wire,
                           fg_id value) FGSM_MUST_USE;
+/* The sum over all ranks of what is a part on each. */
+fgsm_status fg_train_all_ranks(struct fg_train_builder *b, fg_id part, fg_id *out) FGSM_MUST_USE;
 /* The model's logits at x, with the weights as parameters. */
 fgsm_status fg_train_model(struct fg_train_builder *b, fg_id x, enum fg_norm_mode norms,
                            fg_id *logits) FGSM_MUST_USE;

@@ -23,7 +23,7 @@ static fgsm_status read_all(struct fg_feed *feed, struct fg_dataset *dataset, co
   }
   for (int64_t i = 0; i < feed->n; i++)
     if (feed->labels[i] < 0)
-      return FG_FAIL(DATA, "%s: sample %lld has no label", data, (long long)i);
+      return FG_FAIL(DATA, "%s: sample %lld has no label", data, (long long)(feed->start + i));
   return FGSM_OK;
 }
 
@@ -47,8 +47,7 @@ static fgsm_status allocate(struct fg_feed *feed) {
 
 static fgsm_status split(struct fg_feed *feed, const char *data,
                          const struct fgsm_options *options) {
-  int64_t there = feed->info.n - options->start;
-  feed->n = options->limit > 0 && options->limit < there ? options->limit : there;
+  FG_TRY(fg_dataset_range(data, &feed->info, options->start, options->limit, &feed->n));
   int64_t tenth = feed->n / 10, held = options->validation;
   if (held < 0)
     held = tenth < 1000 ? tenth : 1000;
@@ -57,15 +56,14 @@ static fgsm_status split(struct fg_feed *feed, const char *data,
     return FG_FAIL(DATA,
                    "%s: %lld samples from sample %lld on, of which %lld are held out: none is "
                    "left to train on",
-                   data, (long long)(feed->n > 0 ? feed->n : 0), (long long)options->start,
-                   (long long)held);
+                   data, (long long)feed->n, (long long)options->start, (long long)held);
   return FGSM_OK;
 }
 
 fgsm_status fg_feed_open(const char *data, const struct fgsm_options *options,
                          struct fg_feed *feed) {
   struct fg_dataset *dataset = NULL;
-  *feed = (struct fg_feed){.seed = options->seed, .epoch = -1};
+  *feed = (struct fg_feed){.start = options->start, .seed = options->seed, .epoch = -1};
   feed->crop = strstr(options->augment, "crop") != NULL;
   feed->flip = strstr(options->augment, "flip") != NULL;
   FG_TRY(fg_dataset_open(data, options->labels, &dataset));
@@ -111,7 +109,7 @@ fgsm_status fg_feed_check(const struct fg_feed *feed, int64_t classes) {
   for (int64_t i = 0; i < feed->n; i++)
     if (feed->labels[i] >= classes)
       return FG_FAIL(DATA, "sample %lld has label %lld, and the model has %lld classes",
-                     (long long)i, (long long)feed->labels[i], (long long)classes);
+                     (long long)(feed->start + i), (long long)feed->labels[i], (long long)classes);
   int64_t *counts = calloc((size_t)classes + 1, sizeof *counts), there = 0;
   if (!counts)
     return FG_FAIL(MEMORY, "no memory for %lld classes", (long long)classes);

@@ -38,20 +38,27 @@ static fgsm_status write_lines(struct fg_file *file, const json_t *lines) {
   return fg_file_commit(file);
 }
 
-fgsm_status fg_run_log(struct fg_run *run, json_t *line) {
+static fgsm_status write_log(const char *path, const json_t *lines) {
   struct fg_file *file;
-  if (!line || json_array_append_new(run->lines, line) != 0)
-    return FG_FAIL(MEMORY, "no memory for a line of the log");
-  if (!run->options->log)
-    return FGSM_OK;
-  FG_TRY(fg_file_create(run->options->log, &file));
-  fgsm_status status = write_lines(file, run->lines);
+  FG_TRY(fg_file_create(path, &file));
+  fgsm_status status = write_lines(file, lines);
   fg_file_close(file);
   return status;
 }
 
+fgsm_status fg_run_log(struct fg_run *run, json_t *line) {
+  if (!line || json_array_append_new(run->lines, line) != 0)
+    return FG_FAIL(MEMORY, "no memory for a line of the log");
+  if (!run->options->log)
+    return FGSM_OK;
+  fgsm_status status = FGSM_OK;
+  if (run->writes)
+    status = write_log(run->options->log, run->lines);
+  return fg_run_settle(run, status);
+}
+
 fgsm_status fg_run_answer(const struct fg_run *run, char **json) {
-  if (!json)
+  if (!json || !run->writes)
     return FGSM_OK;
   const struct fg_watch *w = &run->watch;
   json_t *epochs = json_array(), *line;
@@ -67,11 +74,12 @@ fgsm_status fg_run_answer(const struct fg_run *run, char **json) {
   }
   double seen = (double)(run->done * run->per_epoch * run->batch);
   json_t *object = json_pack(
-      "{s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:O, s:O, s:f, s:f, s:f, s:o, s:{s:b, s:I, s:I}}",
+      "{s:s, s:s, s:s, s:f, s:I, s:I, s:i, s:I, s:I, s:O, s:O, s:f, s:f, s:f, s:o, s:{s:b, s:I, "
+      "s:I}}",
       "model", run->model_path, "data", run->data_path, "method", run->spec.method.name, "eps",
-      run->spec.eps, "epochs", (json_int_t)run->done, "batch", (json_int_t)run->batch,
-      "train_samples", (json_int_t)run->feed.n_train, "validation_samples",
-      (json_int_t)(run->feed.n - run->feed.n_train), "clean_accuracy",
+      run->spec.eps, "epochs", (json_int_t)run->done, "batch", (json_int_t)run->batch, "ranks",
+      fg_ranks_size(run->ranks), "train_samples", (json_int_t)run->feed.n_train,
+      "validation_samples", (json_int_t)(run->feed.n - run->feed.n_train), "clean_accuracy",
       json_object_get(last, "clean_accuracy"), "robust_accuracy",
       json_object_get(last, "robust_accuracy"), "seconds", run->before + fg_now() - run->began,
       "train_seconds", trained, "samples_per_second", seen / (trained > 0 ? trained : 1e-9),

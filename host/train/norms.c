@@ -33,12 +33,12 @@ static fgsm_status follow(struct fg_graph *g, fg_id running, fg_id batch, double
                       (fg_id[]){running, batch}, NULL);
 }
 
-/* The node normalises by the batch from now on. */
-static fgsm_status by_batch(struct fg_graph *g, int64_t at, bool update) {
+/* The node normalises by the batch, of all ranks, from now on. */
+static fgsm_status by_batch(struct fg_graph *g, int64_t at, int ranks, bool update) {
   struct fg_node node = g->nodes[at];
   const struct fg_value x = *fg_value(g, node.in[0]);
   struct fg_value like = *fg_value(g, node.in[3]);
-  int64_t n = fg_value_count(g, node.in[0]) / x.dim[1];
+  int64_t n = fg_value_count(g, node.in[0]) / x.dim[1] * ranks;
   if (n < 2)
     return FG_FAIL(USAGE,
                    "%s '%s' sees one value per channel: a batch has no statistics; raise "
@@ -51,6 +51,7 @@ static fgsm_status by_batch(struct fg_graph *g, int64_t at, bool update) {
   FG_TRY(fg_graph_value(g, &like, &var));
   fg_id running[2] = {node.in[3], node.in[4]};
   node.op = FG_OP_batch_norm_train;
+  node.attrs.batch_norm.across = ranks > 1;
   node.n_in = 3;
   node.n_out = 3;
   node.out[1] = mean;
@@ -73,10 +74,10 @@ fgsm_status fg_train_statistics(struct fg_graph *g) {
   return FGSM_OK;
 }
 
-fgsm_status fg_train_norms(struct fg_graph *g, enum fg_norm_mode mode) {
+fgsm_status fg_train_norms(struct fg_graph *g, int ranks, enum fg_norm_mode mode) {
   int64_t n = g->n_nodes;
   for (int64_t i = 0; i < n && mode != FG_NORM_FROZEN; i++)
     if (g->nodes[i].op == FG_OP_batch_norm)
-      FG_TRY(by_batch(g, i, mode == FG_NORM_UPDATE));
+      FG_TRY(by_batch(g, i, ranks, mode == FG_NORM_UPDATE));
   return FGSM_OK;
 }

@@ -82,21 +82,23 @@ static void add_term(struct sum *sum, fg_id of, fg_id seed) {
   sum->seeds[sum->n++] = seed;
 }
 
-/* The value [N], times `factor` and averaged over the batch. */
+/* The value [N], times `factor` and averaged over the batch of all ranks. */
 static fgsm_status add_mean(struct fg_train_builder *b, struct sum *sum, fg_id value,
                             double factor) {
   fg_id seed;
-  FG_TRY(fg_graph_scalar(b->g, factor / (double)b->e->batch, &seed));
+  FG_TRY(fg_graph_scalar(b->g, factor / (double)b->e->total, &seed));
   FG_TRY(fg_expand(b->g, seed, 1, (int64_t[]){b->e->batch}, &seed));
   add_term(sum, value, seed);
   return FGSM_OK;
 }
 
-/* The guard becomes what is not finite where some loss is not: descend writes nothing then. */
+/* The guard becomes what is not finite where some loss is not, on any rank: descend writes nothing
+ * then. */
 static fgsm_status add_guard(struct fg_train_builder *b, fg_id loss, struct sum *sum) {
   fg_id own;
   FG_TRY(fg_reduce(b->g, FG_REDUCE_sum, loss, 1, true, &own));
   FG_TRY(scaled(b->g, own, 0, &own));
+  FG_TRY(fg_train_all_ranks(b, own, &own));
   FG_TRY(shifted(b->g, own, 1, &own));
   if (sum->guard != FG_ABSENT)
     FG_TRY(fg_binary(b->g, FG_BINARY_mul, sum->guard, own, &own));
@@ -119,7 +121,7 @@ static fgsm_status add_view(struct fg_train_builder *b, enum fg_train_wire x, st
 static fgsm_status add_cross_entropy(struct fg_train_builder *b, struct sum *sum, struct view *view,
                                      double share) {
   const struct fg_engine_spec *spec = &b->e->spec;
-  double s = spec->smoothing, k = (double)b->e->classes, mean = share / (double)b->e->batch;
+  double s = spec->smoothing, k = (double)b->e->classes, mean = share / (double)b->e->total;
   double low = spec->smooth_others ? s / (k - 1) : s / k;
   fg_id out[FG_MAX_OUT], target, log_p, seed;
   FG_TRY(fg_train_cross_entropy(b, view->logits, out));

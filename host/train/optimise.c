@@ -1,5 +1,5 @@
-/* From a loss to new weights: the gradients of all of them, scaled down together where they are to be
- * clipped, and the optimiser's step on each. */
+/* From a loss to new weights: the gradients of all of them, summed over ranks, scaled down together
+ * where they are to be clipped, and the optimiser's step on each. */
 #include <stdio.h>
 #include <string.h>
 
@@ -94,6 +94,8 @@ fgsm_status fg_train_optimise(struct fg_train_builder *b, int n_of, const fg_id 
     }
   if (kept == 0)
     return FG_FAIL(UNSUPPORTED, "the model has no weights to train");
+  for (int i = 0; i < kept; i++)
+    FG_TRY(fg_train_all_ranks(b, grads[i], &grads[i]));
   if (b->e->spec.clip > 0)
     FG_TRY(add_clip(b, kept, grads, &factor));
   for (int i = 0; i < kept; i++)

@@ -82,6 +82,14 @@ fgsm_status fg_train_give(struct fg_train_builder *b, enum fg_train_wire wire, f
   return fg_graph_output(b->g, value, &b->slot[wire]);
 }
 
+fgsm_status fg_train_all_ranks(struct fg_train_builder *b, fg_id part, fg_id *out) {
+  fg_id made[FG_MAX_OUT] = {part};
+  if (b->e->device->ranks)
+    FG_TRY(fg_graph_add(b->g, FG_OP_all_reduce, "", NULL, 1, &part, made));
+  *out = made[0];
+  return FGSM_OK;
+}
+
 /* ---- the parts */
 
 static fgsm_status add_load(struct fg_train_builder *b) {
@@ -134,7 +142,7 @@ fgsm_status fg_train_model(struct fg_train_builder *b, fg_id x, enum fg_norm_mod
   e->classes = fg_value(b->g, *logits)->dim[1];
   FG_TRY(fg_train_statistics(b->g));
   FG_TRY(fg_weights_collect(&e->weights, b->g));
-  return fg_train_norms(b->g, norms);
+  return fg_train_norms(b->g, fg_ranks_size(e->device->ranks), norms);
 }
 
 /* log p of the clean samples, from which TRADES' crafting leads away. */

@@ -87,8 +87,10 @@ static fgsm_status align(struct fg_train_builder *b, fg_id *x, fg_id *v, fg_id *
   *x = p.x;
   FG_TRY(fg_unary(g, FG_UNARY_sign, 0, 0, p.inverse, &count));
   FG_TRY(fg_reduce(g, FG_REDUCE_sum, count, 3, true, &count));
+  FG_TRY(fg_train_all_ranks(b, count, &count));
   FG_TRY(inverse(g, count, &count));
   FG_TRY(fg_reduce(g, FG_REDUCE_sum, p.cosine, 3, true, value));
+  FG_TRY(fg_train_all_ranks(b, *value, value));
   FG_TRY(times(g, *value, count, value));
   FG_TRY(fg_graph_scalar(g, 1, &one));
   FG_TRY(fg_binary(g, FG_BINARY_sub, one, *value, value));
@@ -111,12 +113,13 @@ fgsm_status fg_train_add_watch(struct fg_train_builder *b) {
 
 /* R = lambda mean |g(x)|^2 (Drucker & LeCun 1992, Ross & Doshi-Velez 2018). */
 static fgsm_status penalty(struct fg_train_builder *b, fg_id *x, fg_id *v, fg_id *value) {
-  double lambda = b->e->spec.penalty / (double)b->e->batch;
+  double lambda = b->e->spec.penalty / (double)b->e->total;
   fg_id rows;
   FG_TRY(fg_train_take(b, FG_TRAIN_x0, x));
   FG_TRY(slope_at(b, *x, FG_NORM_BATCH, &rows));
   FG_TRY(times(b->g, rows, rows, value));
   FG_TRY(fg_reduce(b->g, FG_REDUCE_sum, *value, 3, true, value));
+  FG_TRY(fg_train_all_ranks(b, *value, value));
   FG_TRY(scaled(b->g, *value, lambda, value));
   return scaled(b->g, rows, 2 * lambda, v);
 }

@@ -1,4 +1,5 @@
-/* A run of training from inside: what train.c, judge.c, log.c and checkpoint.c share. */
+/* A run of training from inside: what train.c, together.c, judge.c, watch.c, log.c, page.c, identity.c
+ * and checkpoint.c share. */
 #ifndef FG_RUN_H
 #define FG_RUN_H
 
@@ -24,10 +25,11 @@ struct fg_snapshot {
 /* What is known of catastrophic overfitting. */
 struct fg_watch {
   double best;  /* accuracy under PGD, so far                        */
-  bool overfit; /* the last look says so                             */
+  int64_t bad;  /* looks in a row, the last ones                     */
+  bool overfit; /* so many that it is                                */
   int64_t times, rollbacks;
   int64_t cautious_to;     /* the engine's step up to which it crafts carefully */
-  struct fg_snapshot good; /* the end of the last epoch that was not overfit */
+  struct fg_snapshot good; /* the end of the last epoch whose look was not bad */
 };
 
 struct fg_run {
@@ -43,6 +45,11 @@ struct fg_run {
   struct fg_schedule schedule;
   struct fg_engine *engine;
   int64_t batch, per_epoch; /* samples of a step, steps of an epoch */
+  struct fg_ranks *ranks;   /* NULL: this process trains alone                             */
+  int64_t part;             /* this rank's samples of a step                               */
+  bool writes;              /* this rank speaks for all: files, progress, the answer       */
+  bool agreed;              /* that the run is over, or has failed, is known to every rank */
+  char data_sha256[65];
   void *x;
   int64_t *labels, *index;
   int64_t done; /* epochs */
@@ -53,14 +60,37 @@ struct fg_run {
   double began, before; /* when this process began; seconds that others have trained before it */
 };
 
+/* ---- what a run is (identity.c) */
+
+/* Whether what a run comes to depends on the option. */
+bool fg_run_depends_on(const fgsm_option_info *row);
+/* Those options; NULL: no memory. */
+json_t *fg_run_options(const struct fg_run *run);
+/* data_sha256, of the samples and labels as they are in memory. */
+fgsm_status fg_run_digest(struct fg_run *run) FGSM_MUST_USE;
+/* FGSM_USAGE on a rank that is of another run than rank 0. */
+fgsm_status fg_run_compare_ranks(const struct fg_run *run) FGSM_MUST_USE;
+
+/* ---- ranks (together.c). All ranks call these, and judge and log, at the same places. */
+
+/* FGSM_INTERRUPTED on all where one of them is. */
+fgsm_status fg_run_check_interrupt(struct fg_run *run) FGSM_MUST_USE;
+/* The outcome of what only the rank that writes has done, on all. */
+fgsm_status fg_run_settle(struct fg_run *run, fgsm_status status) FGSM_MUST_USE;
+/* Parts from the others. Where this rank alone has failed, the log says why, and all end: this does
+ * not return then. */
+void fg_run_part(struct fg_run *run, fgsm_status status);
+
+/* ---- what becomes of it */
+
 /* Attacks n samples from `from` on, by PGD of that many steps, or by FGSM for 0; the shares that are
  * right before and after. robust: NaN where there is no eps. */
-fgsm_status fg_run_judge(const struct fg_run *run, const struct fg_onnx *model, int64_t from,
-                         int64_t n, int steps, double *clean, double *robust) FGSM_MUST_USE;
+fgsm_status fg_run_judge(struct fg_run *run, const struct fg_onnx *model, int64_t from, int64_t n,
+                         int steps, double *clean, double *robust) FGSM_MUST_USE;
 
 /* Whether the run is watched, and is due for a look after the step just taken. */
 bool fg_watch_is_due(const struct fg_run *run);
-/* What a look means: the best accuracy under PGD before it; accuracies under FGSM and PGD, and the
+/* Whether a look is bad: the best accuracy under PGD before it; accuracies under FGSM and PGD, and the
  * cosine, now. */
 bool fg_watch_is_bad(double best, double fgsm, double pgd, double cosine);
 /* Looks at the watched samples, logs what it sees, and warns where it turns bad. */
@@ -89,7 +119,7 @@ fgsm_status fg_run_answer(const struct fg_run *run, char **json) FGSM_MUST_USE;
 
 /* Writes all that the rest of the run depends on: weights, what the optimiser and the method keep,
  * place, log. One file, which replaces the last one when it is whole. */
-fgsm_status fg_checkpoint_write(const struct fg_run *run) FGSM_MUST_USE;
+fgsm_status fg_checkpoint_write(struct fg_run *run) FGSM_MUST_USE;
 /* Takes a run, made from the same model, data and options, to where its checkpoint was written.
  * *found false: there is no such file. FGSM_USAGE names the first thing that differs; FGSM_DATA for
  * a file that is no checkpoint, or is damaged. */

@@ -1,5 +1,6 @@
 /* What an engine must be given back to go on as if it had never stopped: weights, what the optimiser
- * and the method keep of them, bit for bit. */
+ * and the method keep of them, bit for bit. A piece is whole on every rank, so that any number of ranks
+ * may go on from it. */
 #include <string.h>
 
 #include "engine.h"
@@ -24,7 +25,9 @@ static bool of_samples(const struct fg_engine *e, struct fg_engine_piece *out) {
   *out = (struct fg_engine_piece){.kind = 'd',
                                   .name = "place",
                                   .memory = e->wire[FG_TRAIN_delta],
-                                  .bytes = fg_train_wire_bytes(e, FG_TRAIN_delta)};
+                                  .shared = true,
+                                  .bytes = fg_train_wire_bytes(e, FG_TRAIN_delta) *
+                                           (size_t)fg_ranks_size(e->device->ranks)};
   if (carry == FG_CARRY_sample)
     *out = (struct fg_engine_piece){.kind = 'k',
                                     .name = "sample",
@@ -42,12 +45,28 @@ bool fg_engine_piece_at(const struct fg_engine *e, int64_t i, struct fg_engine_p
   return i == 0 && of_samples(e, out);
 }
 
+/* Every rank's part, in the order of their numbers. */
+static fgsm_status read_shared(const struct fg_engine *e, const struct fg_engine_piece *piece,
+                               char *to) {
+  struct fg_ranks *ranks = e->device->ranks;
+  int n = fg_ranks_size(ranks), own = fg_ranks_rank(ranks);
+  size_t part = piece->bytes / (size_t)n;
+  FG_TRY(
+      e->device->backend->download(e->device, to + (size_t)own * part, piece->memory, part, NULL));
+  FG_TRY(e->device->backend->sync(e->device, NULL));
+  for (int i = 0; i < n; i++)
+    FG_TRY(fg_ranks_broadcast(ranks, i, to + (size_t)i * part, part));
+  return FGSM_OK;
+}
+
 fgsm_status fg_engine_piece_read(const struct fg_engine *e, const struct fg_engine_piece *piece,
                                  void *to) {
   if (piece->host) {
     memcpy(to, piece->memory, piece->bytes);
     return FGSM_OK;
   }
+  if (piece->shared)
+    return read_shared(e, piece, to);
   FG_TRY(e->device->backend->download(e->device, to, piece->memory, piece->bytes, NULL));
   return e->device->backend->sync(e->device, NULL);
 }
@@ -58,6 +77,12 @@ fgsm_status fg_engine_piece_write(struct fg_engine *e, const struct fg_engine_pi
     memcpy(piece->memory, from, piece->bytes);
     return FGSM_OK;
   }
-  FG_TRY(e->device->backend->upload(e->device, piece->memory, from, piece->bytes, NULL));
+  size_t bytes = piece->bytes, at = 0;
+  if (piece->shared) {
+    bytes /= (size_t)fg_ranks_size(e->device->ranks);
+    at = (size_t)fg_ranks_rank(e->device->ranks) * bytes;
+  }
+  FG_TRY(
+      e->device->backend->upload(e->device, piece->memory, (const char *)from + at, bytes, NULL));
   return e->device->backend->sync(e->device, NULL);
 }

@@ -33,9 +33,10 @@ static void show(const struct fg_run *run) {
 }
 
 /* The loss was not a number: says where that began, and what is left. */
-static fgsm_status give_up(struct fg_run *run) {
-  char first[200], kept[512] = "";
-  FG_TRY(fg_engine_diagnose(run->engine, run->onnx, run->options, first, sizeof first));
+static fgsm_status give_up(struct fg_run *run, const struct fg_train_losses *losses) {
+  char first[200] = "on another rank", kept[512] = "";
+  if (!isfinite(losses->own))
+    FG_TRY(fg_engine_diagnose(run->engine, run->onnx, run->options, first, sizeof first));
   if (run->checkpoint && run->done > 0)
     snprintf(kept, sizeof kept, "; the end of epoch %lld is kept in %.400s", (long long)run->done,
              run->checkpoint);
@@ -53,11 +54,12 @@ static fgsm_status step(struct fg_run *run) {
   double began = fg_now();
   e->rate = fg_schedule_rate(&run->schedule, run->done * run->per_epoch + e->steps,
                              run->options->epochs * run->per_epoch);
-  fg_feed_batch(&run->feed, e->steps * run->batch, run->batch, run->x, run->labels, run->index);
+  fg_feed_batch(&run->feed, e->steps * run->batch + fg_ranks_rank(run->ranks) * run->part,
+                run->part, run->x, run->labels, run->index);
   fg_engine_cautious(run->engine, *fg_engine_steps(run->engine) < run->watch.cautious_to);
   FG_TRY(fg_engine_step(run->engine, &batch, e->rate, (uint32_t)run->done, &losses));
   if (!isfinite(losses.loss))
-    return give_up(run);
+    return give_up(run, &losses);
   e->loss += losses.loss;
   e->clean = losses.clean < 0 ? -1 : e->clean + losses.clean;
   e->adversarial = losses.adversarial < 0 ? -1 : e->adversarial + losses.adversarial;
@@ -72,7 +74,7 @@ static fgsm_status run_steps(struct fg_run *run, bool *back, bool *stop) {
   fg_feed_shuffle(&run->feed, run->done);
   *back = *stop = false;
   while (run->now.steps < run->per_epoch && !*back) {
-    FG_TRY(fg_check_interrupt());
+    FG_TRY(fg_run_check_interrupt(run));
     FG_TRY(step(run));
     if (fg_watch_is_due(run)) {
       FG_TRY(fg_watch_look(run));
@@ -162,20 +164,35 @@ static fgsm_status make_model(struct fg_run *run) {
   return FGSM_OK;
 }
 
+/* Closes the device where it cannot join the ranks. */
+static fgsm_status join(const struct fg_run *run, struct fg_device *device) {
+  const struct fg_backend *backend = device->backend;
+  if (!run->ranks)
+    return FGSM_OK;
+  fgsm_status status =
+      backend->join ? backend->join(device, run->ranks)
+                    : FG_FAIL(UNSUPPORTED, "%s cannot train in several processes", backend->name);
+  if (status != FGSM_OK)
+    backend->close(device);
+  return status;
+}
+
 static fgsm_status make_engine(struct fg_run *run) {
   const struct fgsm_options *o = run->options;
   struct fg_device *device;
   FG_TRY(fg_device_open(&run->devices, 0, o, &device));
-  FG_TRY(fg_engine_create(run->onnx, o, &run->spec, device, &run->feed.shape, run->batch,
+  FG_TRY(join(run, device));
+  FG_TRY(fg_engine_create(run->onnx, o, &run->spec, device, &run->feed.shape, run->part,
                           &run->engine));
-  FG_TRY(fg_feed_check(&run->feed, fg_engine_classes(run->engine)));
+  if (run->writes)
+    FG_TRY(fg_feed_check(&run->feed, fg_engine_classes(run->engine)));
   const char *init = run->made && strcmp(o->init, "keep") == 0 ? "torch" : o->init;
   return strcmp(init, "keep") == 0 ? FGSM_OK
                                    : fg_weights_init(fg_engine_weights(run->engine), init, o->seed);
 }
 
 static fgsm_status make_batch(struct fg_run *run) {
-  size_t n = (size_t)run->batch;
+  size_t n = (size_t)run->part;
   run->x = malloc(n * (size_t)run->feed.count * fg_type_size(run->feed.info.type) + 1);
   run->labels = malloc(n * sizeof *run->labels);
   run->index = malloc(n * sizeof *run->index);
@@ -185,10 +202,27 @@ static fgsm_status make_batch(struct fg_run *run) {
              : FG_FAIL(MEMORY, "no memory for a batch of %zu samples", n);
 }
 
+/* The samples of a step, and this rank's part of them. */
+static fgsm_status choose_batch(struct fg_run *run) {
+  int64_t n = run->feed.n_train, ranks = fg_ranks_size(run->ranks);
+  int64_t wanted = run->options->batch < n ? run->options->batch : n;
+  if (wanted % ranks)
+    return FG_FAIL(USAGE, "--batch: %lld samples do not fall into %lld equal parts, one a rank",
+                   (long long)wanted, (long long)ranks);
+  FG_TRY(fg_attack_batch(run->onnx, run->options, &run->feed.shape, wanted / ranks, &run->part));
+  run->batch = run->part * ranks;
+  if (run->batch > n)
+    return FG_FAIL(DATA,
+                   "the model fixes its batch at %lld, and there are %lld samples to train on",
+                   (long long)run->part, (long long)n);
+  run->per_epoch = n / run->batch;
+  return FGSM_OK;
+}
+
 static fgsm_status resume(struct fg_run *run) {
   bool found;
   FG_TRY(fg_checkpoint_read(run, &found));
-  if (!found)
+  if (!found && run->writes)
     fg_log(FGSM_LOG_WARNING, "there is no %s to resume from: training begins", run->checkpoint);
   return FGSM_OK;
 }
@@ -197,12 +231,20 @@ static fgsm_status begin(struct fg_run *run) {
   const struct fgsm_options *o = run->options;
   if (o->epochs < 1)
     return FG_FAIL(USAGE, "--epochs: at least one");
+  FG_TRY(fg_ranks_open(&run->ranks));
+  run->writes = fg_ranks_rank(run->ranks) == 0;
+  if (!run->writes)
+    run->progress = NULL;
   FG_TRY(name_checkpoint(run));
   FG_TRY(keep_apart(run));
   FG_TRY(fg_device_choose(o->device, &run->devices));
   if (run->devices.n > 1)
-    return FG_FAIL(USAGE, "--device %s: training takes one device, not %d", o->device,
-                   run->devices.n);
+    return FG_FAIL(USAGE,
+                   "--device %s: a process trains on one device, not %d; mpirun starts one for "
+                   "each card",
+                   o->device, run->devices.n);
+  if (run->ranks && !run->devices.backend->host_memory)
+    run->devices.index[0] = run->ranks->local;
   FG_TRY(fg_feed_open(run->data_path, o, &run->feed));
   if (!run->onnx)
     FG_TRY(make_model(run));
@@ -210,24 +252,17 @@ static fgsm_status begin(struct fg_run *run) {
   run->spec.samples = run->feed.n;
   run->spec.watched = run->spec.method.steps > 0 && run->spec.eps > 0;
   FG_TRY(fg_schedule_parse(o, &run->schedule));
-  int64_t wanted = o->batch < run->feed.n_train ? o->batch : run->feed.n_train;
-  FG_TRY(fg_attack_batch(run->onnx, o, &run->feed.shape, wanted, &run->batch));
-  if (run->batch > run->feed.n_train)
-    return FG_FAIL(DATA,
-                   "the model fixes its batch at %lld, and there are %lld samples to train on",
-                   (long long)run->batch, (long long)run->feed.n_train);
-  run->per_epoch = run->feed.n_train / run->batch;
+  FG_TRY(fg_run_digest(run));
+  FG_TRY(fg_run_compare_ranks(run));
+  FG_TRY(choose_batch(run));
   FG_TRY(make_engine(run));
   FG_TRY(make_batch(run));
   begin_epoch(run);
   return o->resume ? resume(run) : FGSM_OK;
 }
 
-static fgsm_status go(struct fg_run *run) {
+static fgsm_status write_results(const struct fg_run *run) {
   struct fg_onnx *model = NULL;
-  bool stop = false;
-  while (run->done < run->options->epochs && !stop)
-    FG_TRY(run_epoch(run, &stop));
   if (run->options->report)
     FG_TRY(fg_run_page(run));
   if (!run->options->out)
@@ -238,9 +273,17 @@ static fgsm_status go(struct fg_run *run) {
   return status;
 }
 
+static fgsm_status go(struct fg_run *run) {
+  bool stop = false;
+  while (run->done < run->options->epochs && !stop)
+    FG_TRY(run_epoch(run, &stop));
+  return fg_run_settle(run, run->writes ? write_results(run) : FGSM_OK);
+}
+
 /* An interrupted run is kept as far as it came. */
 static fgsm_status keep(struct fg_run *run) {
   FG_TRY(fg_checkpoint_write(run));
+  run->agreed = true;
   return FG_FAIL(
       INTERRUPTED,
       "interrupted after step %lld of epoch %lld; %s holds it, and the same command with "
@@ -263,12 +306,13 @@ fgsm_status fg_train(const struct fg_onnx *onnx, const char *model_path, const c
   fgsm_status status = begin(&run);
   if (status == FGSM_OK) {
     status = go(&run);
-    if (status == FGSM_INTERRUPTED && run.checkpoint)
+    if (status == FGSM_INTERRUPTED && run.checkpoint && (run.agreed || !run.ranks))
       status = keep(&run);
   }
   if (status == FGSM_OK)
     status = fg_run_answer(&run, json);
   fg_engine_destroy(run.engine);
+  fg_run_part(&run, status);
   fg_feed_close(&run.feed);
   fg_onnx_close(run.made);
   json_decref(run.lines);

@@ -8,13 +8,16 @@
  *   regulate.c  ... what regularisers of the input's gradient need
  *   objective.c ... the losses;  optimise.c  ... from a loss to new weights
  *   bound.c     ... spectral normalisation
- *   engine.c    a step: what the passes are run for
+ *   spec.c      what the options say of a step
+ *   engine.c    passes and memory, made once;  step.c  ... and what a step runs them for
  *   traffic.c   ... on the device: transfers, and all passes of a step as one recording
+ *   export.c    the model with new weights
  *   feed.c      the dataset in memory: shuffled, augmented
  *   carry.c     perturbations that are kept from epoch to epoch
  *   state.c     what an engine must be given back to go on
  *   diagnose.c  where a loss that is not a number began
- *   train.c     epochs; with judge.c, watch.c, log.c, page.c and checkpoint.c (run.h)
+ *   train.c     epochs; with together.c, judge.c, watch.c, log.c, page.c, identity.c, checkpoint.c
+ *               (run.h)
  *
  * Crafting never computes a weight's gradient: craft and descend are plans of their own, which share
  * the arena and read the same weights. */
@@ -144,8 +147,9 @@ enum fg_norm_mode {
 };
 /* The statistics of every batch_norm become parameters. */
 fgsm_status fg_train_statistics(struct fg_graph *g) FGSM_MUST_USE;
-/* Puts every batch_norm, whose statistics are parameters, into that mode. */
-fgsm_status fg_train_norms(struct fg_graph *g, enum fg_norm_mode mode) FGSM_MUST_USE;
+/* Puts every batch_norm, whose statistics are parameters, into that mode. The batch is that of so many
+ * ranks together. */
+fgsm_status fg_train_norms(struct fg_graph *g, int ranks, enum fg_norm_mode mode) FGSM_MUST_USE;
 
 /* ---- a step */
 
@@ -172,17 +176,20 @@ struct fg_engine_spec {
 fgsm_status fg_engine_spec_resolve(const struct fgsm_options *options, enum fg_type data,
                                    struct fg_engine_spec *spec) FGSM_MUST_USE;
 
-/* A batch as it comes from the feed. */
+/* A batch as it comes from the feed: this rank's part of it. */
 struct fg_train_batch {
-  const void *x; /* batch samples of the shape's type */
+  const void *x; /* samples of the shape's type */
   const int64_t *labels, *index;
 };
+/* Over the batch of all ranks, but for `own`. */
 struct fg_train_losses {
-  double loss;                /* the objective's mean over the batch    */
+  double loss, own;           /* the objective's mean; this rank's       */
   int64_t clean, adversarial; /* how many were right; clean -1: not seen */
 };
 
-/* device: the engine's from here on, closed with it and when this fails. */
+/* device: the engine's from here on, closed with it and when this fails. Where it has joined ranks,
+ * `batch` is this one's part of a step's samples, as large as every other's, and whatever the engine is
+ * asked for, all ranks ask for. */
 fgsm_status fg_engine_create(const struct fg_onnx *onnx, const struct fgsm_options *options,
                              const struct fg_engine_spec *spec, struct fg_device *device,
                              const struct fg_sample_shape *shape, int64_t batch,
@@ -217,6 +224,7 @@ struct fg_engine_piece {
   const char *name;
   void *memory; /* the device's */
   bool host;    /* no, the host's */
+  bool shared;  /* and a part of it, as large as every other rank's */
   size_t bytes;
 };
 /* The i-th piece; false past the last. */
@@ -240,6 +248,7 @@ struct fg_feed {
   struct fg_sample_shape shape;
   unsigned char *x; /* n samples */
   int64_t *labels;
+  int64_t start;             /* the first sample's number in the file */
   int64_t n, n_train, count; /* samples, those trained on, values of a sample */
   int64_t *order;            /* of the epoch */
   int64_t epoch;

@@ -4,13 +4,14 @@
  * below FGSM's, and either the gradients beside a sample no longer point where they do at it
  * (Andriushchenko & Flammarion 2020), or PGD's has fallen by more than DROP (the early stopping of Wong
  * et al.) and to less than half of its best. Either sign alone is seen in sound training too: the gap
- * early, the small cosine late, a dip while the learning rate is high. */
+ * early, the small cosine late, a dip while the learning rate is high. Nor does one bad look say enough,
+ * since a dip may be over by the next; two in a row are overfitting. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "run.h"
 
-enum { SAMPLES = 256, PGD_STEPS = 10 };
+enum { SAMPLES = 256, PGD_STEPS = 10, BAD_LOOKS = 2 };
 static const double DROP = 0.2, GAP = 0.15, COSINE = 0.5;
 
 bool fg_watch_is_due(const struct fg_run *run) {
@@ -31,9 +32,10 @@ static fgsm_status look_at_gradients(const struct fg_run *run, double *cosine) {
   *cosine = 0;
   for (int64_t from = 0; from < n; from += run->batch) {
     double part;
-    for (int64_t i = 0; i < run->batch; i++)
-      run->index[i] = from + i;
-    struct fg_train_batch batch = {feed->x + (size_t)from * bytes, feed->labels + from, run->index};
+    int64_t own = from + fg_ranks_rank(run->ranks) * run->part;
+    for (int64_t i = 0; i < run->part; i++)
+      run->index[i] = own + i;
+    struct fg_train_batch batch = {feed->x + (size_t)own * bytes, feed->labels + own, run->index};
     FG_TRY(fg_engine_cosine(run->engine, &batch, &part));
     *cosine += part * (double)run->batch / (double)n;
   }
@@ -58,10 +60,11 @@ fgsm_status fg_watch_look(struct fg_run *run) {
   FG_TRY(status);
   FG_TRY(look_at_gradients(run, &cosine));
   bool was = w->overfit;
-  w->overfit = fg_watch_is_bad(w->best, fgsm, pgd, cosine);
+  w->bad = fg_watch_is_bad(w->best, fgsm, pgd, cosine) ? w->bad + 1 : 0;
+  w->overfit = w->bad >= BAD_LOOKS;
   w->best = fmax(w->best, pgd);
   w->times += w->overfit && !was;
-  if (w->overfit && !was)
+  if (w->overfit && !was && run->writes)
     fg_log(FGSM_LOG_WARNING,
            "epoch %lld, step %lld: catastrophic overfitting: of %lld watched samples %.1f %% "
            "withstand FGSM and %.1f %% PGD; the gradients' cosine is %.2f",
@@ -111,7 +114,7 @@ static bool keeps(const struct fg_run *run) {
 }
 
 fgsm_status fg_watch_keep(struct fg_run *run) {
-  return keeps(run) && !run->watch.overfit ? fg_snapshot_take(run, &run->watch.good) : FGSM_OK;
+  return keeps(run) && run->watch.bad == 0 ? fg_snapshot_take(run, &run->watch.good) : FGSM_OK;
 }
 
 /* Each time for longer: what was not enough once will not be the next time either. */
@@ -136,6 +139,7 @@ fgsm_status fg_watch_act(struct fg_run *run, bool *back, bool *stop) {
   *stop = run->options->on_overfit[0] == 's';
   FG_TRY(fg_snapshot_restore(run, &w->good));
   w->overfit = false;
+  w->bad = 0;
   *back = true;
   if (!*stop)
     be_careful(run);

@@ -6,6 +6,7 @@
  * cut. Variance is E[x^2] - E[x]^2 in double, of floats whose squares a double holds exactly; what
  * cancels is lost only where the mean is 1e7 deviations. */
 #include "cpu.h"
+#include "ranks.h"
 
 #include <math.h>
 
@@ -94,13 +95,11 @@ static void sum_body(const void *ctx, int64_t begin, int64_t end) {
     batch_norm_planes(n, begin, end);
 }
 
-/* The two sums of channel c over the whole batch. */
-static void total(const struct norm *n, int64_t c, double *first, double *second) {
-  *first = *second = 0;
-  for (int64_t o = 0; o < n->outer; o++) {
-    *first += n->sums[(o * n->channels + c) * 2];
-    *second += n->sums[(o * n->channels + c) * 2 + 1];
-  }
+/* The two sums of every channel over the whole batch, into those of the first outer. */
+static void total(const struct norm *n) {
+  for (int64_t o = 1; o < n->outer; o++)
+    for (int64_t i = 0; i < 2 * n->channels; i++)
+      n->sums[i] += n->sums[o * n->channels * 2 + i];
 }
 
 /* y = a x + b, or dx = a dy + b x + c. */
@@ -155,8 +154,13 @@ static fgsm_status check(struct fg_call *call, int x, int n_in, int n_out) {
   return FGSM_OK;
 }
 
+/* The ranks that the statistics are taken over, NULL for this one alone, are the state. */
+static void choose_ranks(struct fg_call *call, const struct fg_device *device) {
+  call->state = call->attrs->batch_norm.across ? device->ranks : NULL;
+}
+
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
-  (void)device;
+  choose_ranks(call, device);
   return check(call, 0, 3, 3);
 }
 
@@ -174,11 +178,13 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   use_scratch(&n, scratch);
   float *mean = fg_cpu_present(&call->out[1]) ? call->out[1].data : NULL;
   float *var = fg_cpu_present(&call->out[2]) ? call->out[2].data : NULL;
-  double cost = (double)(n.inner * n.lanes), count = (double)(n.outer * n.inner);
+  double cost = (double)(n.inner * n.lanes);
+  double count = (double)(n.outer * n.inner * fg_ranks_size(call->state));
   fg_cpu_parallel(n.outer * n.groups, 1, 0.3 * cost, sum_body, &n);
+  total(&n);
+  FG_TRY(fg_ranks_sum(call->state, FG_F64, 2 * n.channels, n.sums));
   for (int64_t c = 0; c < n.channels; c++) {
-    double sum, squares;
-    total(&n, c, &sum, &squares);
+    double sum = n.sums[2 * c], squares = n.sums[2 * c + 1];
     double m = sum / count, v = squares / count - m * m;
     v = v < 0 ? 0 : v;
     double a = (n.scale ? n.scale[c] : 1) / sqrt(v + call->attrs->batch_norm.epsilon);
@@ -199,7 +205,7 @@ enum { DY, X, SCALE, MEAN, VAR };
 enum { DX, DSCALE, DBIAS };
 
 static fgsm_status prepare_grad(struct fg_call *call, struct fg_device *device) {
-  (void)device;
+  choose_ranks(call, device);
   return check(call, X, 5, 3);
 }
 
@@ -217,20 +223,25 @@ static fgsm_status run_grad(const struct fg_call *call, void *scratch, void *str
   use_scratch(&n, scratch);
   float *dscale = fg_cpu_present(&call->out[DSCALE]) ? call->out[DSCALE].data : NULL;
   float *dbias = fg_cpu_present(&call->out[DBIAS]) ? call->out[DBIAS].data : NULL;
-  double cost = (double)(n.inner * n.lanes), count = (double)(n.outer * n.inner);
+  double cost = (double)(n.inner * n.lanes);
+  double count = (double)(n.outer * n.inner * fg_ranks_size(call->state));
   fg_cpu_parallel(n.outer * n.groups, 1, 0.4 * cost, sum_body, &n);
+  total(&n);
   for (int64_t c = 0; c < n.channels; c++) {
-    double of_dy, along;
-    total(&n, c, &of_dy, &along);
+    if (dscale)
+      dscale[c] =
+          (float)(n.sums[2 * c + 1] / sqrt((double)n.var[c] + call->attrs->batch_norm.epsilon));
+    if (dbias)
+      dbias[c] = (float)n.sums[2 * c];
+  }
+  FG_TRY(fg_ranks_sum(call->state, FG_F64, 2 * n.channels, n.sums));
+  for (int64_t c = 0; c < n.channels; c++) {
+    double of_dy = n.sums[2 * c], along = n.sums[2 * c + 1];
     double rstd = 1 / sqrt((double)n.var[c] + call->attrs->batch_norm.epsilon);
     double a = (n.scale ? n.scale[c] : 1) * rstd, b = -a * rstd * rstd * along / count;
     n.a[c] = (float)a;
     n.b[c] = (float)b;
     n.c[c] = (float)(-a * of_dy / count - b * n.mean[c]);
-    if (dscale)
-      dscale[c] = (float)(along * rstd);
-    if (dbias)
-      dbias[c] = (float)of_dy;
   }
   if (n.y)
     fg_cpu_parallel(n.outer * n.groups, 1, 0.4 * cost, apply_body, &n);

@@ -28,33 +28,52 @@ static fgsm_status find_local(int *local) {
   return check(MPI_Comm_free(&machine), "the ranks of this machine");
 }
 
-static fgsm_status open_ranks(struct fg_ranks **out) {
-  int given, over;
+struct mpi_ranks {
+  struct fg_ranks base;
+  bool ours; /* MPI was begun here, and ends here */
+};
+
+static const struct fg_ranks_kind mpi;
+
+static fgsm_status begin_mpi(bool *ours) {
+  int given, begun, over;
+  FG_TRY(check(MPI_Initialized(&begun), "the state"));
   FG_TRY(check(MPI_Finalized(&over), "the state"));
+  *ours = !begun;
   if (over)
     return FG_FAIL(DEVICE, "MPI: a process can meet the others once, and this one has parted");
-  FG_TRY(check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &given), "init"));
-  if (given < MPI_THREAD_FUNNELED)
-    return FG_FAIL(DEVICE, "MPI: this one does not work in a process with threads");
-  struct fg_ranks *ranks = calloc(1, sizeof *ranks);
+  if (begun)
+    FG_TRY(check(MPI_Query_thread(&given), "threads"));
+  else
+    FG_TRY(check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &given), "init"));
+  return given >= MPI_THREAD_FUNNELED
+             ? FGSM_OK
+             : FG_FAIL(DEVICE, "MPI: this one does not work in a process with threads");
+}
+
+static fgsm_status open_ranks(struct fg_ranks **out) {
+  struct mpi_ranks *ranks = calloc(1, sizeof *ranks);
   if (!ranks)
     return FG_FAIL(MEMORY, "no memory for ranks");
-  fgsm_status status = check(MPI_Comm_rank(MPI_COMM_WORLD, &ranks->rank), "the rank");
+  ranks->base.kind = &mpi;
+  fgsm_status status = begin_mpi(&ranks->ours);
   if (status == FGSM_OK)
-    status = check(MPI_Comm_size(MPI_COMM_WORLD, &ranks->size), "the number of ranks");
+    status = check(MPI_Comm_rank(MPI_COMM_WORLD, &ranks->base.rank), "the rank");
   if (status == FGSM_OK)
-    status = find_local(&ranks->local);
+    status = check(MPI_Comm_size(MPI_COMM_WORLD, &ranks->base.size), "the number of ranks");
+  if (status == FGSM_OK)
+    status = find_local(&ranks->base.local);
   if (status != FGSM_OK)
     free(ranks);
   else
-    *out = ranks;
+    *out = &ranks->base;
   return status;
 }
 
-static void close_ranks(struct fg_ranks *ranks) {
-  if (!ranks)
-    return;
-  MPI_Finalize();
+static void close_ranks(struct fg_ranks *base) {
+  struct mpi_ranks *ranks = (struct mpi_ranks *)base;
+  if (ranks && ranks->ours)
+    MPI_Finalize();
   free(ranks);
 }
 

@@ -1,5 +1,6 @@
 /* batch_norm_train, batch_norm_train_grad: normalisation by the batch's own statistics, channel by
  * channel. attrs.h has the formulas. */
+#include "ranks.h"
 #include "ref.h"
 
 /* x as [outer, channels, inner]. */
@@ -20,8 +21,18 @@ static bool is_channel(const struct fg_tensor *t, const struct fg_tensor *x) {
   return !t || (t->rank == 1 && t->dim[0] == x->dim[1]);
 }
 
+/* Where statistics are taken over ranks, they are the state; else this one alone. */
+static void choose_ranks(struct fg_call *call, const struct fg_device *device) {
+  call->state = call->attrs->batch_norm.across ? device->ranks : NULL;
+}
+
+/* The sum of v over the ranks. */
+static fgsm_status all(const struct fg_call *call, double *v) {
+  return fg_ranks_sum(call->state, FG_F64, 1, v);
+}
+
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
-  (void)device;
+  choose_ranks(call, device);
   FG_TRY(fg_ref_check(call, 1, 1));
   FG_TRY(fg_ref_check_real(call, 7, 7));
   const struct fg_tensor *x = &call->in[0];
@@ -38,14 +49,17 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   const struct fg_tensor *x = &call->in[0], *scale = fg_ref_in(call, 1), *bias = fg_ref_in(call, 2);
   struct planes p = planes_of(x);
   int64_t n = p.outer * p.inner;
+  double total = (double)(n * fg_ranks_size(call->state));
   for (int64_t c = 0; c < p.channels; c++) {
     double mean = 0, var = 0;
     for (int64_t j = 0; j < n; j++)
-      mean += fg_ref_get(x, place(&p, c, j)) / (double)n;
+      mean += fg_ref_get(x, place(&p, c, j)) / total;
+    FG_TRY(all(call, &mean));
     for (int64_t j = 0; j < n; j++) {
       double d = fg_ref_get(x, place(&p, c, j)) - mean;
-      var += d * d / (double)n;
+      var += d * d / total;
     }
+    FG_TRY(all(call, &var));
     double gain = (scale ? fg_ref_get(scale, c) : 1) / sqrt(var + call->attrs->batch_norm.epsilon);
     for (int64_t j = 0; j < n; j++)
       fg_ref_put(&call->out[0], place(&p, c, j),
@@ -64,7 +78,7 @@ enum { DY, X, SCALE, MEAN, VAR };
 enum { DX, DSCALE, DBIAS };
 
 static fgsm_status prepare_grad(struct fg_call *call, struct fg_device *device) {
-  (void)device;
+  choose_ranks(call, device);
   FG_TRY(fg_ref_check(call, 1 << DY | 1 << X | 1 << MEAN | 1 << VAR, 0));
   FG_TRY(fg_ref_check_real(call, 31, 7));
   const struct fg_tensor *x = &call->in[X], *dx = fg_ref_out(call, DX);
@@ -85,6 +99,7 @@ static fgsm_status run_grad(const struct fg_call *call, void *scratch, void *str
   const struct fg_tensor *x = &call->in[X], *dy = &call->in[DY], *scale = fg_ref_in(call, SCALE);
   struct planes p = planes_of(x);
   int64_t n = p.outer * p.inner;
+  double total = (double)(n * fg_ranks_size(call->state));
   for (int64_t c = 0; c < p.channels; c++) {
     double mean = fg_ref_get(&call->in[MEAN], c), s = scale ? fg_ref_get(scale, c) : 1;
     double rstd = 1 / sqrt(fg_ref_get(&call->in[VAR], c) + call->attrs->batch_norm.epsilon);
@@ -94,11 +109,14 @@ static fgsm_status run_grad(const struct fg_call *call, void *scratch, void *str
       dbias += d;
       dscale += d * (fg_ref_get(x, place(&p, c, j)) - mean) * rstd;
     }
+    double of_dy = dbias, along = dscale;
+    FG_TRY(all(call, &of_dy));
+    FG_TRY(all(call, &along));
     for (int64_t j = 0; fg_ref_out(call, DX) && j < n; j++) {
       double xhat = (fg_ref_get(x, place(&p, c, j)) - mean) * rstd;
       double d = fg_ref_get(dy, place(&p, c, j));
       fg_ref_put(&call->out[DX], place(&p, c, j),
-                 s * rstd * (d - dbias / (double)n - xhat * dscale / (double)n));
+                 s * rstd * (d - of_dy / total - xhat * along / total));
     }
     if (fg_ref_out(call, DSCALE))
       fg_ref_put(&call->out[DSCALE], c, dscale);

@@ -47,7 +47,7 @@ static const struct fg_case cases[] = {
     NORM("batch_norm of an empty batch", 1e-5, 16, 0, 16, 5, 3),
     {.name = "batch_norm at points",
      .op = FG_OP_batch_norm,
-     .attrs = {.batch_norm = {0.25}},
+     .attrs = {.batch_norm = {.epsilon = 0.25}},
      .in = {FG_R(FG_VALUES(1, 2, 3, 4), 2, 2), FG_R(FG_VALUES(2, 3), 2), FG_R(FG_VALUES(1, 0), 2),
             FG_R(FG_VALUES(1, 2), 2), FG_R(FG_VALUES(2, 3.75), 2)},
      .out = {FG_T(F32, FG_VALUES(1, 0, 3.66666667, 3), 2, 2)}},

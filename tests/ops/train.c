@@ -5,7 +5,7 @@
 
 #define NORM(label, c, ...)                                                                        \
   {                                                                                                \
-    .name = label, .op = FG_OP_batch_norm_train, .attrs = {.batch_norm = {1e-5}},                  \
+    .name = label, .op = FG_OP_batch_norm_train, .attrs = {.batch_norm = {.epsilon = 1e-5}},                  \
     .in = {FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_POSITIVE, c), FG_R(FG_NORMAL, c)}, .out = {       \
       FG_Y(__VA_ARGS__),                                                                           \
       FG_Y(c),                                                                                     \
@@ -14,7 +14,7 @@
   }
 #define GRAD(label, c, ...)                                                                        \
   {                                                                                                \
-    .name = label, .op = FG_OP_batch_norm_train_grad, .attrs = {.batch_norm = {1e-5}},             \
+    .name = label, .op = FG_OP_batch_norm_train_grad, .attrs = {.batch_norm = {.epsilon = 1e-5}},             \
     .in = {FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_POSITIVE, c),       \
            FG_R(FG_NORMAL, c), FG_R(FG_POSITIVE, c)},                                              \
     .out = {FG_Y(__VA_ARGS__), FG_Y(c), FG_Y(c)}, .tolerance = 1e-4                                \
@@ -46,12 +46,12 @@ static const struct fg_case cases[] = {
     NORM("batch_norm_train over three axes", 3, 2, 3, 2, 3, 4),
     {.name = "batch_norm_train alone",
      .op = FG_OP_batch_norm_train,
-     .attrs = {.batch_norm = {1e-5}},
+     .attrs = {.batch_norm = {.epsilon = 1e-5}},
      .in = {FG_R(FG_NORMAL, 4, 6, 3, 3)},
      .out = {FG_Y(4, 6, 3, 3)}},
     {.name = "batch_norm_train at points",
      .op = FG_OP_batch_norm_train,
-     .attrs = {.batch_norm = {0.75}},
+     .attrs = {.batch_norm = {.epsilon = 0.75}},
      .in = {FG_R(FG_VALUES(1, 2, 3, 4), 4, 1), FG_R(FG_VALUES(2), 1), FG_R(FG_VALUES(1), 1)},
      .out = {FG_T(F32, FG_VALUES(-1.12132034, 0.29289322, 1.70710678, 3.12132034), 4, 1),
              FG_T(F32, FG_VALUES(2.5), 1), FG_T(F32, FG_VALUES(1.25), 1)}},
@@ -61,14 +61,14 @@ static const struct fg_case cases[] = {
     GRAD("batch_norm_train_grad of rows", 13, 9, 13),
     {.name = "batch_norm_train_grad, dx alone, no scale",
      .op = FG_OP_batch_norm_train_grad,
-     .attrs = {.batch_norm = {1e-5}},
+     .attrs = {.batch_norm = {.epsilon = 1e-5}},
      .in = {FG_R(FG_NORMAL, 4, 6, 3, 3), FG_R(FG_NORMAL, 4, 6, 3, 3), NONE, FG_R(FG_NORMAL, 6),
             FG_R(FG_POSITIVE, 6)},
      .out = {FG_Y(4, 6, 3, 3)},
      .tolerance = 1e-4},
     {.name = "batch_norm_train_grad, parameters alone",
      .op = FG_OP_batch_norm_train_grad,
-     .attrs = {.batch_norm = {1e-5}},
+     .attrs = {.batch_norm = {.epsilon = 1e-5}},
      .in = {FG_R(FG_NORMAL, 4, 6, 3, 3), FG_R(FG_NORMAL, 4, 6, 3, 3), FG_R(FG_POSITIVE, 6),
             FG_R(FG_NORMAL, 6), FG_R(FG_POSITIVE, 6)},
      .out = {NONE, FG_Y(6), FG_Y(6)},
