@@ -2,6 +2,8 @@
 #include "fake_device.h"
 
 #include <math.h>
+#include "nccl.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +47,8 @@ struct stream {
 struct device {
   struct fg_device base;
   struct fg_device *inner;
+  struct fg_ranks ranks; /* what the inner device joins: these sum by NCCL */
+  fg_nccl nccl;
   struct stream *own;
   int64_t pending; /* pieces of work not settled yet */
   fgsm_status failed;
@@ -614,6 +618,7 @@ static void close_device(struct fg_device *base) {
   if (!d)
     return;
   end_stream(d->own);
+  fg_nccl_part(d->nccl);
   fake.inner->close(d->inner);
   pthread_mutex_lock(&lock);
   fake.made_devices--;
@@ -670,6 +675,22 @@ static fgsm_status describe(const struct fg_device *base, char *text, size_t siz
   return FGSM_OK;
 }
 
+/* Sums over ranks are a card's, on its streams: never the ranks' own, which are the host's. */
+static fgsm_status sum_by_nccl(struct fg_ranks *ranks, enum fg_type type, int64_t n, void *x) {
+  const struct device *d = (const struct device *)((char *)ranks - offsetof(struct device, ranks));
+  return fg_nccl_sum(d->nccl, type, n, x, x, NULL);
+}
+
+static fgsm_status join(struct fg_device *base, struct fg_ranks *ranks) {
+  static const struct fg_ranks_kind by_nccl = {.name = "nccl", .sum = sum_by_nccl};
+  struct device *d = (struct device *)base;
+  d->ranks = *ranks;
+  d->ranks.kind = &by_nccl;
+  base->ranks = ranks;
+  FG_TRY(fg_nccl_join(ranks, &d->nccl));
+  return fake.inner->join(d->inner, &d->ranks);
+}
+
 static const struct fg_kernel kernel = {prepare, run, release};
 
 const struct fg_backend fake_backend = {.name = "cuda",
@@ -681,6 +702,7 @@ const struct fg_backend fake_backend = {.name = "cuda",
                                         .close = close_device,
                                         .enter = enter,
                                         .describe = describe,
+                                        .join = join,
                                         .alloc = alloc_device,
                                         .free = free_device,
                                         .host_alloc = alloc_pinned,

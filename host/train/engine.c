@@ -112,10 +112,7 @@ void fg_engine_destroy(struct fg_engine *e) {
   fg_train_traffic_end(e);
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
     fg_plan_destroy(e->pass[i].plan);
-  for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    if (e->wire[w] < e->control || (char *)e->wire[w] >= (char *)e->control + e->control_bytes)
-      backend->free(e->device, e->wire[w]);
-  backend->free(e->device, e->control);
+  fg_train_free_wires(e);
   for (int i = 0; i < 2; i++)
     backend->free(e->device, e->ring[i]);
   backend->free(e->device, e->arena);

@@ -73,7 +73,7 @@ static fgsm_status run_passes(void *engine, void *stream) {
 
 /* ---- what came of it */
 
-/* The mean of a wire of losses that was brought to `place`; 0 where there is none. */
+/* The mean on this rank of a wire of losses that was brought to `place`; 0 where there is none. */
 static double mean(const struct fg_engine *e, enum fg_train_wire wire, int place) {
   int64_t n = (int64_t)(fg_train_wire_bytes(e, wire) / fg_type_size(e->real));
   const double *wide = e->seen[place];
@@ -84,7 +84,7 @@ static double mean(const struct fg_engine *e, enum fg_train_wire wire, int place
   return sum;
 }
 
-/* How many predictions are right; -1 where there are none. */
+/* How many predictions are right on this rank; -1 where there are none. */
 static int64_t count(const struct fg_engine *e, enum fg_train_wire wire, int place) {
   const int32_t *predictions = e->seen[place];
   int64_t right = 0;

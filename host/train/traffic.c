@@ -86,6 +86,14 @@ fgsm_status fg_train_make_wires(struct fg_engine *e) {
   return e->device->backend->sync(e->device, e->stream); /* weights are written on another */
 }
 
+void fg_train_free_wires(struct fg_engine *e) {
+  const struct fg_backend *backend = e->device->backend;
+  for (int w = 0; w < FG_TRAIN_WIRES; w++)
+    if (!is_control(w))
+      backend->free(e->device, e->wire[w]);
+  backend->free(e->device, e->control);
+}
+
 fgsm_status fg_train_upload(struct fg_engine *e, enum fg_train_wire wire, const void *from) {
   const struct fg_backend *backend = e->device->backend;
   size_t bytes = fg_train_wire_bytes(e, wire);
