@@ -69,8 +69,12 @@ double fg_now(void);
 size_t fg_memory_share(void);
 const char *fg_memory_text(size_t bytes, char text[32]); /* "1.5 GiB" */
 
-/* CPUs this process may use: affinity, then the cgroup's quota. At least 1. */
+/* CPUs this process may use: the least of its affinity, its cgroups' quotas, OMP_NUM_THREADS and
+ * OMP_THREAD_LIMIT. At least 1. */
 int fg_cpu_count(void);
+/* The part of it that can be told apart: threads that a quota of so many CPUs (infinite: none) and an
+ * OpenMP variable's text (NULL: unset) allow. At least 1. */
+int fg_cpu_limit(double cpus, const char *variable);
 
 /* float16 / bfloat16 to float32 and back (round to nearest even). */
 float fg_half_to_float(uint16_t h);
