@@ -94,6 +94,16 @@ __device__ __forceinline__ void fgsm_cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
 template <int N> __device__ __forceinline__ void fgsm_cp_async_wait() {
+/* The same of IEEE's half. */
+__device__ __forceinline__ unsigned fgsm_pack_half(float low, float high) {
+  unsigned v;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+  return v;
+}
+__device__ __forceinline__ float fgsm_half_float(unsigned bits) {
+  return __half2float(__ushort_as_half((unsigned short)bits));
+}
+
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 

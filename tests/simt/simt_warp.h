@@ -191,3 +191,9 @@ SIMT_INTRINSIC float fgsm_bf16_float(unsigned bits) {
 }
 
 #endif
+SIMT_INTRINSIC unsigned fgsm_pack_half(float low, float high) {
+  return (unsigned)__float2half_rn(low).bits | (unsigned)__float2half_rn(high).bits << 16;
+}
+SIMT_INTRINSIC float fgsm_half_float(unsigned bits) {
+  return __half2float(__half{(uint16_t)bits});
+}
