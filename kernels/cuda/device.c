@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "burst.h"
 #include "halves.h"
 
 /* The oldest cards that there is code for (cmake/FgsmCuda.cmake). */
@@ -199,6 +200,7 @@ const struct fg_backend fg_cuda = {.name = "cuda",
                                    .replay = fg_cuda_replay,
                                    .recording_destroy = fg_cuda_recording_destroy,
                                    .takes_half = fg_cuda_takes_half,
+                                   .burst = fg_cuda_burst,
                                    .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_cuda_##name,
 #include "ops.def"
