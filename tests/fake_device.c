@@ -70,6 +70,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct {
   const struct fg_backend *inner;
   int devices, lanes, delay, fail_point;
+  size_t memory, used; /* bytes of each card; of all of them */
   long fail_at, calls[N_POINTS], overlaps, replays;
   bool records, read;
   unsigned seed;
@@ -93,6 +94,7 @@ static void read_settings(void) {
   fake.lanes = setting("FAKE_LANES", 2);
   fake.delay = setting("FAKE_DELAY", 0);
   fake.records = setting("FAKE_RECORDS", 1);
+  fake.memory = (size_t)setting("FAKE_MEMORY", 1 << 13) << 20;
   fake.fail_point = -1;
   for (int p = 0; p < N_POINTS && fail; p++) {
     size_t n = strlen(point_names[p]);
@@ -440,10 +442,22 @@ static fgsm_status allocate(struct fg_device *base, enum point p, size_t bytes, 
   return FGSM_OK;
 }
 
+/* In front of a card's memory stands its size. */
+enum { HEAD = 64 };
+
 static fgsm_status alloc_device(struct fg_device *base, size_t bytes, void **out) {
-  FG_TRY(allocate(base, ALLOC, bytes, out));
+  void *memory;
+  pthread_mutex_lock(&lock);
+  bool full = bytes > fake.memory || fake.used > fake.memory - bytes;
+  pthread_mutex_unlock(&lock);
+  if (full)
+    return FG_FAIL(MEMORY, "fake card: no %zu bytes left", bytes);
+  FG_TRY(allocate(base, ALLOC, bytes + HEAD, &memory));
+  memcpy(memory, &bytes, sizeof bytes);
+  *out = (char *)memory + HEAD;
   pthread_mutex_lock(&lock);
   fake.made_memory++;
+  fake.used += bytes;
   pthread_mutex_unlock(&lock);
   return FGSM_OK;
 }
@@ -453,12 +467,16 @@ static void free_device(struct fg_device *base, void *memory) {
   struct device *d = (struct device *)base;
   if (!memory)
     return;
+  size_t bytes;
+  char *start = (char *)memory - HEAD;
+  memcpy(&bytes, start, sizeof bytes);
   pthread_mutex_lock(&lock);
   fake.made_memory--;
+  fake.used -= bytes;
   while (d->pending > 0)
     pthread_cond_wait(&changed, &lock);
   pthread_mutex_unlock(&lock);
-  free(memory);
+  free(start);
 }
 
 static fgsm_status alloc_pinned(struct fg_device *base, size_t bytes, void **out) {
@@ -498,7 +516,10 @@ static bool is_pinned(const void *memory) { /* under the lock */
 
 static fgsm_status memory_info(struct fg_device *base, size_t *free_bytes, size_t *total) {
   (void)base;
-  *free_bytes = *total = (size_t)1 << 33;
+  pthread_mutex_lock(&lock);
+  *total = fake.memory;
+  *free_bytes = fake.used < fake.memory ? fake.memory - fake.used : 0;
+  pthread_mutex_unlock(&lock);
   return FGSM_OK;
 }
 

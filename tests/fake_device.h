@@ -12,6 +12,7 @@
  *   FAKE_DEVICES=N          how many cards there are (2)
  *   FAKE_LANES=N            lanes of each (2)
  *   FAKE_DELAY=N            most microseconds that a piece of work waits (0)
+ *   FAKE_MEMORY=N           MiB that all of them have together (8192)
  *   FAKE_RECORDS=0|1        whether it offers recordings (1)
  *   FAKE_FAIL=POINT:K       the K-th call, from 1, at a point fails: open, alloc, host_alloc, upload,
  *                           download, run, event, sync, capture, replay. The card is then lost; only

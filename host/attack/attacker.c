@@ -365,6 +365,7 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
     fg_note_add(a->info.notes, sizeof a->info.notes, "the model fixes its batch at %lld",
                 (long long)a->info.batch);
   FG_TRY(a->device->backend->enter(a->device));
+  FG_TRY(fg_memory_ask_card(a));
   FG_TRY(fg_traffic_create(a));
   FG_TRY(make_passes(a, onnx, options));
   a->arrays = NULL;
@@ -395,15 +396,15 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
                             struct fg_device *device, const struct fg_sample_shape *shape,
                             const struct fg_attack_arrays *arrays,
                             const struct fg_attack_besides *besides, int64_t batch,
-                            struct fg_attacker **out, size_t *need, bool *short_of) {
+                            struct fg_attacker **out, struct fg_shortage *shortage) {
   struct fg_attacker *a;
   *out = NULL;
-  *need = 0;
-  *short_of = false;
+  *shortage = (struct fg_shortage){.any = false};
   FG_TRY(begin(onnx, options, device, &a));
   if (besides) {
     size_t share = besides->attackers > 1 ? (size_t)besides->attackers : 1;
     a->memory.limit /= share;
+    a->memory.sharers = besides->attackers < device->lanes ? besides->attackers : device->lanes;
     a->memory.besides = (besides->bytes + besides->sample_bytes * (size_t)batch) / share;
   }
   fgsm_status status = create(a, onnx, options, shape, arrays, batch);
@@ -411,8 +412,9 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
     *out = a;
     return FGSM_OK;
   }
-  *need = a->memory.need;
-  *short_of = a->memory.short_of;
+  *shortage = a->memory.shortage;
+  if (status == FGSM_MEMORY && a->memory.card && !shortage->any) /* some allocation met the end */
+    *shortage = (struct fg_shortage){.any = true, .of_card = true, .have = a->memory.card};
   fg_attacker_destroy(a);
   return status;
 }
@@ -437,9 +439,8 @@ fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_opt
                                struct fg_device *device, const struct fg_sample_shape *shape,
                                const struct fg_attack_arrays *arrays, int64_t batch,
                                struct fg_attacker **out) {
-  size_t need;
-  bool short_of;
-  return fg_attacker_try(onnx, options, device, shape, arrays, NULL, batch, out, &need, &short_of);
+  struct fg_shortage shortage;
+  return fg_attacker_try(onnx, options, device, shape, arrays, NULL, batch, out, &shortage);
 }
 
 static void free_memory(struct fg_attacker *a) {

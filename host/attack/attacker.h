@@ -66,6 +66,12 @@ struct fg_pass {
 /* Kinds of traffic: each has a stream, and an event that is recorded at its end. */
 enum fg_traffic { FG_TRAFFIC_up, FG_TRAFFIC_compute, FG_TRAFFIC_down, FG_TRAFFIC_COUNT };
 
+/* What an attacker was refused for want of: memory of the host, or of the card. */
+struct fg_shortage {
+  bool any, of_card;
+  size_t need, have; /* bytes; need 0: not known */
+};
+
 struct fg_attacker {
   struct fg_attacker_info info;
   struct fg_sample_shape shape;
@@ -76,8 +82,10 @@ struct fg_attacker {
   enum fg_type real;
   struct {
     size_t limit, model, besides; /* bytes: of all, of the file as read, of the caller's */
-    size_t need;                  /* as far as known when the attacker was refused */
-    bool short_of;                /* it was refused for want of it */
+    size_t card; /* of a device with memory of its own: what is this attacker's share of
+                                     what was free there; 0: it has none */
+    int sharers; /* of the device's memory */
+    struct fg_shortage shortage; /* why the attacker was refused */
   } memory;
   struct fg_loss_attrs loss;
   bool only_gradient; /* made for agreement.c: no step, nothing written */
@@ -134,13 +142,13 @@ struct fg_batch {
 
 enum { FG_ATTACK_PASSES = 10 };
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]);
-/* An attacker of this batch with what the caller takes besides; NULL there, and *need the bytes it
- * would take (0: not known), where it is refused for want of memory. */
+/* An attacker of this batch with what the caller takes besides; NULL there, and shortage->any, where it
+ * is refused for want of memory. */
 fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
                             struct fg_device *device, const struct fg_sample_shape *shape,
                             const struct fg_attack_arrays *arrays,
                             const struct fg_attack_besides *besides, int64_t batch,
-                            struct fg_attacker **out, size_t *need, bool *short_of) FGSM_MUST_USE;
+                            struct fg_attacker **out, struct fg_shortage *shortage) FGSM_MUST_USE;
 /* As fg_attacker_create, for an attacker that stops at the gradient of the loss, which is wire
  * gradient once pass gradient ran. */
 fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
@@ -154,7 +162,11 @@ void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]);
 /* Bytes that the attacker takes: passes made so far, their arena, wires, staging. `arena`: a need of
  * a pass still to be made. */
 size_t fg_memory_need(struct fg_attacker *a, size_t arena);
-/* FGSM_UNSUPPORTED if the limit does not allow for what the passes so far, and a graph with `bytes`
+/* Bytes of the device's own memory: constants and what kernels hold, wires, the arena. */
+size_t fg_memory_on_card(struct fg_attacker *a, size_t arena);
+/* Asks the device, once it is entered, how much memory is this attacker's. */
+fgsm_status fg_memory_ask_card(struct fg_attacker *a) FGSM_MUST_USE;
+/* FGSM_MEMORY if that is short of, FGSM_UNSUPPORTED if the limit does not allow for what the passes so far, and a graph with `bytes`
  * of constants and `arena` bytes of temporaries, need. */
 fgsm_status fg_memory_check(struct fg_attacker *a, size_t bytes, size_t arena) FGSM_MUST_USE;
 

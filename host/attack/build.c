@@ -228,6 +228,7 @@ static fgsm_status finish(struct builder *b, const struct fg_recipe *recipe, str
                          recipe->halvings > 0, made));
   if (!*made)
     return FGSM_OK;
+  FG_TRY(fg_halve(b->g, b->a->device));
   FG_TRY(fg_layout(b->g, b->a->device));
   FG_TRY(fg_graph_compact(b->g));
   for (int w = 0; w < FG_WIRE_COUNT; w++) {
@@ -253,8 +254,7 @@ static fgsm_status check_size(struct builder *b) {
 /* The graph did not get to where its size could be told. */
 static fgsm_status too_large(struct builder *b) {
   char limit[32];
-  b->a->memory.need = 0;
-  b->a->memory.short_of = true;
+  b->a->memory.shortage = (struct fg_shortage){.any = true, .have = b->a->memory.limit};
   return FG_FAIL(UNSUPPORTED, "the model's constants alone need more than the %s of --max-memory",
                  fg_memory_text(b->a->memory.limit, limit));
 }
@@ -270,7 +270,7 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
   }
   FG_TRY(fg_memory_check(a, 1, 0));
   FG_TRY(fg_graph_create(a->real, &b.g));
-  size_t left = a->memory.limit - a->memory.need + 1;
+  size_t left = a->memory.limit - fg_memory_need(a, 0);
   if (left < b.g->arena.limit_bytes)
     b.g->arena.limit_bytes = left;
   fgsm_status status = add_parts(&b, onnx, options, recipe, note);
@@ -289,8 +289,7 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     return status; /* a card's own memory is another matter */
   char why[400];
   fg_error_copy(why, sizeof why);
-  a->memory.need = 0;
-  a->memory.short_of = true;
+  a->memory.shortage = (struct fg_shortage){.any = true, .have = a->memory.limit};
   return FG_FAIL(UNSUPPORTED, "%s; --max-memory says how much there is", why);
 }
 

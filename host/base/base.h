@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "half.h"
 #include "kernel.h"
 
 /* Bump allocator: freed as a whole. Zero-filled, 64-byte aligned when `bytes` >= 64, else 16. */
@@ -75,12 +76,6 @@ int fg_cpu_count(void);
 /* The part of it that can be told apart: threads that a quota of so many CPUs (infinite: none) and an
  * OpenMP variable's text (NULL: unset) allow. At least 1. */
 int fg_cpu_limit(double cpus, const char *variable);
-
-/* float16 / bfloat16 to float32 and back (round to nearest even). */
-float fg_half_to_float(uint16_t h);
-float fg_bfloat_to_float(uint16_t b);
-uint16_t fg_float_to_half(float f);
-uint16_t fg_float_to_bfloat(float f);
 
 /* SHA-256 of a file, of n files as if they were one, or of a buffer, as 64 lower-case hex digits. */
 fgsm_status fg_sha256_file(const char *path, char hex[65]) FGSM_MUST_USE;

@@ -87,10 +87,13 @@ void fg_cudnn_begin(struct fg_cudnn_graph *g) {
   memset(g, 0, sizeof *g);
 }
 
-fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, int rank, const int64_t *dim, int64_t uid) {
+fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, enum fg_type of, int rank, const int64_t *dim,
+                         int64_t uid) {
   static int64_t virtual_uid = 1000; /* a number is wanted all the same */
   fg_cudnn t = make(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, "tensor");
-  cudnnDataType_t type = CUDNN_DATA_FLOAT;
+  cudnnDataType_t type = of == FG_F16    ? CUDNN_DATA_HALF
+                         : of == FG_BF16 ? CUDNN_DATA_BFLOAT16
+                                         : CUDNN_DATA_FLOAT;
   int64_t stride[FG_MAX_RANK], alignment = 16, n = 1;
   bool is_virtual = uid == FG_VIRTUAL;
   for (int i = rank - 1; i >= 0; i--) {
@@ -193,6 +196,11 @@ static void apply(struct fg_cudnn_graph *g, fg_cudnn described, fg_cudnn x, fg_c
     set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b);
   set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
   append(g, op, "operation");
+}
+
+void fg_cudnn_copy(struct fg_cudnn_graph *g, fg_cudnn x, fg_cudnn y) {
+  if (g->status == FGSM_OK)
+    apply(g, pointwise(g, CUDNN_POINTWISE_IDENTITY), x, NULL, y);
 }
 
 void fg_cudnn_add(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y) {
