@@ -139,9 +139,9 @@ fgsm_status prepare_average(struct fg_call *call, struct fg_device *) {
 
 fgsm_status run_average(const struct fg_call *call, void *, void *stream) {
   const struct fg_average_attrs *a = &call->attrs->average;
-  float *to = (float *)call->in[0].data;
+  const struct fg_cuda_reals to = fg_cuda_reals_in(call, 0);
   struct fg_cuda_streams<2> s = {
-    {to, (const float *)call->in[1].data}, to, fg_count(&call->in[0])
+    {to, fg_cuda_reals_in(call, 1)}, to, fg_count(&call->in[0])
   };
   return fg_cuda_run_stream(call, s, follow{(float)a->rate, (float)a->gain}, stream);
 }
