@@ -5,7 +5,7 @@
 #include "fgsm_cuda.h"
 #include "simt.h"
 
-extern "C" unsigned long tested_errors(void);
+extern "C" unsigned long simt_error_count(void);
 
 namespace {
 int failures;
@@ -67,8 +67,8 @@ int main() {
   check_fma(&device, memory, FG_PRECISION_bf16, 16, 24, 1, 32,
             2.0 * 16 * 8 * 16 * 4 * 32 * (threads / 32) * ROUNDS);
   cudaFree(memory);
-  if (tested_errors())
-    std::printf("FAIL the harness found %lu errors\n", tested_errors());
+  if (simt_error_count())
+    std::printf("FAIL the harness found %lu errors\n", simt_error_count());
   std::printf("bursts: %d wrong\n", failures);
-  return failures != 0 || tested_errors() != 0;
+  return failures != 0 || simt_error_count() != 0;
 }
