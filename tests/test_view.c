@@ -215,8 +215,8 @@ Test(view, an_attack_that_needs_results_is_refused) {
 /* ---- nothing is waited for */
 
 static struct fg_backend counting;
-static int waits, foreign;
-static char stream_of_mine;
+static int waits, foreign, n_events, ordered, ended;
+static char stream_of_mine, events[8];
 
 static fgsm_status counted_sync(struct fg_device *device, void *stream) {
   waits++;
@@ -231,9 +231,24 @@ static fgsm_status counted_download(struct fg_device *device, void *to, const vo
   waits++;
   return fg_cpu.download(device, to, from, bytes, stream);
 }
+/* The event made last is the view's own: one view's work is done before the next begins. */
+static bool is_last(const void *event) {
+  return event == &events[n_events - 1];
+}
+static fgsm_status counted_create(struct fg_device *device, void **out) {
+  (void)device;
+  cr_assert(n_events < (int)sizeof events);
+  *out = &events[n_events++];
+  return FGSM_OK;
+}
 static fgsm_status counted_record(struct fg_device *device, void *event, void *stream) {
   foreign += stream == &stream_of_mine;
-  return fg_cpu.event_record(device, event, NULL);
+  ended += is_last(event) && stream == &stream_of_mine;
+  return fg_cpu.event_record(device, NULL, NULL);
+}
+static fgsm_status counted_wait(struct fg_device *device, void *event, void *stream) {
+  ordered += is_last(event) && stream == &stream_of_mine && ordered == ended;
+  return fg_cpu.event_wait(device, NULL, NULL);
 }
 
 Test(view, waits_for_nothing) {
@@ -247,6 +262,8 @@ Test(view, waits_for_nothing) {
   counting.event_sync = counted_event_sync;
   counting.download = counted_download;
   counting.event_record = counted_record;
+  counting.event_wait = counted_wait;
+  counting.event_create = counted_create;
   cr_assert_eq(fg_cpu.open(0, 1, &device), FGSM_OK);
   device->backend = &counting;
   cr_assert_eq(fg_attacker_create(onnx, options, device, &shape, NULL, N, &a), FGSM_OK);
@@ -255,6 +272,8 @@ Test(view, waits_for_nothing) {
   for (int i = 0; i < 2; i++)
     cr_assert_eq(fg_attacker_run_view(a, &view), FGSM_OK, "%s", fgsm_last_error());
   cr_expect_eq(waits, 0);
+  cr_expect_eq(ordered, 2, "a view began %d times after the one before", ordered);
+  cr_expect_eq(ended, 2);
   cr_expect_gt(foreign, 2, "the caller's stream was used %d times", foreign);
   fg_attacker_destroy(a);
   fgsm_options_destroy(options);
