@@ -131,6 +131,46 @@ Test(halve, nothing_is_where_it_is_not_asked_for_or_not_taken) {
   }
 }
 
+/* conv, relu, mean, reshape: all but the convolution's operands lead to the output alone. */
+Test(halve, what_leads_to_an_output_alone_stays_as_it_is) {
+  const int64_t x_dim[4] = {2, 3, 6, 6}, w_dim[4] = {4, 3, 3, 3}, y_dim[2] = {2, 4};
+  const union fg_attrs conv = {.conv = {.spatial = 2,
+                                        .group = 1,
+                                        .stride = {1, 1},
+                                        .dilation = {1, 1},
+                                        .act = {.kind = FG_UNARY_identity}}};
+  float weights[108];
+  fg_id x, w, y, out[FG_MAX_OUT];
+  struct fg_graph *g = NULL;
+  struct fg_device *device;
+  for (int i = 0; i < 108; i++)
+    weights[i] = (float)i;
+  backend_that(takes_all);
+  cr_assert_eq(halving.open(0, 1, &device), FGSM_OK);
+  device->precision = FG_PRECISION_bf16;
+  bool made = fg_graph_create(FG_F32, &g) == FGSM_OK &&
+              fg_graph_input(g, "x", FG_F32, 4, x_dim, &x) == FGSM_OK &&
+              fg_graph_constant(g, "w", FG_F32, 4, w_dim, weights, &w) == FGSM_OK &&
+              fg_graph_add(g, FG_OP_conv, "conv", &conv, 2, (fg_id[]){x, w}, out) == FGSM_OK &&
+              fg_unary(g, FG_UNARY_relu, 0, 0, out[0], &y) == FGSM_OK &&
+              fg_reduce(g, FG_REDUCE_mean, y, 12, true, &y) == FGSM_OK &&
+              fg_reshape(g, y, 2, y_dim, &y) == FGSM_OK && fg_graph_output(g, y, NULL) == FGSM_OK &&
+              fg_halve(g, device) == FGSM_OK;
+  cr_assert(made, "%s", fgsm_last_error());
+  int casts = 0;
+  for (int64_t i = 0; i < g->n_nodes; i++) {
+    const struct fg_node *node = &g->nodes[i];
+    casts += node->op == FG_OP_cast;
+    cr_expect(node->op == FG_OP_cast || fg_value(g, node->out[0])->type == FG_F32, "%s",
+              fg_op_name(node->op));
+    if (node->op == FG_OP_conv)
+      cr_expect(fg_value(g, node->in[0])->type == FG_BF16 &&
+                fg_value(g, node->in[1])->type == FG_BF16);
+  }
+  cr_expect_eq(casts, 1);
+  fg_graph_destroy(g);
+}
+
 /* The share of |g| whose sign the net in half precision has right. */
 static double agreement(const char *name, enum fg_precision precision) {
   struct net net[2];

@@ -461,6 +461,7 @@ void fg_attacker_destroy(struct fg_attacker *a) {
   fg_attacker_passes(a, passes);
   (void)!a->device->backend->enter(a->device); /* a lost one too: what follows cannot fail */
   fg_traffic_end(a);
+  fg_view_destroy(a);
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     fg_plan_destroy(passes[i]->plan);
   fg_traffic_destroy(a);

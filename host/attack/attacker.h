@@ -36,6 +36,7 @@ enum fg_wire {
   FG_WIRE_best_x,
   FG_WIRE_best_loss,
   FG_WIRE_best_success,
+  FG_WIRE_labels64, /* I64: a view's classes, before they are labels */
   FG_WIRE_COUNT
 };
 
@@ -50,6 +51,8 @@ struct fg_recipe {
   bool rows;       /* step and quantize take wire rows for params               */
   bool settle;     /* a step of length 0: x into the ball around x0 and the box */
   bool quantize;   /* x, x0 -> bytes                                            */
+  bool copy;       /* x -> next                                                 */
+  bool narrow;     /* labels64 -> labels                                        */
   bool keep;       /* x, loss, prediction, labels -> best_...                   */
   /* The pass is wanted only where the backend takes model, gradient and step as one call, which
    * then makes so many steps, or a search with so many halvings. */
@@ -93,6 +96,7 @@ struct fg_attacker {
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
+  struct fg_view_parts *view; /* NULL until samples are attacked on the device (view.c) */
   void *arena, *wire[FG_WIRE_COUNT];
   void *ring[2]; /* two iterates: a pass reads one and writes the other */
 
@@ -184,6 +188,13 @@ fgsm_status fg_attacker_replay(struct fg_attacker *a) FGSM_MUST_USE;
 
 /* Whether the pass is one call of mlp_fgsm. */
 bool fg_pass_is_whole(const struct fg_pass *pass);
+
+/* ---- views (view.c) */
+
+/* What follows on the stream comes after the last view's work. */
+fgsm_status fg_view_wait(struct fg_attacker *a, void *stream) FGSM_MUST_USE;
+/* Waits for it, and frees what views needed. */
+void fg_view_destroy(struct fg_attacker *a);
 
 /* ---- parts of a run (run.c) that minimal.c needs too */
 

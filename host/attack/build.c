@@ -40,6 +40,7 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
     dim[1] = FG_PARAM_COUNT;
     break;
   case FG_WIRE_index:
+  case FG_WIRE_labels64:
     *type = FG_I64;
     *rank = 1;
     break;
@@ -64,9 +65,9 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
 /* The wire's value; an input of the graph unless an operator made it. */
 static fgsm_status take(struct builder *b, enum fg_wire wire, fg_id *out) {
   static const char *const names[FG_WIRE_COUNT] = {
-      "x",       "next", "x0",         "bytes",  "gradient",  "m",           "m_next",
-      "eps_map", "mask", "params",     "rows",   "labels",    "index",       "stats",
-      "logits",  "loss", "prediction", "best_x", "best_loss", "best_success"};
+      "x",          "next",   "x0",        "bytes",        "gradient", "m",     "m_next", "eps_map",
+      "mask",       "params", "rows",      "labels",       "index",    "stats", "logits", "loss",
+      "prediction", "best_x", "best_loss", "best_success", "labels64"};
   if (b->value[wire] == FG_ABSENT) {
     enum fg_type type;
     int rank;
@@ -187,6 +188,21 @@ static fgsm_status add_quantize(struct builder *b, bool rows) {
   return give(b, FG_WIRE_bytes, out[0]);
 }
 
+static fgsm_status add_copy(struct builder *b) {
+  union fg_attrs attrs = {.unary = {.kind = FG_UNARY_identity}};
+  fg_id x, out[FG_MAX_OUT];
+  FG_TRY(take(b, FG_WIRE_x, &x));
+  FG_TRY(fg_graph_add(b->g, FG_OP_unary, "copy", &attrs, 1, &x, out));
+  return give(b, FG_WIRE_next, out[0]);
+}
+
+static fgsm_status add_narrow(struct builder *b) {
+  fg_id wide, labels;
+  FG_TRY(take(b, FG_WIRE_labels64, &wide));
+  FG_TRY(fg_cast(b->g, wide, FG_I32, 0, &labels));
+  return give(b, FG_WIRE_labels, labels);
+}
+
 static fgsm_status add_keep(struct builder *b) {
   static const enum fg_wire wires[] = {FG_WIRE_x,           FG_WIRE_loss,   FG_WIRE_prediction,
                                        FG_WIRE_labels,      FG_WIRE_best_x, FG_WIRE_best_loss,
@@ -212,6 +228,10 @@ static fgsm_status add_parts(struct builder *b, const struct fg_onnx *onnx,
     FG_TRY(add_step(b, recipe->settle, recipe->rows));
   if (recipe->quantize)
     FG_TRY(add_quantize(b, recipe->rows));
+  if (recipe->copy)
+    FG_TRY(add_copy(b));
+  if (recipe->narrow)
+    FG_TRY(add_narrow(b));
   if (recipe->keep)
     FG_TRY(add_keep(b));
   return FGSM_OK;

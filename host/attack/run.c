@@ -343,6 +343,7 @@ fgsm_status fg_attacker_run(struct fg_attacker *a, int64_t n, const void *x, con
                             fgsm_result *const *results) {
   size_t row = (size_t)a->count * fg_type_size(a->shape.type);
   FG_TRY(a->device->backend->enter(a->device));
+  FG_TRY(fg_view_wait(a, a->stream[FG_TRAFFIC_compute]));
   for (int64_t at = 0; at < n; at += a->info.batch) {
     struct fg_batch b = {.n = n - at < a->info.batch ? n - at : a->info.batch,
                          .x = (const char *)x + (size_t)at * row,

@@ -65,30 +65,15 @@ static fg_cudnn tensor(struct fg_cudnn_graph *g, const struct fg_tensor *t, int6
   return fg_cudnn_tensor(g, t->type, t->rank, t->dim, uid);
 }
 
-/* The product alone; a result in float32 of operands in half precision by way of a copy. */
-static void bare(struct fg_cudnn_graph *g, const struct fg_call *call, const struct parts *p) {
-  const struct fg_tensor *result = &call->out[0];
-  bool widens = result->type == FG_F32 && call->in[0].type != FG_F32;
-  fg_cudnn virtual = NULL, of[3];
-  const struct fg_tensor *t[3] = {p->x, p->w, p->y};
-  const int64_t uid[3] = {p->x_uid, p->w_uid, p->y_uid};
-  if (widens)
-    virtual = fg_cudnn_tensor(g, FG_F32, result->rank, result->dim, FG_VIRTUAL);
-  for (int i = 0; i < 3; i++)
-    of[i] = widens && t[i] == result ? virtual : tensor(g, t[i], uid[i]);
-  fg_cudnn_conv(g, p->kind, &call->attrs->conv, of[0], of[1], of[2]);
-  if (widens)
-    fg_cudnn_copy(g, virtual, tensor(g, result, FG_UID_OUT));
-}
-
 fgsm_status fg_cuda_conv_graph(const struct fg_call *call, bool fused,
                                const struct fg_cudnn_target *target, struct fg_cudnn_graph *g) {
   struct parts p = parts_of(call);
   fg_cudnn_begin(g);
+  fg_cudnn w = tensor(g, p.w, p.w_uid), x = tensor(g, p.x, p.x_uid);
   if (fused)
-    fuse(g, call, tensor(g, p.x, p.x_uid), tensor(g, p.w, p.w_uid));
+    fuse(g, call, x, w);
   else
-    bare(g, call, &p);
+    fg_cudnn_conv(g, p.kind, &call->attrs->conv, x, w, tensor(g, p.y, p.y_uid));
   fgsm_status status = fg_cudnn_finish(g, target);
   if (status != FGSM_OK)
     fg_cudnn_graph_destroy(g);
@@ -107,8 +92,9 @@ fgsm_status fg_cuda_conv_check(const struct fg_call *call) {
   FG_TRY(fg_cuda_check(call, 3, 1));
   FG_TRY(fg_cuda_check_real(call, 15, 1));
   struct parts p = parts_of(call);
-  FG_CUDA_NEED(call, call->in[0].type == call->in[1].type, "operands are %s and %s",
-               fg_type_name(call->in[0].type), fg_type_name(call->in[1].type));
+  FG_CUDA_NEED(call, call->in[0].type == call->in[1].type && call->in[0].type == call->out[0].type,
+               "%s of %s and %s", fg_type_name(call->out[0].type), fg_type_name(call->in[0].type),
+               fg_type_name(call->in[1].type));
   FG_CUDA_NEED(call, a->spatial == 2 || a->spatial == 3, "%d spatial dims", a->spatial);
   FG_CUDA_NEED(call,
                p.x->rank == a->spatial + 2 && p.w->rank == p.x->rank && p.y->rank == p.x->rank,

@@ -198,11 +198,6 @@ static void apply(struct fg_cudnn_graph *g, fg_cudnn described, fg_cudnn x, fg_c
   append(g, op, "operation");
 }
 
-void fg_cudnn_copy(struct fg_cudnn_graph *g, fg_cudnn x, fg_cudnn y) {
-  if (g->status == FGSM_OK)
-    apply(g, pointwise(g, CUDNN_POINTWISE_IDENTITY), x, NULL, y);
-}
-
 void fg_cudnn_add(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y) {
   if (g->status == FGSM_OK)
     apply(g, pointwise(g, CUDNN_POINTWISE_ADD), a, b, y);

@@ -8,7 +8,7 @@
  * - Groups are not said anywhere: they follow from x's channels against the weights'.
  * - Residual before bias before activation is the order that the precompiled engines know; another
  *   order is left to the few that are compiled at run time.
- * - A backward convolution does not write float32 of half precision itself, but a copy behind it does.
+ * - No engine writes float32 of a backward convolution of half precision in NCHW, with a copy or without.
  * - Nothing may be fused in front of a backward convolution, on any card; only behind it. */
 #ifndef FG_DNN_GRAPH_H
 #define FG_DNN_GRAPH_H
@@ -50,8 +50,6 @@ enum fg_cudnn_conv { FG_CUDNN_FORWARD, FG_CUDNN_INPUT, FG_CUDNN_WEIGHT };
 /* Of x, w, y the one that the kind computes is written. */
 void fg_cudnn_conv(struct fg_cudnn_graph *g, enum fg_cudnn_conv kind,
                    const struct fg_conv_attrs *attrs, fg_cudnn x, fg_cudnn w, fg_cudnn y);
-/* y = x, in y's type. */
-void fg_cudnn_copy(struct fg_cudnn_graph *g, fg_cudnn x, fg_cudnn y);
 void fg_cudnn_add(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y);
 /* Whether the activation can be said to cuDNN; y = act(x). */
 bool fg_cudnn_has_activation(const struct fg_unary_attrs *act);

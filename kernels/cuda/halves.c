@@ -20,8 +20,9 @@ static bool are_alike(const struct fg_call *call, uint32_t in, bool result) {
 bool fg_cuda_takes_half(const struct fg_device *device, const struct fg_call *call) {
   bool brain = device->precision == FG_PRECISION_bf16;
   switch (call->op) {
-  case FG_OP_conv:
-    return call->attrs->conv.spatial == 2 || call->attrs->conv.spatial == 3;
+  case FG_OP_conv: /* cuDNN writes what it reads; a result wanted in float32 is computed in it */
+  case FG_OP_conv_grad_input:
+    return fg_type_is_half(call->out[0].type);
   case FG_OP_conv_grad_input_step:
   case FG_OP_gemm_grad_input_step:
   case FG_OP_mlp_fgsm:
