@@ -121,15 +121,13 @@ static fgsm_status look(struct fg_engine *e, struct fg_train_losses *out) {
                                              FG_TRAIN_clean_prediction, FG_TRAIN_prediction};
   double share = e->spec.method.clean_share;
   FG_TRY(fg_train_bring(e, 5, wires));
-  out->loss = share * mean(e, FG_TRAIN_clean_loss, 0) + (1 - share) * mean(e, FG_TRAIN_loss, 1) +
-              mean(e, FG_TRAIN_penalty, 2);
+  out->own = share * mean(e, FG_TRAIN_clean_loss, 0) + (1 - share) * mean(e, FG_TRAIN_loss, 1) +
+             mean(e, FG_TRAIN_penalty, 2);
   out->clean = count(e, FG_TRAIN_clean_prediction, 3);
   out->adversarial = count(e, FG_TRAIN_prediction, 4);
-  out->own = out->loss;
-  struct fg_ranks *ranks = e->device->ranks;
-  double sums[] = {out->loss, (double)out->clean, (double)out->adversarial};
-  FG_TRY(fg_ranks_sum(ranks, FG_F64, 3, sums));
-  out->loss = sums[0] / fg_ranks_size(ranks);
+  double sums[] = {out->own, (double)out->clean, (double)out->adversarial};
+  FG_TRY(fg_ranks_sum(e->device->ranks, FG_F64, 3, sums));
+  out->loss = sums[0] / fg_ranks_size(e->device->ranks);
   out->clean = out->clean < 0 ? -1 : (int64_t)sums[1];
   out->adversarial = out->adversarial < 0 ? -1 : (int64_t)sums[2];
   return FGSM_OK;
