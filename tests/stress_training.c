@@ -20,8 +20,12 @@ enum { SAMPLES = 48, VALUES = 36, MOST_BYTES = 1 << 20 };
 
 static char folder[] = "/tmp/stress-training-XXXXXX", data[64], labels[64], out[64], checkpoint[80];
 static const char *const methods[] = {
-    "method=rs-fgsm",          "method=clean optimizer=adam",          "method=free replays=2",
-    "method=fgsm-pgi ema=0.9", "method=pgd steps=3 augment=crop-flip", "method=trades steps=2",
+    "method=rs-fgsm",
+    "method=clean optimizer=adam",
+    "method=free replays=3 optimizer=adam",
+    "method=fgsm-pgi ema=0.9",
+    "method=pgd steps=3 augment=crop-flip",
+    "method=trades steps=2",
 };
 enum { N_METHODS = sizeof methods / sizeof *methods };
 

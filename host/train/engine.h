@@ -7,6 +7,7 @@
 #include "train.h"
 
 #define FG_TRAIN_WIRE_MAP(X)                                                                       \
+  X(data) /* the dataset, where it lies on the device */                                           \
   X(bytes)                                                                                         \
   X(x0)   /* clean                                    */                                           \
   X(x)    /* the iterate that a pass reads, and the    */                                          \

@@ -81,7 +81,10 @@ static fgsm_status make_wire(struct fg_engine *e, enum fg_train_wire w) {
 fgsm_status fg_train_make_wires(struct fg_engine *e) {
   FG_TRY(make_control(e));
   for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    if (!is_control(w) && is_used(e, w) && w != FG_TRAIN_x && w != FG_TRAIN_next)
+    if (w == FG_TRAIN_data && is_used(e, w)) /* fg_engine_settle fills it */
+      FG_TRY(
+          e->device->backend->alloc(e->device, fg_train_wire_bytes(e, FG_TRAIN_data), &e->wire[w]));
+    else if (!is_control(w) && is_used(e, w) && w != FG_TRAIN_x && w != FG_TRAIN_next)
       FG_TRY(make_wire(e, (enum fg_train_wire)w));
   return e->device->backend->sync(e->device, e->stream); /* weights are written on another */
 }
