@@ -25,7 +25,7 @@ FG_INLINE void loss_rows(const float *z, int64_t k, const int32_t *labels, int64
       broken[s] |= v != v;
       first[s] = v > top[s] ? j : first[s];
       top[s] = v > top[s] ? v : top[s];
-      other[s] = (j != label[s]) & (v > other[s]) ? v : other[s];
+      other[s] = ((j != label[s]) & (v > other[s])) ? v : other[s];
     }
   for (int32_t j = 0; j < k; j++)
 #pragma omp simd

@@ -44,7 +44,7 @@ template <bool ADAM> __device__ void find_numbers(const struct descent &d, float
   s[OF_V] = ADAM ? (float)(1 / (1 - power(r[FG_RATE_beta2], step))) : 1.0f;
 }
 
-/* ptxas budget: descend_chunk registers 48 shared 44 blocks 5 loads16 stores16 */
+/* ptxas budget: descend_chunk registers 48 shared 116 blocks 5 loads16 stores16 */
 template <bool ADAM> __global__ void __launch_bounds__(THREADS) descend_chunk(struct descent d) {
   FGSM_SHARED(float, s, [NUMBERS]);
   const float factor = d.factor ? *d.factor : 1.0f;
