@@ -30,7 +30,7 @@ def options():
     parser.add_argument("--fgsm", default="fgsm")
     parser.add_argument("--nets", default="acasxu,mlp,mnist-cnn,resnet18,resnet50")
     parser.add_argument("--batches", default="512")
-    parser.add_argument("--precisions", default="fp32,tf32")
+    parser.add_argument("--precisions", default="fp32,tf32,bf16")
     parser.add_argument("--compile", default="", help="default,max-autotune")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=2)

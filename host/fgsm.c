@@ -14,6 +14,7 @@
 #include "onnx.h"
 #include "options.h"
 #include "train.h"
+#include "view.h"
 
 /* ---- models */
 
@@ -150,6 +151,8 @@ struct fgsm_attack {
   struct fg_attacker *attacker;
   int64_t batch, values; /* values of one sample */
   bool predicted;        /* labels are the model's own */
+  int card;              /* the device's number; -1: computes in the host's memory */
+  struct fg_sample_shape shape;
   float *x_adv;
   int64_t *labels, *index;
   fgsm_result *results;
@@ -191,11 +194,10 @@ static fgsm_status make_buffers(struct fgsm_attack *a) {
 
 static fgsm_status prepare(struct fgsm_attack *a, const struct fgsm_model *model,
                            const struct fgsm_options *options) {
-  struct fg_sample_shape shape;
   struct fg_extras extras;
   struct fg_device_choice choice;
   struct fg_device *device;
-  FG_TRY(sample_shape(model, options, &shape, &a->values));
+  FG_TRY(sample_shape(model, options, &a->shape, &a->values));
   a->predicted = options->labels && strcmp(options->labels, "predicted") == 0;
   if (fg_job_target_file(options))
     return FG_FAIL(USAGE, "option 'target': a file of classes belongs to a dataset file; give "
@@ -204,10 +206,11 @@ static fgsm_status prepare(struct fgsm_attack *a, const struct fgsm_model *model
   FG_TRY(fg_device_choose(options->device, &choice));
   if (choice.n > 1)
     return FG_FAIL(USAGE, "option 'device': arrays are attacked on one device, not %d", choice.n);
+  a->card = choice.backend->host_memory ? -1 : choice.index[0];
   FG_TRY(fg_extras_load(options, &extras));
   fgsm_status status = fg_device_open(&choice, 0, options, &device);
   if (status == FGSM_OK)
-    status = fg_attacker_create(model->onnx, options, device, &shape, &extras.arrays, a->batch,
+    status = fg_attacker_create(model->onnx, options, device, &a->shape, &extras.arrays, a->batch,
                                 &a->attacker);
   fg_extras_free(&extras);
   return status;
@@ -269,6 +272,73 @@ fgsm_status fgsm_attack_run(fgsm_attack *a, int64_t n, const float *x, const int
       memcpy(results + first, a->results, (size_t)some * sizeof *results);
   }
   return FGSM_OK;
+}
+
+/* ---- views */
+
+/* Whether the strides are those of rows that follow one another. */
+static bool is_dense(const fgsm_view *v) {
+  int64_t n = 1;
+  for (int i = v->ndim - 1; i >= 0 && v->strides; i--) {
+    if (v->shape[i] != 1 && v->strides[i] != n)
+      return false;
+    n *= v->shape[i];
+  }
+  return true;
+}
+
+/* A view's memory, where it is on the attack's device and of this shape: the batch, and the sample's. */
+static fgsm_status view_data(const struct fgsm_attack *a, const char *what, const fgsm_view *v,
+                             bool samples, void **out) {
+  enum { DL_CPU = 1, DL_CUDA = 2 };
+  if (!v || !v->data || (v->ndim && !v->shape))
+    return FG_FAIL(USAGE, "fgsm_attack_run_view: %s has no data or shape", what);
+  if (a->card < 0 ? v->device.type != DL_CPU : v->device.type != DL_CUDA || v->device.id != a->card)
+    return FG_FAIL(USAGE,
+                   "fgsm_attack_run_view: %s lies on device %d:%d (DLPack's numbers), the "
+                   "attack computes on %d:%d",
+                   what, (int)v->device.type, (int)v->device.id, a->card < 0 ? DL_CPU : DL_CUDA,
+                   a->card < 0 ? 0 : a->card);
+  bool fits = v->ndim == (samples ? a->shape.rank + 1 : 1) && v->shape[0] == a->batch;
+  for (int i = 0; fits && samples && i < a->shape.rank; i++)
+    fits = v->shape[i + 1] == a->shape.dim[i];
+  if (!fits)
+    return FG_FAIL(USAGE, "fgsm_attack_run_view: %s is not [%lld%s]", what, (long long)a->batch,
+                   samples ? ", the model's input" : "");
+  if (!is_dense(v))
+    return FG_FAIL(USAGE, "fgsm_attack_run_view: %s is not dense, row after row", what);
+  *out = (char *)v->data + v->byte_offset;
+  if ((uintptr_t)*out % 64)
+    return FG_FAIL(USAGE, "fgsm_attack_run_view: %s does not begin on a multiple of 64 bytes",
+                   what);
+  return FGSM_OK;
+}
+
+static bool has_type(const fgsm_view *v, int code, int bits) {
+  return v->dtype.code == code && v->dtype.bits == bits && v->dtype.lanes == 1;
+}
+
+fgsm_status fgsm_attack_run_view(fgsm_attack *a, const fgsm_view *x, const fgsm_view *labels,
+                                 int64_t first_index, const fgsm_view *x_adv, void *stream) {
+  enum { DL_INT = 0, DL_FLOAT = 2 };
+  struct fg_view view = {.first_index = first_index, .stream = stream};
+  if (!a || first_index < 0)
+    return FG_FAIL(USAGE,
+                   "fgsm_attack_run_view: attack must not be NULL, nor first_index negative");
+  if (fg_attacker_info(a->attacker)->batch != a->batch)
+    return FG_FAIL(USAGE, "fgsm_attack_run_view: the model fixes its batch at %lld, not %lld",
+                   (long long)fg_attacker_info(a->attacker)->batch, (long long)a->batch);
+  FG_TRY(view_data(a, "x", x, true, &view.x));
+  FG_TRY(view_data(a, "x_adv", x_adv, true, &view.x_adv));
+  if (!has_type(x, DL_FLOAT, 32) || !has_type(x_adv, DL_FLOAT, 32))
+    return FG_FAIL(USAGE, "fgsm_attack_run_view: x and x_adv must be float32");
+  if (labels) {
+    FG_TRY(view_data(a, "labels", labels, false, &view.labels));
+    if (!has_type(labels, DL_INT, 32) && !has_type(labels, DL_INT, 64))
+      return FG_FAIL(USAGE, "fgsm_attack_run_view: labels must be int32 or int64");
+    view.labels_type = labels->dtype.bits == 32 ? FG_I32 : FG_I64;
+  }
+  return fg_attacker_run_view(a->attacker, &view);
 }
 
 /* ---- devices */

@@ -224,6 +224,42 @@ FGSM_API fgsm_status fgsm_attack_run(fgsm_attack *attack, int64_t n, const float
                                      const int64_t *labels, const int64_t *index, float *x_adv,
                                      fgsm_result *results) FGSM_MUST_USE;
 
+/* A tensor in a device's memory, member for member DLPack's DLTensor: the address of one (of
+ * __dlpack__'s capsule: of its managed tensor's dl_tensor) is the address of the other. The library
+ * keeps none of it. */
+typedef struct fgsm_view {
+  void *data;
+  struct {
+    int32_t type; /* DLDeviceType: 1 the host's memory, 2 a card's (CUDA) */
+    int32_t id;   /* which card */
+  } device;
+  int32_t ndim;
+  struct {
+    uint8_t code, bits; /* DLDataType: code 0 an integer, 2 a float */
+    uint16_t lanes;     /* 1 */
+  } dtype;
+  int64_t *shape;
+  int64_t *strides; /* in elements; NULL: dense, row after row */
+  uint64_t byte_offset;
+} fgsm_view;
+
+/* Attacks one batch where it lies, without a copy between host and device and without waiting: puts the
+ * work on `stream` (a cudaStream_t on a card; NULL: the device's own; the cpu ignores it and is done
+ * when it returns) and returns. x and x_adv: float32 [batch, the model's input shape without the
+ * batch], `batch` being what fgsm_attack_create was given, dense, 64-byte aligned, in the memory of the
+ * attack's device; they may be the same memory. labels: int32 or int64 [batch], the classes attacked;
+ * NULL where option target names one class. first_index: the number of the first sample in its dataset,
+ * which keys the random numbers.
+ *
+ * x_adv is there, and x and labels may change, once the work on the stream is done. Nothing is read
+ * back: values outside the clip range, labels out of range and gradients that are not finite are not
+ * reported; a step with such a gradient sets its sample back to what it was. What needs results to go
+ * on (minimal-eps, restarts, predicted labels, least-likely) is FGSM_USAGE. The first call takes memory
+ * and prepares. Calls on one attack, on whatever streams, follow one after the other. */
+FGSM_API fgsm_status fgsm_attack_run_view(fgsm_attack *attack, const fgsm_view *x,
+                                          const fgsm_view *labels, int64_t first_index,
+                                          const fgsm_view *x_adv, void *stream) FGSM_MUST_USE;
+
 /* The backends that can be opened here, as a table or JSON (fgsm_free). */
 FGSM_API fgsm_status fgsm_devices_describe(int json, char **text) FGSM_MUST_USE;
 

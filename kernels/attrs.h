@@ -464,6 +464,13 @@ struct fg_keep_best_attrs {
  * average: a, b - a += rate (gain b - a), written into a, of b's shape: running statistics, averaged
  *   weights. No outputs.
  *
+ * augment: data [M, ...], index [N] I64, params -> x [N, ...] of data's type: sample i of x is sample
+ *   s = index[i] of data, an image whose height is x's axis `axis` and whose width is the next, moved by
+ *   up to `pad` places each way, zeros coming in, and with `flip` mirrored half of the time:
+ *     x[i, .., h, w, ..] = data[s, .., h + dy, (mirrored ? width - 1 - w : w) + dx, ..]
+ *   dy, dx and mirrored are fg_philox_move's, keyed by params' seed and stream and by s. Neither pad
+ *   nor flip: samples of any shape as they are.
+ *
  * all_reduce: x -> y, the sum of x over the ranks that the device has joined (ranks.h), the same bits
  *   on each; of a device alone, x. (no attributes) */
 #define FG_DESCEND_MAP(X)                                                                          \
@@ -492,6 +499,10 @@ enum fg_rate {
 };
 struct fg_average_attrs {
   double rate, gain;
+};
+struct fg_augment_attrs {
+  int axis, pad;
+  bool flip;
 };
 
 union fg_attrs {
@@ -525,6 +536,7 @@ union fg_attrs {
   struct fg_keep_best_attrs keep_best;
   struct fg_descend_attrs descend;
   struct fg_average_attrs average;
+  struct fg_augment_attrs augment;
 };
 
 #endif

@@ -73,7 +73,8 @@ struct fg_call {
   size_t state_bytes;   /* what state holds of weights, set by prepare, for the record */
 };
 
-/* How products of float32 are computed; what is stored stays float32 in the first two. */
+/* How products are computed. In fp32 and tf32 everything is stored as float32; in bf16 and fp16 what
+ * half.h says may be is stored so, and sums are still float32's. */
 #define FG_PRECISION_MAP(X)                                                                        \
   X(fp32)                                                                                          \
   X(tf32)                                                                                          \
@@ -168,6 +169,9 @@ struct fg_backend {
   /* Whether a conv-like or elementwise call may use FG_BLOCKED for the tensors that are marked so
    * in `call`; asked by the layout pass before prepare. NULL: never. */
   bool (*takes_blocked)(const struct fg_device *device, const struct fg_call *call);
+  /* Whether the call may be as it is typed: some of its tensors (of fg_half_slots, half.h) in half
+   * precision; asked by the pass that would store them so, before prepare. NULL: never. */
+  bool (*takes_half)(const struct fg_device *device, const struct fg_call *call);
   /* Nothing but multiply-adds, or copying from one half of `memory` (`bytes` of the device's) to the
    * other, `rounds` times over with all that the device has: for a roofline. *amount: the FLOPs, or
    * the bytes read and written. NULL: not to be had. */

@@ -5,6 +5,7 @@
 #define FG_PHILOX_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fg_philox {
@@ -61,6 +62,22 @@ FG_PHILOX_FN void fg_philox_normal(uint32_t a, uint32_t b, double *first, double
   double r = sqrt(-2 * log(((double)a + 0.5) * 0x1p-32)), t = 6.283185307179586 * 0x1p-32 * b;
   *first = r * cos(t);
   *second = r * sin(t);
+}
+
+/* How an image is moved and mirrored when it is drawn for the stream-th time: by up to `pad` places each
+ * way, and half of the time. Of a stream that no noise has. */
+#define FG_PHILOX_MOVE_STREAM 0xFFFFFFFFu
+struct fg_philox_move {
+  int64_t dy, dx;
+  bool mirrored;
+};
+FG_PHILOX_FN struct fg_philox_move fg_philox_move(uint64_t seed, int64_t sample, uint32_t stream,
+                                                  int pad, bool flip) {
+  struct fg_philox r = fg_philox_sample(seed, sample, FG_PHILOX_MOVE_STREAM, stream);
+  uint32_t ways = 2 * (uint32_t)pad + 1;
+  struct fg_philox_move m = {(int64_t)(r.word[0] % ways) - pad, (int64_t)(r.word[1] % ways) - pad,
+                             flip && r.word[2] >> 31};
+  return m;
 }
 
 /* The block that no element reaches: its word 0 draws the length of an L2 start. */

@@ -46,13 +46,13 @@ extern const struct fg_case_table device_cases_sizes;
 
 #define NORM(label, c, ...)                                                                        \
   {                                                                                                \
-    .name = label, .op = FG_OP_batch_norm_train, .attrs = {.batch_norm = {.epsilon = 1e-5}},                  \
+    .name = label, .op = FG_OP_batch_norm_train, .attrs = {.batch_norm = {.epsilon = 1e-5}},       \
     .in = {FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_POSITIVE, c), FG_R(FG_NORMAL, c)},                \
     .out = {FG_Y(__VA_ARGS__), FG_Y(c), FG_Y(c)}, .tolerance = 1e-5                                \
   }
 #define NORM_GRAD(label, c, ...)                                                                   \
   {                                                                                                \
-    .name = label, .op = FG_OP_batch_norm_train_grad, .attrs = {.batch_norm = {.epsilon = 1e-5}},             \
+    .name = label, .op = FG_OP_batch_norm_train_grad, .attrs = {.batch_norm = {.epsilon = 1e-5}},  \
     .in = {FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_POSITIVE, c),       \
            FG_R(FG_NORMAL, c), FG_R(FG_POSITIVE, c)},                                              \
     .out = {FG_Y(__VA_ARGS__), FG_Y(c), FG_Y(c)}, .tolerance = 1e-4                                \

@@ -35,8 +35,8 @@ check() {
     --only "$steps" >"$work/log" 2>&1
 }
 check pipeline || { cat "$work/log"; fail 'gpu-check fails on a card that is well'; }
-check cases,nets FAKE_INNER=ref || { cat "$work/log"; fail 'gpu-check fails on a card that is well'; }
-for i in 0 1; do
+check cases,nets,training FAKE_INNER=ref || { cat "$work/log"; fail 'gpu-check fails on a card that is well'; }
+for i in 0 1 2; do
   [ "$("$json_get" steps $i status <"$work/out/gpu-check.json")" = ok ] || fail "step $i is not ok"
 done
 check cases FAKE_FAIL=run:20 && fail 'gpu-check passes on a card that breaks'

@@ -16,6 +16,8 @@
 #include "arch.h"
 #include "base.h"
 #include "conv.h"
+#include "half.h"
+#include "halves.h"
 #include "net.h"
 #include "train.h"
 
@@ -31,6 +33,7 @@ static int n_calls;
 static bool same(const struct noted *a, const struct noted *b) {
   if (a->call.op != b->call.op || a->call.n_in != b->call.n_in ||
       memcmp(&a->attrs.conv, &b->attrs.conv, sizeof a->attrs.conv) != 0 ||
+      a->call.out[0].type != b->call.out[0].type ||
       !fg_same_shape(&a->call.out[0], &b->call.out[0]))
     return false;
   for (int i = 0; i < a->call.n_in; i++)
@@ -94,6 +97,7 @@ static void make_noting(void) {
   static const struct fg_kernel kernel = {note, no_run, NULL};
   noting = fg_ref;
   noting.real = FG_F32;
+  noting.takes_half = fg_cuda_takes_half;
   noting.open = open_noting;
   noting.close = close_noting;
   noting.kernels[FG_OP_conv] = noting.kernels[FG_OP_conv_grad_input] =
@@ -101,9 +105,9 @@ static void make_noting(void) {
 }
 
 /* Plans the net with the batch, or with the one that its file fixes. */
-static fgsm_status note_model(const char *path, bool fused) {
+static fgsm_status note_model(const char *path, bool fused, enum fg_precision precision) {
   static const int64_t batches[] = {BATCH, 2, 1};
-  struct net_options options = {.no_fuse = !fused};
+  struct net_options options = {.no_fuse = !fused, .precision = precision};
   fgsm_status status = FGSM_OK;
   FG_TRY(find_logits(path, &options.output));
   for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
@@ -222,11 +226,19 @@ static int list(const struct fg_call *call, bool fused, fg_cudnn card, enum fg_p
   return n;
 }
 
+/* Whether the call is one of that precision, by what it stores. */
+static bool computes(const struct fg_call *call, enum fg_precision precision) {
+  enum fg_type type = precision == FG_PRECISION_bf16   ? FG_BF16
+                      : precision == FG_PRECISION_fp16 ? FG_F16
+                                                       : FG_F32;
+  return call->in[0].type == type;
+}
+
 static int check_card(const char *path) {
-  static const enum fg_precision precisions[] = {FG_PRECISION_fp32, FG_PRECISION_tf32};
   char json[MOST_CARD] = "";
   fg_cudnn card;
-  int failures = 0, fusible = 0, fused[2] = {0}, planned[2] = {0};
+  int failures = 0, all[FG_PRECISION_COUNT] = {0}, fusible[FG_PRECISION_COUNT] = {0};
+  int fused[FG_PRECISION_COUNT] = {0}, planned[FG_PRECISION_COUNT] = {0};
   FILE *file = fopen(path, "re");
   size_t n = file ? fread(json, 1, sizeof json - 1, file) : 0;
   if (file)
@@ -239,30 +251,34 @@ static int check_card(const char *path) {
     char text[512];
     bool has_plan;
     text_of(&calls[i].call, text, sizeof text);
-    fusible += fg_cuda_conv_can_fuse(&calls[i].call);
-    for (int p = 0; p < 2; p++) {
-      int bare = list(&calls[i].call, false, card, precisions[p], &has_plan);
+    for (int p = 0; p < FG_PRECISION_COUNT; p++) {
+      if (!computes(&calls[i].call, (enum fg_precision)p))
+        continue;
+      all[p]++;
+      fusible[p] += fg_cuda_conv_can_fuse(&calls[i].call);
+      int bare = list(&calls[i].call, false, card, (enum fg_precision)p, &has_plan);
       planned[p] += has_plan;
       int whole = fg_cuda_conv_can_fuse(&calls[i].call)
-                      ? list(&calls[i].call, true, card, precisions[p], &has_plan)
+                      ? list(&calls[i].call, true, card, (enum fg_precision)p, &has_plan)
                       : 0;
       fused[p] += whole > 0;
       if (getenv("FGSM_VERBOSE"))
-        printf("%s: %s: %s: %d engines, fused %d\n", path, text, fg_precision_name(precisions[p]),
-               bare, whole);
+        printf("%s: %s: %s: %d engines, fused %d\n", path, text,
+               fg_precision_name((enum fg_precision)p), bare, whole);
       if (bare)
         continue;
-      printf("FAIL %s: %s: no engine in %s: %s\n", path, text, fg_precision_name(precisions[p]),
-             fgsm_last_error());
+      printf("FAIL %s: %s: no engine in %s: %s\n", path, text,
+             fg_precision_name((enum fg_precision)p), fgsm_last_error());
       failures++;
     }
   }
   const char *slash = strrchr(path, '/');
-  printf(
-      "%s: %d calls, each with an engine in fp32 and tf32%s; a plan of a ready engine for %d and "
-      "%d; of %d that can be fused, engines fuse %d and %d\n",
-      slash ? slash + 1 : path, n_calls, failures ? " BUT FOR THOSE ABOVE" : "", planned[0],
-      planned[1], fusible, fused[0], fused[1]);
+  for (int p = 0; p < FG_PRECISION_COUNT; p++)
+    printf("%s, %s: %d calls, each with an engine%s; a plan of a ready engine for %d; of %d that "
+           "can be "
+           "fused, engines fuse %d\n",
+           slash ? slash + 1 : path, fg_precision_name((enum fg_precision)p), all[p],
+           failures ? " BUT FOR THOSE ABOVE" : "", planned[p], fusible[p], fused[p]);
   fg_cudnn_destroy(card);
   return failures;
 }
@@ -293,10 +309,12 @@ static void count_objects(void) {
 }
 
 static int note_all(int n, char **paths) {
+  static const enum fg_precision stored[] = {FG_PRECISION_fp32, FG_PRECISION_bf16,
+                                             FG_PRECISION_fp16};
   int failures = 0;
-  for (int i = 0; i < 2 * n; i++)
-    if (note_model(paths[i / 2], i % 2) != FGSM_OK) {
-      printf("FAIL %s: %s\n", paths[i / 2], fgsm_last_error());
+  for (int i = 0; i < 6 * n; i++)
+    if (note_model(paths[i / 6], i % 2, stored[i / 2 % 3]) != FGSM_OK) {
+      printf("FAIL %s: %s\n", paths[i / 6], fgsm_last_error());
       failures++;
     }
   return failures;

@@ -2,13 +2,14 @@
  * with sizes that the CUDA kernels' chunks and warps do not divide. Needs no test framework, so that
  * it runs on a machine that has nothing but a card.
  *
- *   device-cases [--device NAME] [--mode agrees|repeats|clean|in-place] [FAMILY...]
+ *   device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|half] [FAMILY...]
  *   simt-tests ...                 the CUDA kernels on the CPU; SIMT_SCHED chooses the order of threads
  *
  * A case fails if a mode does or if the backend has a word to say. */
 #include <stdio.h>
 #include <string.h>
 
+#include "half.h"
 #include "harness.h"
 #include "tested.h"
 
@@ -20,7 +21,8 @@ static const struct mode {
 } modes[] = {{"agrees", fg_mode_agrees},
              {"repeats", fg_mode_repeats},
              {"clean", fg_mode_clean},
-             {"in-place", fg_mode_in_place}};
+             {"in-place", fg_mode_in_place},
+             {"half", fg_mode_half}};
 enum { N_MODES = sizeof modes / sizeof *modes };
 
 static const struct fg_case_table *const tables[] = {
@@ -35,7 +37,7 @@ struct job {
   const char *mode; /* NULL: all */
   char **families;
   int n_families; /* 0: all */
-  bool seen[FG_OP_COUNT];
+  bool seen[FG_OP_COUNT], seen_half[FG_OP_COUNT];
   int passed, skipped, broken;
 };
 
@@ -54,6 +56,7 @@ static void run_mode(struct job *job, const struct fg_case_table *table, const s
   job->skipped += verdict == FG_SKIP;
   job->broken += verdict == FG_BROKEN;
   job->seen[c->op] |= verdict == FG_PASS;
+  job->seen_half[c->op] |= verdict == FG_PASS && mode->run == fg_mode_half;
 }
 
 static bool is_wanted(const struct job *job, const char *family) {
@@ -61,6 +64,13 @@ static bool is_wanted(const struct job *job, const char *family) {
   for (int i = 0; i < job->n_families; i++)
     wanted |= strcmp(job->families[i], family) == 0;
   return wanted;
+}
+
+/* What half.h lists, but for views, which have no kernel, and what has cases of its own. */
+static bool needs_half(const struct job *job, enum fg_op op) {
+  const struct fg_backend *backend = job->target.backend;
+  return backend->takes_half && backend->kernels[op]->run && fg_half_slots(op).in &&
+         !fg_half_rounds(op) && op != FG_OP_reshape;
 }
 
 static void run_all(struct job *job) {
@@ -74,10 +84,15 @@ static void run_all(struct job *job) {
       printf("FAIL %s: no case ran\n", fg_op_name((enum fg_op)op));
       job->broken++;
     }
+  for (int op = 0; !job->n_families && !job->mode && op < FG_OP_COUNT; op++)
+    if (needs_half(job, (enum fg_op)op) && !job->seen_half[op]) {
+      printf("FAIL %s: no case ran in half precision\n", fg_op_name((enum fg_op)op));
+      job->broken++;
+    }
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: device-cases [--device NAME] [--mode agrees|repeats|clean|in-place] "
+  fprintf(stderr, "usage: device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|half] "
                   "[FAMILY...]\n");
   return 2;
 }

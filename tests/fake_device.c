@@ -1,6 +1,9 @@
 /* The fake card. One lock guards every queue, event and count; work is done outside of it. */
 #include "fake_device.h"
 
+#include <math.h>
+#include "nccl.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +47,8 @@ struct stream {
 struct device {
   struct fg_device base;
   struct fg_device *inner;
+  struct fg_ranks ranks; /* what the inner device joins: these sum by NCCL */
+  fg_nccl nccl;
   struct stream *own;
   int64_t pending; /* pieces of work not settled yet */
   fgsm_status failed;
@@ -65,6 +70,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct {
   const struct fg_backend *inner;
   int devices, lanes, delay, fail_point;
+  size_t memory, used; /* bytes of each card; of all of them */
   long fail_at, calls[N_POINTS], overlaps, replays;
   bool records, read;
   unsigned seed;
@@ -88,6 +94,7 @@ static void read_settings(void) {
   fake.lanes = setting("FAKE_LANES", 2);
   fake.delay = setting("FAKE_DELAY", 0);
   fake.records = setting("FAKE_RECORDS", 1);
+  fake.memory = (size_t)setting("FAKE_MEMORY", 1 << 13) << 20;
   fake.fail_point = -1;
   for (int p = 0; p < N_POINTS && fail; p++) {
     size_t n = strlen(point_names[p]);
@@ -174,8 +181,27 @@ static void nap(unsigned *seed) {
     nanosleep(&(struct timespec){.tv_nsec = 1000L * (rand_r(seed) % (most + 1))}, NULL);
 }
 
-static fgsm_status compute(struct item *item) {
-  return fake.inner->kernels[item->call.op]->run(&item->call, item->scratch, NULL);
+/* To 8 binary digits, in a type that holds more. */
+static void coarsen(const struct fg_tensor *t) {
+  for (int64_t i = 0; i < fg_count(t); i++) {
+    int exponent;
+    double v = t->type == FG_F64 ? ((double *)t->data)[i] : ((float *)t->data)[i];
+    double digits = isfinite(v) ? ldexp(nearbyint(ldexp(frexp(v, &exponent), 8)), -8) : 0;
+    v = isfinite(v) ? ldexp(digits, exponent) : v;
+    if (t->type == FG_F64)
+      ((double *)t->data)[i] = v;
+    else
+      ((float *)t->data)[i] = (float)v;
+  }
+}
+
+static fgsm_status compute(const struct device *d, struct item *item) {
+  enum fg_op op = item->call.op;
+  FG_TRY(fake.inner->kernels[op]->run(&item->call, item->scratch, NULL));
+  if (d->base.precision == FG_PRECISION_bf16 &&
+      (op == FG_OP_conv || op == FG_OP_conv_grad_input || op == FG_OP_matmul))
+    coarsen(&item->call.out[0]);
+  return FGSM_OK;
 }
 
 static void drop_recording(struct recording *r) { /* under the lock */
@@ -191,15 +217,15 @@ static void drop_event(struct event *e) { /* under the lock */
 }
 
 /* Does the work; called without the lock. */
-static fgsm_status perform(struct item *item) {
+static fgsm_status perform(const struct device *d, struct item *item) {
   fgsm_status status = FGSM_OK;
   if (item->kind == CALL)
-    status = compute(item);
+    status = compute(d, item);
   else if (item->kind == COPY && item->bytes)
     memcpy(item->to, item->snapshot ? item->snapshot : item->from, item->bytes);
   else if (item->kind == REPLAY)
     for (int i = 0; i < item->recording->n && status == FGSM_OK; i++)
-      status = compute(&item->recording->items[i]);
+      status = compute(d, &item->recording->items[i]);
   return status;
 }
 
@@ -225,7 +251,7 @@ static void work_off(struct stream *s, struct item *item, unsigned *seed) {
   fake.working++;
   pthread_mutex_unlock(&lock);
   nap(seed);
-  fgsm_status status = fail ? FG_FAIL(DEVICE, "run") : perform(item);
+  fgsm_status status = fail ? FG_FAIL(DEVICE, "run") : perform(d, item);
   char words[256];
   snprintf(words, sizeof words, "a kernel failed (%s)", fail ? "on purpose" : "by itself");
   pthread_mutex_lock(&lock);
@@ -416,10 +442,22 @@ static fgsm_status allocate(struct fg_device *base, enum point p, size_t bytes, 
   return FGSM_OK;
 }
 
+/* In front of a card's memory stands its size. */
+enum { HEAD = 64 };
+
 static fgsm_status alloc_device(struct fg_device *base, size_t bytes, void **out) {
-  FG_TRY(allocate(base, ALLOC, bytes, out));
+  void *memory;
+  pthread_mutex_lock(&lock);
+  bool full = bytes > fake.memory || fake.used > fake.memory - bytes;
+  pthread_mutex_unlock(&lock);
+  if (full)
+    return FG_FAIL(MEMORY, "fake card: no %zu bytes left", bytes);
+  FG_TRY(allocate(base, ALLOC, bytes + HEAD, &memory));
+  memcpy(memory, &bytes, sizeof bytes);
+  *out = (char *)memory + HEAD;
   pthread_mutex_lock(&lock);
   fake.made_memory++;
+  fake.used += bytes;
   pthread_mutex_unlock(&lock);
   return FGSM_OK;
 }
@@ -429,12 +467,16 @@ static void free_device(struct fg_device *base, void *memory) {
   struct device *d = (struct device *)base;
   if (!memory)
     return;
+  size_t bytes;
+  char *start = (char *)memory - HEAD;
+  memcpy(&bytes, start, sizeof bytes);
   pthread_mutex_lock(&lock);
   fake.made_memory--;
+  fake.used -= bytes;
   while (d->pending > 0)
     pthread_cond_wait(&changed, &lock);
   pthread_mutex_unlock(&lock);
-  free(memory);
+  free(start);
 }
 
 static fgsm_status alloc_pinned(struct fg_device *base, size_t bytes, void **out) {
@@ -474,7 +516,10 @@ static bool is_pinned(const void *memory) { /* under the lock */
 
 static fgsm_status memory_info(struct fg_device *base, size_t *free_bytes, size_t *total) {
   (void)base;
-  *free_bytes = *total = (size_t)1 << 33;
+  pthread_mutex_lock(&lock);
+  *total = fake.memory;
+  *free_bytes = fake.used < fake.memory ? fake.memory - fake.used : 0;
+  pthread_mutex_unlock(&lock);
   return FGSM_OK;
 }
 
@@ -594,6 +639,7 @@ static void close_device(struct fg_device *base) {
   if (!d)
     return;
   end_stream(d->own);
+  fg_nccl_part(d->nccl);
   fake.inner->close(d->inner);
   pthread_mutex_lock(&lock);
   fake.made_devices--;
@@ -650,16 +696,34 @@ static fgsm_status describe(const struct fg_device *base, char *text, size_t siz
   return FGSM_OK;
 }
 
+/* Sums over ranks are a card's, on its streams: never the ranks' own, which are the host's. */
+static fgsm_status sum_by_nccl(struct fg_ranks *ranks, enum fg_type type, int64_t n, void *x) {
+  const struct device *d = (const struct device *)((char *)ranks - offsetof(struct device, ranks));
+  return fg_nccl_sum(d->nccl, type, n, x, x, NULL);
+}
+
+static fgsm_status join(struct fg_device *base, struct fg_ranks *ranks) {
+  static const struct fg_ranks_kind by_nccl = {.name = "nccl", .sum = sum_by_nccl};
+  struct device *d = (struct device *)base;
+  d->ranks = *ranks;
+  d->ranks.kind = &by_nccl;
+  base->ranks = ranks;
+  FG_TRY(fg_nccl_join(ranks, &d->nccl));
+  return fake.inner->join(d->inner, &d->ranks);
+}
+
 static const struct fg_kernel kernel = {prepare, run, release};
 
 const struct fg_backend fake_backend = {.name = "cuda",
                                         .real = FG_F32,
-                                        .precisions = 1u << FG_PRECISION_fp32,
+                                        .precisions =
+                                            1u << FG_PRECISION_fp32 | 1u << FG_PRECISION_bf16,
                                         .count = count,
                                         .open = open_device,
                                         .close = close_device,
                                         .enter = enter,
                                         .describe = describe,
+                                        .join = join,
                                         .alloc = alloc_device,
                                         .free = free_device,
                                         .host_alloc = alloc_pinned,

@@ -4,12 +4,15 @@
  * A stream is a queue and a thread; events order them; nothing else does, and every piece of work
  * takes a random while first. Device memory begins as NaN; what was not pinned by host_alloc is copied
  * at once, what was is read when the transfer's turn comes. So a missing event, or a buffer that is
- * written too soon, shows as wrong results. Set by the environment:
+ * written too soon, shows as wrong results. In bf16 it rounds what products give to that many digits.
+ * written too soon, shows as wrong results. Ranks join by NCCL, as real cards do (tools/fake_nccl.c).
+ * Set by the environment:
  *
  *   FAKE_INNER=cpu|ref      whose kernels compute, in whose real type (cpu)
  *   FAKE_DEVICES=N          how many cards there are (2)
  *   FAKE_LANES=N            lanes of each (2)
  *   FAKE_DELAY=N            most microseconds that a piece of work waits (0)
+ *   FAKE_MEMORY=N           MiB that all of them have together (8192)
  *   FAKE_RECORDS=0|1        whether it offers recordings (1)
  *   FAKE_FAIL=POINT:K       the K-th call, from 1, at a point fails: open, alloc, host_alloc, upload,
  *                           download, run, event, sync, capture, replay. The card is then lost; only

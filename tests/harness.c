@@ -6,6 +6,8 @@
  * over here. */
 #include "harness.h"
 
+#include "half.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,24 +82,9 @@ static double real_value(const struct fg_gen *gen, struct draw *d, int64_t i) {
   }
 }
 
-/* To the nearest, ties to even. */
-static uint16_t to_bf16(double v) {
-  float f = (float)v;
-  uint32_t bits;
-  memcpy(&bits, &f, sizeof bits);
-  return (uint16_t)(isnan(v) ? 0x7FC0 : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-static double from_bf16(uint16_t half) {
-  uint32_t bits = (uint32_t)half << 16;
-  float f;
-  memcpy(&f, &bits, sizeof f);
-  return (double)f;
-}
-
 static void put_real(const struct fg_tensor *t, int64_t i, double v) {
-  if (t->type == FG_BF16)
-    ((uint16_t *)t->data)[i] = to_bf16(v);
+  if (fg_type_is_half(t->type))
+    fg_half_put(t->type, t->data, i, (float)v);
   else if (t->type == FG_F32)
     ((float *)t->data)[i] = (float)v;
   else
@@ -156,10 +143,10 @@ static int64_t place(const struct fg_tensor *t, int block, int64_t i) {
 
 double fg_tensor_real(const struct fg_tensor *t, int block, int64_t i) {
   int64_t at = place(t, block, i);
-  return t->type == FG_F32    ? (double)((const float *)t->data)[at]
-         : t->type == FG_BF16 ? from_bf16(((const uint16_t *)t->data)[at])
-         : t->type == FG_F64  ? ((const double *)t->data)[at]
-                              : (double)fg_tensor_int(t, block, i);
+  return t->type == FG_F32          ? (double)((const float *)t->data)[at]
+         : fg_type_is_half(t->type) ? (double)fg_half_get(t->type, t->data, at)
+         : t->type == FG_F64        ? ((const double *)t->data)[at]
+                                    : (double)fg_tensor_int(t, block, i);
 }
 
 int64_t fg_tensor_int(const struct fg_tensor *t, int block, int64_t i) {
@@ -286,8 +273,18 @@ static enum fg_run_result fail(struct fg_run *run, enum fg_run_result result, co
   return result;
 }
 
+/* What was drawn as a number of the half type, in whatever type it lies. */
+static void round_to(enum fg_type half, const struct fg_tensor *t) {
+  for (int64_t i = 0; i < fg_count(t); i++) {
+    uint16_t bits;
+    fg_half_put(half, &bits, 0, (float)fg_tensor_real(t, 0, i));
+    put_real(t, i, (double)fg_half_get(half, &bits, 0));
+  }
+}
+
 /* Draws input i in plain order, then lays it out as the call has it. */
-static bool draw_input(struct fg_run *run, const struct fg_case *c, int i) {
+static bool draw_input(struct fg_run *run, const struct fg_case *c, int i,
+                       const struct fg_run_options *o) {
   struct fg_tensor *t = &run->call.in[i], plain = *t;
   size_t bytes = fg_bytes(t), size = fg_type_size(t->type);
   if (!create(run->device, &run->in[i], bytes, 0))
@@ -301,6 +298,8 @@ static bool draw_input(struct fg_run *run, const struct fg_case *c, int i) {
     return false;
   }
   fg_case_fill(c, i, &plain);
+  if (o->half && fg_half_slots(c->op).in >> i & 1 && fg_type_is_real(t->type))
+    round_to(o->half, &plain);
   for (int64_t e = 0; e < fg_count(t); e++)
     memcpy(image + place(t, run->device->channel_block, e) * (int64_t)size,
            drawn + e * (int64_t)size, size);
@@ -313,7 +312,7 @@ static bool lay_out(struct fg_run *run, const struct fg_case *c, const struct fg
   struct fg_call *call = &run->call;
   for (int i = 0; i < call->n_in; i++) {
     call->in[i].layout = o->blocked_in >> i & 1 ? FG_BLOCKED : FG_PLAIN;
-    if (call->in[i].type != FG_NONE && !draw_input(run, c, i))
+    if (call->in[i].type != FG_NONE && !draw_input(run, c, i, o))
       return false;
   }
   for (int i = 0; i < call->n_out; i++) {
@@ -325,6 +324,18 @@ static bool lay_out(struct fg_run *run, const struct fg_case *c, const struct fg
       return false;
   }
   return true;
+}
+
+void fg_case_halve(struct fg_call *call, union fg_attrs *attrs, enum fg_type half) {
+  const struct fg_half_slots slots = fg_half_slots(call->op);
+  for (int i = 0; i < call->n_in; i++)
+    if (slots.in >> i & 1 && call->in[i].type == FG_F32)
+      call->in[i].type = half;
+  for (int i = 0; i < call->n_out; i++)
+    if (slots.out >> i & 1 && call->out[i].type == FG_F32)
+      call->out[i].type = half;
+  if (call->op == FG_OP_cast)
+    attrs->cast.type = (int)call->out[0].type;
 }
 
 static void point(struct fg_run *run, bool in_place, bool only_constants) {
@@ -368,6 +379,8 @@ enum fg_run_result fg_run_begin(struct fg_run *run, const struct fg_case *c,
   if (run->opened && backend->open(0, target->threads, &run->device) != FGSM_OK)
     return fail(run, FG_RUN_FAILED, "open");
   fg_case_call(c, target->real, &run->attrs, &run->call);
+  if (options->half && target->real == FG_F32)
+    fg_case_halve(&run->call, &run->attrs, options->half);
   if (backend->enter(run->device) != FGSM_OK || !lay_out(run, c, options))
     return fail(run, FG_RUN_FAILED, "buffers");
   if (backend->sync(run->device, NULL) != FGSM_OK) /* prepare may read constants */

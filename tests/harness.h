@@ -164,6 +164,9 @@ struct fg_run_options {
   unsigned char fill;               /* what outputs and scratch hold before       */
   bool in_place;                    /* out[0] over in[0]                          */
   bool only_prepare;
+  /* Inputs that half.h lets be are rounded to this type; where the target's real type is F32, they and
+   * such outputs are stored in it. FG_NONE: not. */
+  enum fg_type half;
 };
 
 /* Draws the inputs, prepares and runs; on anything but OK the reason is in run->why. To be ended
@@ -179,6 +182,8 @@ void fg_run_end(struct fg_run *run);
  * or type filled in), no data. */
 void fg_case_call(const struct fg_case *c, enum fg_type real, union fg_attrs *attrs,
                   struct fg_call *call);
+/* Stores in half precision what half.h lets be. */
+void fg_case_halve(struct fg_call *call, union fg_attrs *attrs, enum fg_type half);
 /* Fills input i of the case, in plain order; t's type and data are set. */
 void fg_case_fill(const struct fg_case *c, int i, const struct fg_tensor *t);
 
@@ -207,6 +212,10 @@ enum fg_verdict fg_mode_repeats(const struct fg_case *c, const struct fg_target 
 /* Nothing written outside outputs and scratch; inputs unchanged. */
 enum fg_verdict fg_mode_clean(const struct fg_case *c, const struct fg_target *target, char *why,
                               size_t size);
+/* In both half precisions, against the oracle on the same rounded inputs, as near as roundings of what
+ * is stored allow. FG_SKIP for what the backend does not store so. */
+enum fg_verdict fg_mode_half(const struct fg_case *c, const struct fg_target *target, char *why,
+                             size_t size);
 /* INPLACE operators: the same bits when the result lies over its operand. */
 enum fg_verdict fg_mode_in_place(const struct fg_case *c, const struct fg_target *target, char *why,
                                  size_t size);

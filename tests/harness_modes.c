@@ -2,6 +2,8 @@
  * on. Each mode answers for one case on one target, with words where it fails. */
 #include "harness.h"
 
+#include "half.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -194,6 +196,91 @@ enum fg_verdict fg_mode_agrees(const struct fg_case *c, const struct fg_target *
   fg_run_end(&run);
   return verdict;
 }
+
+/* ---- half precision */
+
+/* A few times half a unit of the last place: a product may be stored, larger than the result, before
+ * what follows. */
+static double rounding_of(enum fg_type half) {
+  return 4 * (half == FG_BF16 ? 0x1p-9 : 0x1p-12);
+}
+
+/* Beyond the largest finite half there is none to be near to. */
+static bool overflows(enum fg_type type, double v) {
+  return type == FG_F16 && fabs(v) > 65000;
+}
+
+static bool half_agrees(const struct fg_run *got, const struct fg_run *want,
+                        const struct fg_case *c, enum fg_type half, char *why, size_t size) {
+  double most = c->tolerance > DEFAULT_TOLERANCE ? c->tolerance : DEFAULT_TOLERANCE;
+  for (int o = 0; o < got->view.n_out; o++) {
+    const struct fg_tensor *g = computed(got, c, o), *w = computed(want, c, o);
+    if (!g || !w)
+      continue;
+    double tolerance = most + (fg_type_is_half(g->type) ? rounding_of(half) : 0), scale = rms(w);
+    for (int64_t i = 0; i < fg_count(w); i++) {
+      double a = fg_tensor_real(g, 0, i), b = fg_tensor_real(w, 0, i);
+      if (!near(a, b, tolerance * (fabs(b) + scale)) && !overflows(g->type, b)) {
+        say(why, size, "%s: tensor %d[%lld] is %.9g, not %.9g", fg_type_name(half), o, (long long)i,
+            a, b);
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+static enum fg_verdict try_half(const struct fg_case *c, const struct fg_target *target,
+                                enum fg_type half, char *why, size_t size) {
+  struct fg_run_options o = {.fill = 0xFF, .half = half};
+  struct fg_run run, want;
+  enum fg_verdict verdict = execute(&run, c, target, &o, why, size);
+  if (verdict == FG_PASS) {
+    enum fg_run_result result = fg_run_begin(&want, c, &oracle, &o);
+    if (result != FG_RUN_OK)
+      verdict = say(why, size, "the oracle: %s", want.why);
+    else if (!half_agrees(&run, &want, c, half, why, size))
+      verdict = FG_BROKEN;
+    fg_run_end(&want);
+  }
+  fg_run_end(&run);
+  return verdict;
+}
+
+/* Whether the case has a float that may be stored so. What rounds by itself what it multiplies has
+ * cases of its own in bfloat16. */
+static bool has_half(const struct fg_case *c) {
+  uint32_t in = fg_half_rounds(c->op) ? 0 : fg_half_slots(c->op).in;
+  for (int i = 0; i < FG_MAX_IN; i++)
+    if (in >> i & 1 && c->in[i].type == FG_F32)
+      return true;
+  return false;
+}
+
+enum fg_verdict fg_mode_half(const struct fg_case *c, const struct fg_target *target, char *why,
+                             size_t size) {
+  struct fg_device *device = target->device;
+  enum fg_verdict verdict = FG_SKIP;
+  if (!device || !device->backend->takes_half || !has_half(c))
+    return FG_SKIP;
+  const enum fg_precision before = device->precision;
+  for (int p = FG_PRECISION_bf16; p <= FG_PRECISION_fp16 && verdict != FG_BROKEN; p++) {
+    enum fg_type half = p == FG_PRECISION_bf16 ? FG_BF16 : FG_F16;
+    union fg_attrs attrs;
+    struct fg_call call;
+    fg_case_call(c, FG_F32, &attrs, &call);
+    fg_case_halve(&call, &attrs, half);
+    device->precision = (enum fg_precision)p;
+    if (!device->backend->takes_half(device, &call))
+      continue;
+    enum fg_verdict now = try_half(c, target, half, why, size);
+    verdict = now == FG_SKIP ? verdict : now;
+  }
+  device->precision = before;
+  return verdict;
+}
+
+/* ---- channel blocks */
 
 /* Weights are never laid in blocks: they are the kernel's own business. */
 static bool may_block(const struct fg_case *c, const struct fg_tensor *t, bool output, int i,

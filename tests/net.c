@@ -48,14 +48,18 @@ fgsm_status net_open(const char *path, const struct fg_backend *backend, int64_t
   struct fg_graph *g = NULL;
   memset(net, 0, sizeof *net);
   fgsm_status status = backend->open(0, fg_cpu_count(), &net->device);
-  if (status == FGSM_OK)
+  if (status == FGSM_OK) {
+    net->device->precision = options->precision;
     status = fg_onnx_open(path, &net->onnx);
+  }
   if (status == FGSM_OK)
     status = fg_graph_create(backend->real, &g);
   if (status == FGSM_OK)
     status = build(options, batch, net, g);
   if (status == FGSM_OK && !options->no_fuse)
     status = fg_fuse(g, net->device);
+  if (status == FGSM_OK)
+    status = fg_halve(g, net->device);
   if (status == FGSM_OK && !options->no_fuse)
     status = fg_layout(g, net->device);
   if (status == FGSM_OK) {

@@ -95,6 +95,40 @@ done
 [ $kept -gt 0 ] || { echo 'no lost card left what was finished'; failed=1; }
 set -- card.npy*
 [ ! -e "$1" ] || { echo "a lost card left $*"; failed=1; }
+
+# Less than fp32 says how far its gradients agree with fp32's, on the first batch; fp32 has nothing to say.
+expect 0 'agreement with fp32 ' attack coarse.npy --device cuda:0,1 --precision bf16
+grep -q '% weighted by |g| (first 32 samples)' stdout || { cat stdout; failed=1; }
+for lanes in 1 2; do
+  FAKE_LANES=$lanes expect 0 '.' attack coarse.npy --device cuda --precision bf16 --json
+  for member in signs weighted; do
+    "$json_get" agreement $member <stdout >$member.$lanes
+  done
+done
+cmp signs.1 signs.2 && cmp weighted.1 weighted.2 || failed=1
+awk -v s="$(cat signs.1)" -v w="$(cat weighted.1)" 'BEGIN {exit !(s > 0.8 && s < w && w < 1)}' ||
+  { echo "agreement: $(cat signs.1) of the signs, $(cat weighted.1) weighted"; failed=1; }
+cmp -s cpu.npy coarse.npy && { echo 'bf16 wrote what fp32 writes'; failed=1; }
+"$json_get" agreement with <coarse.npy.json >name
+[ "$(cat name)" = fp32 ] || { echo "agreement with $(cat name)"; failed=1; }
+expect 0 '.' attack coarse.npy --device cuda --json
+"$json_get" agreement signs <stdout >/dev/null 2>&1 && { echo 'fp32 agrees with itself'; failed=1; }
+
+# A batch that does not fit the card's memory is made smaller, which is said; one that was asked for is
+# refused with one that would fit.
+FAKE_LANES=1 FAKE_MEMORY=2 expect 0 'the batch is [0-9]*, because 64 would need [0-9.]* MiB of the card.s memory' \
+  "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device cuda --quiet --out small.npy
+batch=$("$json_get" batch <small.npy.json)
+[ "$batch" -gt 1 ] && [ "$batch" -lt 64 ] || { echo "a batch of $batch in 2 MiB"; failed=1; }
+expect 0 '.' "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device cpu --threads 1 --batch "$batch" \
+  --quiet --out whole.npy
+cmp small.npy whole.npy || failed=1
+FAKE_LANES=1 FAKE_MEMORY=2 expect 6 "of it are free; --batch $batch would fit" attack card.npy \
+  --device cuda --batch 64
+FAKE_LANES=2 FAKE_MEMORY=2 expect 0 'the batch is [0-9]*, because 64 ' \
+  "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device cuda --quiet --json
+halves=$("$json_get" batch <stdout)
+[ "$halves" -lt "$batch" ] || { echo "two lanes take batches of $halves, one of $batch"; failed=1; }
 FAKE_DEVICES=0 FGSM_LOG=info expect 0 'computing on the cpu: .*there is none' attack auto.npy --device auto
 cmp cpu.npy auto.npy || failed=1
 [ "$failed" = 0 ] && echo 'devices are found, shared and lost as they should be'

@@ -233,6 +233,7 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   bool bytes = a->shape.type == FG_U8 || a->info.out_type == FG_U8;
   bool minimal = spec->halvings > 0;
   bool split = spec->steps == 1 && !has_start(a) && (a->info.n_eps > 1 || minimal);
+  bool whole = !a->only_gradient;
   char model_note[FG_NOTE_SIZE] = "", again[FG_NOTE_SIZE];
   const struct {
     bool wanted;
@@ -240,13 +241,13 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
     struct fg_pass *pass;
   } list[] = {
       {true, {.model = true}, &a->evaluate},
-      {spec->steps > 0, {.model = true, .gradient = true, .step = !split}, &a->gradient},
-      {split, {.step = true, .rows = minimal}, &a->step},
-      {has_start(a), {.start = true}, &a->start},
-      {spec->steps == 0, {.settle = true}, &a->settle},
+      {spec->steps > 0, {.model = true, .gradient = true, .step = whole && !split}, &a->gradient},
+      {whole && split, {.step = true, .rows = minimal}, &a->step},
+      {whole && has_start(a), {.start = true}, &a->start},
+      {whole && spec->steps == 0, {.settle = true}, &a->settle},
       {bytes, {.dequantize = true}, &a->dequantize},
-      {a->info.out_type == FG_U8, {.quantize = true, .rows = minimal}, &a->quantize},
-      {spec->restarts > 1, {.keep = true}, &a->keep},
+      {whole && a->info.out_type == FG_U8, {.quantize = true, .rows = minimal}, &a->quantize},
+      {whole && spec->restarts > 1, {.keep = true}, &a->keep},
   };
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (list[i].wanted) {
@@ -256,7 +257,8 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
       if (i == 0)
         FG_TRY(check_classes(a));
     }
-  FG_TRY(make_whole_passes(a, onnx, options));
+  if (whole)
+    FG_TRY(make_whole_passes(a, onnx, options));
   if (*model_note)
     note(a, model_note);
   a->info.evaluate = *fg_plan_info(a->evaluate.plan);
@@ -363,6 +365,7 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
     fg_note_add(a->info.notes, sizeof a->info.notes, "the model fixes its batch at %lld",
                 (long long)a->info.batch);
   FG_TRY(a->device->backend->enter(a->device));
+  FG_TRY(fg_memory_ask_card(a));
   FG_TRY(fg_traffic_create(a));
   FG_TRY(make_passes(a, onnx, options));
   a->arrays = NULL;
@@ -371,15 +374,11 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   return a->has_map || a->has_mask ? upload_arrays(arrays, a) : FGSM_OK;
 }
 
-fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
-                            struct fg_device *device, const struct fg_sample_shape *shape,
-                            const struct fg_attack_arrays *arrays,
-                            const struct fg_attack_besides *besides, int64_t batch,
-                            struct fg_attacker **out, size_t *need, bool *short_of) {
+/* An attacker with nothing decided yet; the device is closed where there is no memory for it. */
+static fgsm_status begin(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                         struct fg_device *device, struct fg_attacker **out) {
   struct fg_attacker *a = calloc(1, sizeof *a);
-  *out = NULL;
-  *need = 0;
-  *short_of = false;
+  *out = a;
   if (!a) {
     device->backend->close(device);
     return FG_FAIL(MEMORY, "no memory for an attack");
@@ -390,9 +389,22 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
   a->info.precision = a->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
   a->memory.limit = fg_options_memory(options);
   a->memory.model = fg_onnx_bytes(onnx);
+  return FGSM_OK;
+}
+
+fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays,
+                            const struct fg_attack_besides *besides, int64_t batch,
+                            struct fg_attacker **out, struct fg_shortage *shortage) {
+  struct fg_attacker *a;
+  *out = NULL;
+  *shortage = (struct fg_shortage){.any = false};
+  FG_TRY(begin(onnx, options, device, &a));
   if (besides) {
     size_t share = besides->attackers > 1 ? (size_t)besides->attackers : 1;
     a->memory.limit /= share;
+    a->memory.sharers = besides->attackers < device->lanes ? besides->attackers : device->lanes;
     a->memory.besides = (besides->bytes + besides->sample_bytes * (size_t)batch) / share;
   }
   fgsm_status status = create(a, onnx, options, shape, arrays, batch);
@@ -400,9 +412,26 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
     *out = a;
     return FGSM_OK;
   }
-  *need = a->memory.need;
-  *short_of = a->memory.short_of;
+  *shortage = a->memory.shortage;
+  if (status == FGSM_MEMORY && a->memory.card && !shortage->any) /* some allocation met the end */
+    *shortage = (struct fg_shortage){.any = true, .of_card = true, .have = a->memory.card};
   fg_attacker_destroy(a);
+  return status;
+}
+
+fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
+                                        const struct fgsm_options *options,
+                                        struct fg_device *device,
+                                        const struct fg_sample_shape *shape,
+                                        const struct fg_attack_arrays *arrays, int64_t batch,
+                                        struct fg_attacker **out) {
+  FG_TRY(begin(onnx, options, device, out));
+  (*out)->only_gradient = true;
+  fgsm_status status = create(*out, onnx, options, shape, arrays, batch);
+  if (status == FGSM_OK)
+    return FGSM_OK;
+  fg_attacker_destroy(*out);
+  *out = NULL;
   return status;
 }
 
@@ -410,9 +439,8 @@ fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_opt
                                struct fg_device *device, const struct fg_sample_shape *shape,
                                const struct fg_attack_arrays *arrays, int64_t batch,
                                struct fg_attacker **out) {
-  size_t need;
-  bool short_of;
-  return fg_attacker_try(onnx, options, device, shape, arrays, NULL, batch, out, &need, &short_of);
+  struct fg_shortage shortage;
+  return fg_attacker_try(onnx, options, device, shape, arrays, NULL, batch, out, &shortage);
 }
 
 static void free_memory(struct fg_attacker *a) {
@@ -433,6 +461,7 @@ void fg_attacker_destroy(struct fg_attacker *a) {
   fg_attacker_passes(a, passes);
   (void)!a->device->backend->enter(a->device); /* a lost one too: what follows cannot fail */
   fg_traffic_end(a);
+  fg_view_destroy(a);
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     fg_plan_destroy(passes[i]->plan);
   fg_traffic_destroy(a);

@@ -36,6 +36,7 @@ enum fg_wire {
   FG_WIRE_best_x,
   FG_WIRE_best_loss,
   FG_WIRE_best_success,
+  FG_WIRE_labels64, /* I64: a view's classes, before they are labels */
   FG_WIRE_COUNT
 };
 
@@ -50,6 +51,8 @@ struct fg_recipe {
   bool rows;       /* step and quantize take wire rows for params               */
   bool settle;     /* a step of length 0: x into the ball around x0 and the box */
   bool quantize;   /* x, x0 -> bytes                                            */
+  bool copy;       /* x -> next                                                 */
+  bool narrow;     /* labels64 -> labels                                        */
   bool keep;       /* x, loss, prediction, labels -> best_...                   */
   /* The pass is wanted only where the backend takes model, gradient and step as one call, which
    * then makes so many steps, or a search with so many halvings. */
@@ -66,6 +69,12 @@ struct fg_pass {
 /* Kinds of traffic: each has a stream, and an event that is recorded at its end. */
 enum fg_traffic { FG_TRAFFIC_up, FG_TRAFFIC_compute, FG_TRAFFIC_down, FG_TRAFFIC_COUNT };
 
+/* What an attacker was refused for want of: memory of the host, or of the card. */
+struct fg_shortage {
+  bool any, of_card;
+  size_t need, have; /* bytes; need 0: not known */
+};
+
 struct fg_attacker {
   struct fg_attacker_info info;
   struct fg_sample_shape shape;
@@ -76,14 +85,18 @@ struct fg_attacker {
   enum fg_type real;
   struct {
     size_t limit, model, besides; /* bytes: of all, of the file as read, of the caller's */
-    size_t need;                  /* as far as known when the attacker was refused */
-    bool short_of;                /* it was refused for want of it */
+    size_t card; /* of a device with memory of its own: what is this attacker's share of
+                                     what was free there; 0: it has none */
+    int sharers; /* of the device's memory */
+    struct fg_shortage shortage; /* why the attacker was refused */
   } memory;
   struct fg_loss_attrs loss;
-  bool timed; /* passes are waited for, and say what they took */
+  bool only_gradient; /* made for agreement.c: no step, nothing written */
+  bool timed;         /* passes are waited for, and say what they took */
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
+  struct fg_view_parts *view; /* NULL until samples are attacked on the device (view.c) */
   void *arena, *wire[FG_WIRE_COUNT];
   void *ring[2]; /* two iterates: a pass reads one and writes the other */
 
@@ -133,19 +146,31 @@ struct fg_batch {
 
 enum { FG_ATTACK_PASSES = 10 };
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]);
-/* An attacker of this batch with what the caller takes besides; NULL there, and *need the bytes it
- * would take (0: not known), where it is refused for want of memory. */
+/* An attacker of this batch with what the caller takes besides; NULL there, and shortage->any, where it
+ * is refused for want of memory. */
 fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_options *options,
                             struct fg_device *device, const struct fg_sample_shape *shape,
                             const struct fg_attack_arrays *arrays,
                             const struct fg_attack_besides *besides, int64_t batch,
-                            struct fg_attacker **out, size_t *need, bool *short_of) FGSM_MUST_USE;
+                            struct fg_attacker **out, struct fg_shortage *shortage) FGSM_MUST_USE;
+/* As fg_attacker_create, for an attacker that stops at the gradient of the loss, which is wire
+ * gradient once pass gradient ran. */
+fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
+                                        const struct fgsm_options *options,
+                                        struct fg_device *device,
+                                        const struct fg_sample_shape *shape,
+                                        const struct fg_attack_arrays *arrays, int64_t batch,
+                                        struct fg_attacker **out) FGSM_MUST_USE;
 /* The bytes of every wire that some pass has, 0 for the others; x and next are counted as rings. */
 void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]);
 /* Bytes that the attacker takes: passes made so far, their arena, wires, staging. `arena`: a need of
  * a pass still to be made. */
 size_t fg_memory_need(struct fg_attacker *a, size_t arena);
-/* FGSM_UNSUPPORTED if the limit does not allow for what the passes so far, and a graph with `bytes`
+/* Bytes of the device's own memory: constants and what kernels hold, wires, the arena. */
+size_t fg_memory_on_card(struct fg_attacker *a, size_t arena);
+/* Asks the device, once it is entered, how much memory is this attacker's. */
+fgsm_status fg_memory_ask_card(struct fg_attacker *a) FGSM_MUST_USE;
+/* FGSM_MEMORY if that is short of, FGSM_UNSUPPORTED if the limit does not allow for what the passes so far, and a graph with `bytes`
  * of constants and `arena` bytes of temporaries, need. */
 fgsm_status fg_memory_check(struct fg_attacker *a, size_t bytes, size_t arena) FGSM_MUST_USE;
 
@@ -164,11 +189,20 @@ fgsm_status fg_attacker_replay(struct fg_attacker *a) FGSM_MUST_USE;
 /* Whether the pass is one call of mlp_fgsm. */
 bool fg_pass_is_whole(const struct fg_pass *pass);
 
+/* ---- views (view.c) */
+
+/* What follows on the stream comes after the last view's work. */
+fgsm_status fg_view_wait(struct fg_attacker *a, void *stream) FGSM_MUST_USE;
+/* Waits for it, and frees what views needed. */
+void fg_view_destroy(struct fg_attacker *a);
+
 /* ---- parts of a run (run.c) that minimal.c needs too */
 
 /* The params of a run at eps times t. */
 void fg_run_params(const struct fg_attacker *a, double eps, double t, double radius, int restart,
                    double params[FG_PARAM_COUNT]);
+/* Settles the class that each loaded sample is attacked with, and uploads it. */
+fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) FGSM_MUST_USE;
 /* Prediction and loss of the last forward pass, of the whole batch. */
 fgsm_status fg_run_outcome(struct fg_attacker *a, int32_t *prediction, double *loss) FGSM_MUST_USE;
 /* After the first gradient pass: its statistics; flags. `columns`: of the stats. */

@@ -40,6 +40,7 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
     dim[1] = FG_PARAM_COUNT;
     break;
   case FG_WIRE_index:
+  case FG_WIRE_labels64:
     *type = FG_I64;
     *rank = 1;
     break;
@@ -64,9 +65,9 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
 /* The wire's value; an input of the graph unless an operator made it. */
 static fgsm_status take(struct builder *b, enum fg_wire wire, fg_id *out) {
   static const char *const names[FG_WIRE_COUNT] = {
-      "x",       "next", "x0",         "bytes",  "gradient",  "m",           "m_next",
-      "eps_map", "mask", "params",     "rows",   "labels",    "index",       "stats",
-      "logits",  "loss", "prediction", "best_x", "best_loss", "best_success"};
+      "x",          "next",   "x0",        "bytes",        "gradient", "m",     "m_next", "eps_map",
+      "mask",       "params", "rows",      "labels",       "index",    "stats", "logits", "loss",
+      "prediction", "best_x", "best_loss", "best_success", "labels64"};
   if (b->value[wire] == FG_ABSENT) {
     enum fg_type type;
     int rank;
@@ -187,6 +188,21 @@ static fgsm_status add_quantize(struct builder *b, bool rows) {
   return give(b, FG_WIRE_bytes, out[0]);
 }
 
+static fgsm_status add_copy(struct builder *b) {
+  union fg_attrs attrs = {.unary = {.kind = FG_UNARY_identity}};
+  fg_id x, out[FG_MAX_OUT];
+  FG_TRY(take(b, FG_WIRE_x, &x));
+  FG_TRY(fg_graph_add(b->g, FG_OP_unary, "copy", &attrs, 1, &x, out));
+  return give(b, FG_WIRE_next, out[0]);
+}
+
+static fgsm_status add_narrow(struct builder *b) {
+  fg_id wide, labels;
+  FG_TRY(take(b, FG_WIRE_labels64, &wide));
+  FG_TRY(fg_cast(b->g, wide, FG_I32, 0, &labels));
+  return give(b, FG_WIRE_labels, labels);
+}
+
 static fgsm_status add_keep(struct builder *b) {
   static const enum fg_wire wires[] = {FG_WIRE_x,           FG_WIRE_loss,   FG_WIRE_prediction,
                                        FG_WIRE_labels,      FG_WIRE_best_x, FG_WIRE_best_loss,
@@ -212,6 +228,10 @@ static fgsm_status add_parts(struct builder *b, const struct fg_onnx *onnx,
     FG_TRY(add_step(b, recipe->settle, recipe->rows));
   if (recipe->quantize)
     FG_TRY(add_quantize(b, recipe->rows));
+  if (recipe->copy)
+    FG_TRY(add_copy(b));
+  if (recipe->narrow)
+    FG_TRY(add_narrow(b));
   if (recipe->keep)
     FG_TRY(add_keep(b));
   return FGSM_OK;
@@ -228,6 +248,7 @@ static fgsm_status finish(struct builder *b, const struct fg_recipe *recipe, str
                          recipe->halvings > 0, made));
   if (!*made)
     return FGSM_OK;
+  FG_TRY(fg_halve(b->g, b->a->device));
   FG_TRY(fg_layout(b->g, b->a->device));
   FG_TRY(fg_graph_compact(b->g));
   for (int w = 0; w < FG_WIRE_COUNT; w++) {
@@ -253,8 +274,7 @@ static fgsm_status check_size(struct builder *b) {
 /* The graph did not get to where its size could be told. */
 static fgsm_status too_large(struct builder *b) {
   char limit[32];
-  b->a->memory.need = 0;
-  b->a->memory.short_of = true;
+  b->a->memory.shortage = (struct fg_shortage){.any = true, .have = b->a->memory.limit};
   return FG_FAIL(UNSUPPORTED, "the model's constants alone need more than the %s of --max-memory",
                  fg_memory_text(b->a->memory.limit, limit));
 }
@@ -270,7 +290,7 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
   }
   FG_TRY(fg_memory_check(a, 1, 0));
   FG_TRY(fg_graph_create(a->real, &b.g));
-  size_t left = a->memory.limit - a->memory.need + 1;
+  size_t left = a->memory.limit - fg_memory_need(a, 0);
   if (left < b.g->arena.limit_bytes)
     b.g->arena.limit_bytes = left;
   fgsm_status status = add_parts(&b, onnx, options, recipe, note);
@@ -289,8 +309,7 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     return status; /* a card's own memory is another matter */
   char why[400];
   fg_error_copy(why, sizeof why);
-  a->memory.need = 0;
-  a->memory.short_of = true;
+  a->memory.shortage = (struct fg_shortage){.any = true, .have = a->memory.limit};
   return FG_FAIL(UNSUPPORTED, "%s; --max-memory says how much there is", why);
 }
 

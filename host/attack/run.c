@@ -121,7 +121,7 @@ static int64_t choose_label(const struct fg_attacker *a, const struct fg_batch *
   return least;
 }
 
-static fgsm_status settle_labels(struct fg_attacker *a, const struct fg_batch *b) {
+fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) {
   if (a->targets_given && !b->targets)
     return FG_FAIL(USAGE, "--target names neither a class nor least-likely, and no targets came "
                           "with the samples");
@@ -324,7 +324,7 @@ static fgsm_status run_batch(struct fg_attacker *a, const struct fg_batch *b, in
                              void *const *x_adv, fgsm_result *const *results) {
   size_t row = (size_t)a->count * fg_type_size(a->info.out_type);
   FG_TRY(fg_samples_load(a, b));
-  FG_TRY(settle_labels(a, b));
+  FG_TRY(fg_run_labels(a, b));
   if (has_start(a)) {
     FG_TRY(fg_pass_run(a, &a->evaluate, a->wire[FG_WIRE_x0], NULL));
     FG_TRY(read_clean(a));
@@ -343,6 +343,7 @@ fgsm_status fg_attacker_run(struct fg_attacker *a, int64_t n, const void *x, con
                             fgsm_result *const *results) {
   size_t row = (size_t)a->count * fg_type_size(a->shape.type);
   FG_TRY(a->device->backend->enter(a->device));
+  FG_TRY(fg_view_wait(a, a->stream[FG_TRAFFIC_compute]));
   for (int64_t at = 0; at < n; at += a->info.batch) {
     struct fg_batch b = {.n = n - at < a->info.batch ? n - at : a->info.batch,
                          .x = (const char *)x + (size_t)at * row,

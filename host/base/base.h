@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "half.h"
 #include "kernel.h"
 
 /* Bump allocator: freed as a whole. Zero-filled, 64-byte aligned when `bytes` >= 64, else 16. */
@@ -69,14 +70,12 @@ double fg_now(void);
 size_t fg_memory_share(void);
 const char *fg_memory_text(size_t bytes, char text[32]); /* "1.5 GiB" */
 
-/* CPUs this process may use: affinity, then the cgroup's quota. At least 1. */
+/* CPUs this process may use: the least of its affinity, its cgroups' quotas, OMP_NUM_THREADS and
+ * OMP_THREAD_LIMIT. At least 1. */
 int fg_cpu_count(void);
-
-/* float16 / bfloat16 to float32 and back (round to nearest even). */
-float fg_half_to_float(uint16_t h);
-float fg_bfloat_to_float(uint16_t b);
-uint16_t fg_float_to_half(float f);
-uint16_t fg_float_to_bfloat(float f);
+/* The part of it that can be told apart: threads that a quota of so many CPUs (infinite: none) and an
+ * OpenMP variable's text (NULL: unset) allow. At least 1. */
+int fg_cpu_limit(double cpus, const char *variable);
 
 /* SHA-256 of a file, of n files as if they were one, or of a buffer, as 64 lower-case hex digits. */
 fgsm_status fg_sha256_file(const char *path, char hex[65]) FGSM_MUST_USE;

@@ -386,8 +386,9 @@ static const struct row table[] = {
       "device", "attack inspect bench train"},
      fg_set_memory,
      FIELD(max_memory)},
-    {{"threads", "N", "all that this process may use", NULL, "Processor threads (0: all).",
-      "device", "attack inspect bench train"},
+    {{"threads", "N", "all that this process may use", NULL,
+      "Processor threads (0: as many as affinity, cgroups and OMP_NUM_THREADS allow).", "device",
+      "attack inspect bench train"},
      fg_set_threads,
      FIELD(threads)},
 };

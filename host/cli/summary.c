@@ -1,5 +1,6 @@
 /* The attack's result for people: every rate with what it is a share of. With several eps, first
  * the curve, then the details of the largest. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +66,25 @@ static void print_outputs(const json_t *r) {
   }
 }
 
+/* A share, not rounded up to what it does not reach. */
+static double percent_below(double share) {
+  return floor(share * 1e6) / 1e4;
+}
+
+static void print_agreement(const json_t *r) {
+  const json_t *a = json_object_get(r, "agreement");
+  if (!a)
+    return;
+  if (*text(a, "why"))
+    printf("  agreement with %-7s not measured: %s\n", text(a, "with"), text(a, "why"));
+  else
+    printf("  agreement with %-7s %.4f %% of the gradient's signs, %.4f %% weighted by |g| (first "
+           "%lld "
+           "samples)\n",
+           text(a, "with"), percent_below(real(a, "signs")), percent_below(real(a, "weighted")),
+           count(a, "samples"));
+}
+
 static void print_result(const json_t *r) {
   const json_t *curve = json_object_get(r, "curve"), *wait = json_object_get(r, "stage_wait");
   printf("%s, %s loss, on %s with %s\n\n", text(r, "attack"), text(r, "loss"), text(r, "data"),
@@ -83,6 +103,7 @@ static void print_result(const json_t *r) {
   printf("  %-22s linf %.6g at most, l2 %.6g on average\n", "perturbation", real(r, "linf_max"),
          real(r, "l2_mean"));
   print_flagged(r);
+  print_agreement(r);
   printf(
       "\n  %.2f s, %.1f images/s on %s (%s); time spent waiting: reader %.0f %%, device %.0f %%, "
       "writer %.0f %%\n",

@@ -8,6 +8,7 @@
  *   fold    constants, BatchNorm and affine steps into convolutions and products
  *   grad    gradients as more graph
  *   fuse    neighbours into the fused operators that the backend has
+ *   halve   half precision where the device's precision says so
  *   layout  channel blocks where the backend wants them
  *   plan    the graph laid out in one block of memory
  */
@@ -194,6 +195,10 @@ fgsm_status fg_fuse(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
  * declines. */
 fgsm_status fg_fuse_steps(struct fg_graph *g, struct fg_device *device, int steps, bool search,
                           bool *done) FGSM_MUST_USE;
+
+/* Where the device's precision is bf16 or fp16: inserts casts, and makes values that its backend takes
+ * so half precision. Inputs and outputs of the graph stay as they are. */
+fgsm_status fg_halve(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
 
 /* Inserts reorders and marks values FG_BLOCKED. */
 fgsm_status fg_layout(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;

@@ -1,5 +1,5 @@
 /* What training adds: normalisation by the batch's own statistics, the operators that write weights,
- * descend and average, which have no results and no gradient, and the sum over ranks. */
+ * descend and average, which have no results and no gradient, the sum over ranks, and samples drawn from a dataset. */
 #include <math.h>
 #include <string.h>
 
@@ -131,3 +131,26 @@ static fgsm_status grad_all_reduce(struct fg_grad_ctx *ctx) {
 }
 
 const struct fg_op_def fg_def_all_reduce = {infer_all_reduce, grad_all_reduce, NULL};
+
+/* ---- augment */
+
+static fgsm_status infer_augment(const struct fg_graph *g, struct fg_node *node,
+                                 struct fg_value *out) {
+  const struct fg_augment_attrs *a = &node->attrs.augment;
+  FG_TRY(fg_rule_inputs(g, node, 3, 3));
+  const struct fg_value *data = fg_rule_input(g, node, 0), *index = fg_rule_input(g, node, 1);
+  const struct fg_value *params = fg_rule_input(g, node, 2);
+  int64_t dim[FG_MAX_RANK];
+  if (data->rank < 1 || index->rank != 1 || index->type != FG_I64)
+    return FG_FAIL(INTERNAL, "samples %s by an index %s", FG_SHAPE(data), FG_SHAPE(index));
+  FG_TRY(fg_rule_vector(params, FG_PARAM_COUNT, "params"));
+  if (params->type != FG_F64)
+    return FG_FAIL(INTERNAL, "params are %s", fg_type_name(params->type));
+  if (a->pad < 0 || ((a->pad || a->flip) && (a->axis < 1 || a->axis + 2 > data->rank)))
+    return FG_FAIL(INTERNAL, "samples %s have no image at axis %d", FG_SHAPE(data), a->axis);
+  memcpy(dim, data->dim, sizeof dim);
+  dim[0] = index->dim[0];
+  return fg_rule_output(&out[0], data->type, data->rank, dim);
+}
+
+const struct fg_op_def fg_def_augment = {infer_augment, NULL, NULL};

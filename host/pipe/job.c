@@ -45,7 +45,9 @@ struct job {
   size_t x_bytes, adv_bytes;  /* of one sample          */
   struct fg_slot slots[MOST_SLOTS];
   struct batch batches[MOST_SLOTS];
-  int64_t read, written;      /* samples */
+  int64_t read, written; /* samples */
+  struct fg_agreement agreement;
+  char agreement_why[256];
   struct fg_outputs *outputs; /* NULL: measured only */
   struct fg_tally tally[FG_MAX_EPS];
   int strongest;
@@ -228,6 +230,9 @@ static fgsm_status open_attackers(struct job *job) {
     for (int i = 0; i < choice.n && status == FGSM_OK; i++)
       if (job->n_attackers == 0 || job->n_attackers < batches)
         status = open_attacker(job, &choice, i, &extras.arrays, &others);
+  if (status == FGSM_OK && fg_job_approximates(job->options))
+    status = fg_job_agree(job->onnx, job->data_path, job->options, &choice, &extras.arrays,
+                          job->batch, job->n, &job->agreement, job->agreement_why);
   fg_extras_free(&extras);
   job->n_slots = job->n_attackers + 2;
   return status;
@@ -328,6 +333,9 @@ static struct fg_report report_of(const struct job *job, const struct fg_stage_t
                              .data = &job->info,
                              .data_sha256 = sha256,
                              .attacker = fg_attacker_info(job->attackers[0]),
+                             .agreement =
+                                 fg_job_approximates(job->options) ? &job->agreement : NULL,
+                             .agreement_why = job->agreement_why,
                              .samples = job->written,
                              .asked = job->n,
                              .n_eps = job->n_eps,

@@ -6,7 +6,9 @@
 
 #include <jansson.h>
 
+#include "agreement.h"
 #include "attack.h"
+#include "device.h"
 #include "io.h"
 #include "onnx.h"
 #include "options.h"
@@ -38,6 +40,17 @@ void fg_extras_free(struct fg_extras *extras);
 /* Whether option "target" names a file with a class per sample; a class, or the least likely one,
  * is the attacker's to apply. */
 bool fg_job_target_file(const struct fgsm_options *options);
+
+/* ---- agreement (agree.c) */
+
+/* Whether the options ask for arithmetic whose gradients are compared with the exact ones'. */
+bool fg_job_approximates(const struct fgsm_options *options);
+/* Compares them on the first of the job's `n` samples: `batch` of them, or as many as memory suffices
+ * for. Where they cannot be compared, *out says nothing was, and why (of 256 bytes) says why. */
+fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
+                         const struct fgsm_options *options, const struct fg_device_choice *choice,
+                         const struct fg_attack_arrays *arrays, int64_t batch, int64_t n,
+                         struct fg_agreement *out, char *why) FGSM_MUST_USE;
 
 /* ---- counts */
 
@@ -78,7 +91,9 @@ struct fg_report {
   const struct fg_dataset_info *data;
   const char *data_sha256; /* NULL: not known */
   const struct fg_attacker_info *attacker;
-  int64_t samples, asked; /* fewer than asked: a run that was broken off */
+  const struct fg_agreement *agreement; /* NULL: the arithmetic is the exact one */
+  const char *agreement_why;            /* nothing was compared, "" otherwise     */
+  int64_t samples, asked;               /* fewer than asked: a run that was broken off */
   int n_eps;
   const struct fg_tally *tally;  /* n_eps */
   const char *const *path;       /* n_eps; NULL: nothing is written */

@@ -4,6 +4,8 @@
 
 #include "engine.h"
 
+/* ---- making */
+
 static fgsm_status allocate(struct fg_engine *e, size_t bytes, void **out) {
   return e->device->backend->alloc(e->device, bytes ? bytes : 1, out);
 }
@@ -12,7 +14,7 @@ static fgsm_status make_passes(struct fg_engine *e, const struct fg_onnx *onnx,
                                const struct fgsm_options *options) {
   const struct fg_method *m = &e->spec.method;
   const bool wanted[FG_TRAIN_PARTS] = {
-      [FG_TRAIN_LOAD] = e->shape.type == FG_U8,
+      [FG_TRAIN_LOAD] = e->shape.type == FG_U8 || e->spec.resident,
       [FG_TRAIN_START] = m->start != FG_START_none || m->carry != FG_CARRY_none,
       [FG_TRAIN_TARGET] = m->objective == FG_OBJECTIVE_trades,
       [FG_TRAIN_CRAFT] = m->steps > 0,
@@ -114,10 +116,7 @@ void fg_engine_destroy(struct fg_engine *e) {
   fg_train_traffic_end(e);
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
     fg_plan_destroy(e->pass[i].plan);
-  for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    if (e->wire[w] < e->control || (char *)e->wire[w] >= (char *)e->control + e->control_bytes)
-      backend->free(e->device, e->wire[w]);
-  backend->free(e->device, e->control);
+  fg_train_free_wires(e);
   for (int i = 0; i < 2; i++)
     backend->free(e->device, e->ring[i]);
   backend->free(e->device, e->arena);

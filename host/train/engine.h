@@ -7,6 +7,7 @@
 #include "train.h"
 
 #define FG_TRAIN_WIRE_MAP(X)                                                                       \
+  X(data) /* the dataset, where it lies on the device */                                           \
   X(bytes)                                                                                         \
   X(x0)   /* clean                                    */                                           \
   X(x)    /* the iterate that a pass reads, and the    */                                          \
@@ -106,6 +107,7 @@ void fg_train_traffic_end(struct fg_engine *e);
 /* Lays the wires that change from step to step (all that is counted per sample or fewer, and read)
  * into one block, there and in pinned memory; the others' memory is their own. Zeros at first. */
 fgsm_status fg_train_make_wires(struct fg_engine *e) FGSM_MUST_USE;
+void fg_train_free_wires(struct fg_engine *e);
 /* The wire's bytes as they are to be when the step runs: of a wire in the block at the next
  * fg_train_send, of another at once. Nothing where no pass reads it. */
 fgsm_status fg_train_upload(struct fg_engine *e, enum fg_train_wire wire,

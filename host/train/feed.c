@@ -8,8 +8,8 @@
 #include "train.h"
 
 enum { PAD = 4 };
-/* Streams of randomness beside those of noise, which are numbered by epochs. */
-static const uint32_t STREAM_ORDER = 0xFFFFFFFEu, STREAM_AUGMENT = 0xFFFFFFFFu;
+/* A stream of randomness beside those of noise, which are numbered by epochs, and that of moves. */
+static const uint32_t STREAM_ORDER = 0xFFFFFFFEu;
 
 static fgsm_status read_all(struct fg_feed *feed, struct fg_dataset *dataset, const char *data) {
   size_t bytes = (size_t)feed->count * fg_type_size(feed->info.type);
@@ -187,6 +187,11 @@ static void move(const struct image *m, size_t size, const unsigned char *from, 
       }
 }
 
+struct fg_augment_attrs fg_feed_augment(const struct fg_feed *feed) {
+  bool first = feed->info.rank == 2 || fg_feed_channels_last(feed);
+  return (struct fg_augment_attrs){first ? 1 : 2, feed->crop ? PAD : 0, feed->flip};
+}
+
 void fg_feed_batch(const struct fg_feed *feed, int64_t at, int64_t n, void *x, int64_t *labels,
                    int64_t *index) {
   size_t size = fg_type_size(feed->info.type), bytes = (size_t)feed->count * size;
@@ -196,17 +201,17 @@ void fg_feed_batch(const struct fg_feed *feed, int64_t at, int64_t n, void *x, i
   for (int64_t i = 0; i < n; i++) {
     int64_t sample = feed->order[at + i];
     const unsigned char *from = feed->x + (size_t)sample * bytes;
-    unsigned char *to = (unsigned char *)x + (size_t)i * bytes;
     labels[i] = feed->labels[sample];
     index[i] = sample;
+    if (!x)
+      continue;
+    unsigned char *to = (unsigned char *)x + (size_t)i * bytes;
     if (!feed->crop && !feed->flip) {
       memcpy(to, from, bytes);
       continue;
     }
-    struct fg_philox r =
-        fg_philox_sample(feed->seed, sample, STREAM_AUGMENT, (uint32_t)feed->epoch);
-    int64_t dy = feed->crop ? (int64_t)(r.word[0] % (2 * PAD + 1)) - PAD : 0;
-    int64_t dx = feed->crop ? (int64_t)(r.word[1] % (2 * PAD + 1)) - PAD : 0;
-    move(&image, size, from, dy, dx, feed->flip && r.word[2] >> 31, to);
+    struct fg_philox_move m =
+        fg_philox_move(feed->seed, sample, (uint32_t)feed->epoch, feed->crop ? PAD : 0, feed->flip);
+    move(&image, size, from, m.dy, m.dx, m.mirrored, to);
   }
 }

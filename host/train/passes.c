@@ -27,6 +27,12 @@ static void shape_of(const struct fg_engine *e, enum fg_train_wire wire, enum fg
     *type = FG_F64;
     dim[0] = wire == FG_TRAIN_rates ? (int64_t)FG_RATE_COUNT : (int64_t)FG_PARAM_COUNT;
     break;
+  case FG_TRAIN_data:
+    *type = e->shape.type == FG_U8 ? FG_U8 : e->real;
+    *rank = e->shape.rank + 1;
+    dim[0] = e->spec.samples;
+    memcpy(dim + 1, e->shape.dim, (size_t)e->shape.rank * sizeof *dim);
+    break;
   case FG_TRAIN_target:
     *rank = 2;
     dim[1] = e->classes;
@@ -93,10 +99,19 @@ fgsm_status fg_train_all_ranks(struct fg_train_builder *b, fg_id part, fg_id *ou
 /* ---- the parts */
 
 static fgsm_status add_load(struct fg_train_builder *b) {
-  fg_id bytes, x0;
-  FG_TRY(fg_train_take(b, FG_TRAIN_bytes, &bytes));
-  FG_TRY(fg_cast(b->g, bytes, b->e->real, 255, &x0));
-  return fg_train_give(b, FG_TRAIN_x0, x0);
+  union fg_attrs attrs = {.augment = b->e->spec.augment};
+  fg_id in[3], x[FG_MAX_OUT];
+  if (b->e->spec.resident) {
+    FG_TRY(fg_train_take(b, FG_TRAIN_data, &in[0]));
+    FG_TRY(fg_train_take(b, FG_TRAIN_index, &in[1]));
+    FG_TRY(fg_train_take(b, FG_TRAIN_params, &in[2]));
+    FG_TRY(fg_graph_add(b->g, FG_OP_augment, "samples", &attrs, 3, in, x));
+  } else {
+    FG_TRY(fg_train_take(b, FG_TRAIN_bytes, &x[0]));
+  }
+  if (b->e->shape.type == FG_U8)
+    FG_TRY(fg_cast(b->g, x[0], b->e->real, 255, &x[0]));
+  return fg_train_give(b, FG_TRAIN_x0, x[0]);
 }
 
 fgsm_status fg_train_noise(struct fg_train_builder *b, enum fg_train_wire params, bool box,

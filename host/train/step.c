@@ -1,4 +1,6 @@
 /* A step of training: what its passes are run for, what they are given, and what came of it. */
+#include <stdlib.h>
+
 #include "engine.h"
 
 static fgsm_status set_params(struct fg_engine *e, uint32_t stream) {
@@ -37,8 +39,28 @@ static fgsm_status load(struct fg_engine *e, const struct fg_train_batch *b, uin
   FG_TRY(set_params(e, stream));
   FG_TRY(fg_train_upload(e, FG_TRAIN_labels, e->labels));
   FG_TRY(fg_train_upload(e, FG_TRAIN_index, b->index));
+  if (e->spec.resident)
+    return FGSM_OK; /* drawn by their index */
   return e->shape.type == FG_U8 ? fg_train_upload(e, FG_TRAIN_bytes, b->x)
                                 : fg_train_upload_reals(e, FG_TRAIN_x0, b->x);
+}
+
+/* The batch's samples as they are, onto x0. */
+static fgsm_status load_plain(struct fg_engine *e, const struct fg_train_batch *b) {
+  int64_t n = e->batch * e->count;
+  const unsigned char *bytes = b->x;
+  if (!e->spec.resident)
+    return fg_train_run(e, FG_TRAIN_LOAD, NULL, NULL);
+  if (e->shape.type != FG_U8)
+    return fg_train_upload_reals(e, FG_TRAIN_x0, b->x);
+  float *x = malloc((size_t)n * sizeof *x + 1);
+  if (!x)
+    return FG_FAIL(MEMORY, "no memory for a batch");
+  for (int64_t i = 0; i < n; i++)
+    x[i] = (float)bytes[i] / 255.0f;
+  fgsm_status status = fg_train_upload_reals(e, FG_TRAIN_x0, x);
+  free(x);
+  return status;
 }
 
 static fgsm_status craft(struct fg_engine *e) {
@@ -73,7 +95,7 @@ static fgsm_status run_passes(void *engine, void *stream) {
 
 /* ---- what came of it */
 
-/* The mean of a wire of losses that was brought to `place`; 0 where there is none. */
+/* The mean on this rank of a wire of losses that was brought to `place`; 0 where there is none. */
 static double mean(const struct fg_engine *e, enum fg_train_wire wire, int place) {
   int64_t n = (int64_t)(fg_train_wire_bytes(e, wire) / fg_type_size(e->real));
   const double *wide = e->seen[place];
@@ -84,7 +106,7 @@ static double mean(const struct fg_engine *e, enum fg_train_wire wire, int place
   return sum;
 }
 
-/* How many predictions are right; -1 where there are none. */
+/* How many predictions are right on this rank; -1 where there are none. */
 static int64_t count(const struct fg_engine *e, enum fg_train_wire wire, int place) {
   const int32_t *predictions = e->seen[place];
   int64_t right = 0;
@@ -133,11 +155,25 @@ fgsm_status fg_engine_cosine(struct fg_engine *e, const struct fg_train_batch *b
     return FG_FAIL(INTERNAL, "the engine is not watched");
   FG_TRY(load(e, batch, 0));
   FG_TRY(fg_train_send(e));
-  FG_TRY(fg_train_run(e, FG_TRAIN_LOAD, NULL, NULL));
+  FG_TRY(load_plain(e, batch));
   FG_TRY(fg_train_run(e, FG_TRAIN_WATCH, NULL, NULL));
   FG_TRY(fg_train_bring(e, 1, wires));
   *out = mean(e, FG_TRAIN_cosine, 0) / fg_ranks_size(e->device->ranks);
   return fg_ranks_sum(e->device->ranks, FG_F64, 1, out);
+}
+
+bool fg_engine_may_settle(struct fg_device *device, enum fg_type type, int64_t bytes) {
+  const struct fg_backend *backend = device->backend;
+  size_t free, total;
+  return !backend->host_memory && backend->kernels[FG_OP_augment]->run &&
+         (type == FG_U8 || type == backend->real) &&
+         backend->memory(device, &free, &total) == FGSM_OK && (size_t)bytes <= free / 4;
+}
+
+fgsm_status fg_engine_settle(struct fg_engine *e, const void *x) {
+  FG_TRY(e->device->backend->enter(e->device));
+  FG_TRY(fg_train_upload(e, FG_TRAIN_data, x));
+  return e->device->backend->sync(e->device, e->stream);
 }
 
 void fg_engine_cautious(struct fg_engine *e, bool cautious) {

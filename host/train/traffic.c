@@ -81,10 +81,22 @@ static fgsm_status make_wire(struct fg_engine *e, enum fg_train_wire w) {
 fgsm_status fg_train_make_wires(struct fg_engine *e) {
   FG_TRY(make_control(e));
   for (int w = 0; w < FG_TRAIN_WIRES; w++)
-    if (!is_control(w) && fg_train_uses(e, (enum fg_train_wire)w) && w != FG_TRAIN_x &&
-        w != FG_TRAIN_next)
+    if (w == FG_TRAIN_data &&
+        fg_train_uses(e, (enum fg_train_wire)w)) /* fg_engine_settle fills it */
+      FG_TRY(
+          e->device->backend->alloc(e->device, fg_train_wire_bytes(e, FG_TRAIN_data), &e->wire[w]));
+    else if (!is_control(w) && fg_train_uses(e, (enum fg_train_wire)w) && w != FG_TRAIN_x &&
+             w != FG_TRAIN_next)
       FG_TRY(make_wire(e, (enum fg_train_wire)w));
   return e->device->backend->sync(e->device, e->stream); /* weights are written on another */
+}
+
+void fg_train_free_wires(struct fg_engine *e) {
+  const struct fg_backend *backend = e->device->backend;
+  for (int w = 0; w < FG_TRAIN_WIRES; w++)
+    if (!is_control(w))
+      backend->free(e->device, e->wire[w]);
+  backend->free(e->device, e->control);
 }
 
 fgsm_status fg_train_upload(struct fg_engine *e, enum fg_train_wire wire, const void *from) {

@@ -55,7 +55,7 @@ static fgsm_status step(struct fg_run *run) {
   e->rate = fg_schedule_rate(&run->schedule, run->done * run->per_epoch + e->steps,
                              run->options->epochs * run->per_epoch);
   fg_feed_batch(&run->feed, e->steps * run->batch + fg_ranks_rank(run->ranks) * run->part,
-                run->part, run->x, run->labels, run->index);
+                run->part, run->spec.resident ? NULL : run->x, run->labels, run->index);
   fg_engine_cautious(run->engine, *fg_engine_steps(run->engine) < run->watch.cautious_to);
   FG_TRY(fg_engine_step(run->engine, &batch, e->rate, (uint32_t)run->done, &losses));
   if (!isfinite(losses.loss))
@@ -177,13 +177,28 @@ static fgsm_status join(const struct fg_run *run, struct fg_device *device) {
   return status;
 }
 
+/* The samples lie on the device where they fit. Not where perturbations are kept, which is done here, of
+ * the samples that came. */
+static void settle_where(struct fg_run *run, struct fg_device *device) {
+  const struct fg_feed *feed = &run->feed;
+  int64_t bytes = feed->n * feed->count * (int64_t)fg_type_size(feed->info.type);
+  run->spec.resident = run->spec.method.carry != FG_CARRY_sample &&
+                       fg_engine_may_settle(device, feed->info.type, bytes);
+  run->spec.augment = fg_feed_augment(feed);
+  if (run->spec.resident)
+    fg_log(FGSM_LOG_INFO, "the %lld samples lie on the device", (long long)feed->n);
+}
+
 static fgsm_status make_engine(struct fg_run *run) {
   const struct fgsm_options *o = run->options;
   struct fg_device *device;
   FG_TRY(fg_device_open(&run->devices, 0, o, &device));
   FG_TRY(join(run, device));
+  settle_where(run, device);
   FG_TRY(fg_engine_create(run->onnx, o, &run->spec, device, &run->feed.shape, run->part,
                           &run->engine));
+  if (run->spec.resident)
+    FG_TRY(fg_engine_settle(run->engine, run->feed.x));
   if (run->writes)
     FG_TRY(fg_feed_check(&run->feed, fg_engine_classes(run->engine)));
   const char *init = run->made && strcmp(o->init, "keep") == 0 ? "torch" : o->init;

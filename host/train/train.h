@@ -170,8 +170,10 @@ struct fg_engine_spec {
   double align, penalty; /* weights of the regularisers of the input's gradient; at most one */
   double spectral;       /* limit of each layer's norm; 0: none                              */
   bool watched;          /* fg_engine_cosine is wanted                                       */
-  int64_t samples;       /* whose perturbations may be kept                                  */
-  size_t besides;        /* bytes that the caller holds: model and data                      */
+  bool resident; /* the samples lie on the device (fg_engine_settle), and are moved there: */
+  struct fg_augment_attrs augment;
+  int64_t samples; /* whose perturbations may be kept                                  */
+  size_t besides;  /* bytes that the caller holds: model and data                            */
   double eps, lo, hi;
   uint64_t seed;
 };
@@ -197,6 +199,10 @@ fgsm_status fg_engine_create(const struct fg_onnx *onnx, const struct fgsm_optio
                              const struct fg_sample_shape *shape, int64_t batch,
                              struct fg_engine **out) FGSM_MUST_USE;
 void fg_engine_destroy(struct fg_engine *engine);
+/* Gives a `resident` engine the samples that batches are drawn from by their index. */
+fgsm_status fg_engine_settle(struct fg_engine *engine, const void *x) FGSM_MUST_USE;
+/* Whether a device may hold so many bytes of samples, and draw from them. */
+bool fg_engine_may_settle(struct fg_device *device, enum fg_type type, int64_t bytes);
 /* One step at that learning rate. `stream` numbers the pass over the data: with the sample's number
  * it keys the noise. FGSM_DATA for a label out of range. Where the loss is not a number the weights
  * stay as they are. */
@@ -270,7 +276,10 @@ bool fg_feed_channels_last(const struct fg_feed *feed);
 fgsm_status fg_feed_check(const struct fg_feed *feed, int64_t classes) FGSM_MUST_USE;
 /* Shuffles the training samples for that epoch. */
 void fg_feed_shuffle(struct fg_feed *feed, int64_t epoch);
-/* The n samples from place `at` of the epoch's order on, augmented, into x. */
+/* What an engine does to samples that lie on the device; the same as fg_feed_batch. */
+struct fg_augment_attrs fg_feed_augment(const struct fg_feed *feed);
+/* The n samples from place `at` of the epoch's order on, augmented, into x; x NULL: their labels and
+ * numbers alone. */
 void fg_feed_batch(const struct fg_feed *feed, int64_t at, int64_t n, void *x, int64_t *labels,
                    int64_t *index);
 

@@ -17,6 +17,7 @@
 /* It would spare a pass over the gradient, which lies in the cache when the step reads it; the
  * product is oneDNN's either way. */
 FG_NO_KERNEL(cpu, gemm_grad_input_step);
+FG_NO_KERNEL(cpu, augment); /* the dataset lies in the host's memory: host/train/feed.c does it */
 
 #define OP(name, max_in, n_out, trait) extern const struct fg_kernel fg_cpu_##name;
 #include "ops.def"

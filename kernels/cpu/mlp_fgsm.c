@@ -1,6 +1,7 @@
 /* mlp_fgsm: the whole attack of a dense network, a tile of samples at a time, with nothing of it in
- * memory but x' and what is reported. The network's weights stay in the caches (mlp_net.h), loss and
- * step are the CPU's own, a sample at a time.
+ * memory but x' and what is reported. The network's weights stay in the caches (mlp_net.h). Loss and
+ * step are the CPU's own, a sample at a time, or where they are simple and samples small, of the whole
+ * tile at once (mlp_rows.h).
  *
  * Accepted where it wins: for weights that an L2 cache holds. Beyond, oneDNN's products, which block
  * for the caches, are faster, and the graph is left unfused. */
@@ -9,8 +10,7 @@
 #include <string.h>
 
 #include "loss.h"
-#include "mlp_net.h"
-#include "step.h"
+#include "mlp_rows.h"
 
 enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS, FUNCTIONAL };
 enum { NEXT, LOSS, PREDICTION, STATS, LOGITS };
@@ -54,6 +54,7 @@ struct attack {
   int64_t samples, features, classes, room_floats;
   int pieces;
   float *rooms;
+  bool loss_by_rows, step_by_rows;
 };
 
 static int64_t lay_out(const struct fg_mlp_net *net, float *memory, struct mine *mine) {
@@ -74,9 +75,9 @@ static void load_tile(const struct attack *c, struct mine *m, const float *x, in
       to[f * tile + s] = s < n ? x[(s0 + s) * c->features + f] : 0;
 }
 
-/* Loss and prediction of the logits of the tile; dlogits where `gradient`; written where `report`. */
-static void judge(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0, int64_t n,
-                  int64_t tile, bool gradient, bool report) {
+/* The same as judge, a sample at a time. */
+static void judge_samples(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0,
+                          int64_t n, int64_t tile, bool gradient, float *losses) {
   const float *z = m->room.h[c->a->layers];
   int64_t k = c->classes;
   float d[64], *slope = k <= 64 ? d : m->room.other; /* other is free until the way back */
@@ -89,16 +90,35 @@ static void judge(const struct attack *c, struct mine *m, struct seat *seats, in
                                      gradient ? slope : NULL, &seats[s].prediction);
     for (int64_t j = 0; gradient && j < k; j++)
       m->room.d[j * tile + s] = slope[j];
-    if (report && c->loss)
-      c->loss[s0 + s] = (float)loss;
-    if (report && c->prediction)
-      c->prediction[s0 + s] = seats[s].prediction;
-    if (report && c->logits)
-      memcpy(c->logits + (s0 + s) * k, m->row, (size_t)k * sizeof(float));
+    if (losses)
+      losses[s] = (float)loss;
   }
 }
 
-/* The gradient of each sample of the tile, one after another. */
+/* Loss and prediction of the logits of the tile; dlogits where `gradient`; written where `report`. */
+static void judge(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0, int64_t n,
+                  int64_t tile, bool gradient, bool report) {
+  const float *z = m->room.h[c->a->layers];
+  float *losses = report && c->loss ? c->loss + s0 : NULL;
+  int64_t k = c->classes;
+  if (c->loss_by_rows) {
+    int32_t prediction[FG_MLP_TILE];
+    fg_mlp_rows_loss(z, k, c->labels + s0, n, tile, c->a->loss.targeted,
+                     gradient ? m->room.d : NULL, losses, prediction);
+    for (int64_t s = 0; s < n; s++)
+      seats[s].prediction = prediction[s];
+  } else {
+    judge_samples(c, m, seats, s0, n, tile, gradient, losses);
+  }
+  for (int64_t s = 0; report && s < n; s++) {
+    if (c->prediction)
+      c->prediction[s0 + s] = seats[s].prediction;
+    for (int64_t j = 0; c->logits && j < k; j++)
+      c->logits[(s0 + s) * k + j] = z[j * tile + s];
+  }
+}
+
+/* The gradient of each sample of the tile in room.d, one after another. */
 static void gather_gradients(const struct attack *c, struct mine *m, int64_t n, int64_t tile) {
   for (int64_t s = 0; s < n; s++)
     for (int64_t f = 0; f < c->features; f++)
@@ -111,25 +131,28 @@ static void differentiate(const struct attack *c, struct mine *m, struct seat *s
   fg_mlp_forward(c->net, &m->room, tile);
   judge(c, m, seats, s0, n, tile, true, report);
   fg_mlp_backward(c->net, &m->room, tile);
-  gather_gradients(c, m, n, tile);
+}
+
+static struct fg_cpu_step step_at(const struct attack *c, const float *x, int64_t s) {
+  int64_t at = s * c->features;
+  return (struct fg_cpu_step){.eps_map = c->eps_map,
+                              .mask = c->mask,
+                              .params = c->params,
+                              .x0 = c->x0 + at,
+                              .x = x + at,
+                              .next = c->next + at,
+                              .n = c->features,
+                              .attrs = c->a->step};
 }
 
 /* Sample s of the tile steps from x along its gradient, with the budget times t. */
 static void step(const struct attack *c, struct mine *m, struct seat *seat, const float *x,
                  int64_t s0, int64_t s, double t) {
-  int64_t at = (s0 + s) * c->features;
   double params[FG_PARAM_COUNT];
   struct fg_tensor map;
-  struct fg_cpu_step step = {.eps_map = c->eps_map,
-                             .mask = c->mask,
-                             .params = c->params,
-                             .x0 = c->x0 + at,
-                             .x = x + at,
-                             .g = m->gradient + s * c->features,
-                             .next = c->next + at,
-                             .stats = seat->stats,
-                             .n = c->features,
-                             .attrs = c->a->step};
+  struct fg_cpu_step step = step_at(c, x, s0 + s);
+  step.g = m->gradient + s * c->features;
+  step.stats = seat->stats;
   if (t != 1) {
     memcpy(params, c->params, sizeof params);
     params[FG_PARAM_eps] *= t;
@@ -143,6 +166,20 @@ static void step(const struct attack *c, struct mine *m, struct seat *seat, cons
     step.eps_map = &map;
   }
   fg_cpu_step_sample(&step, 0);
+}
+
+/* The whole tile steps from x, which lies in room.h[0] too, along its gradient in room.d. */
+static void step_tile(const struct attack *c, struct mine *m, struct seat *seats, const float *x,
+                      int64_t s0, int64_t n, int64_t tile) {
+  float *stats[FG_MLP_TILE];
+  struct fg_cpu_step first = step_at(c, x, s0);
+  for (int64_t s = 0; s < n; s++)
+    stats[s] = seats[s].stats;
+  if (c->step_by_rows && fg_mlp_rows_step(&first, m->room.h[0], m->room.d, n, tile, stats))
+    return;
+  gather_gradients(c, m, n, tile);
+  for (int64_t s = 0; s < n; s++)
+    step(c, m, &seats[s], x, s0, s, 1);
 }
 
 static void put_stats(const struct attack *c, const struct seat *seat, int64_t s) {
@@ -162,10 +199,9 @@ static void iterate(const struct attack *c, struct mine *m, int64_t s0, int64_t 
   for (int i = 0; i < c->a->steps; i++) {
     const float *x = i ? c->next : c->x;
     differentiate(c, m, seats, x, s0, n, tile, i == c->a->steps - 1);
-    for (int64_t s = 0; s < n; s++) {
-      step(c, m, &seats[s], x, s0, s, 1);
+    step_tile(c, m, seats, x, s0, n, tile);
+    for (int64_t s = 0; s < n; s++)
       broken[s] += seats[s].stats[2];
-    }
   }
   for (int64_t s = 0; s < n; s++) {
     seats[s].stats[2] = broken[s];
@@ -212,6 +248,7 @@ static void narrow(struct seat *seat, int i) {
 static void search(const struct attack *c, struct mine *m, int64_t s0, int64_t n, int64_t tile) {
   struct seat seats[FG_MLP_TILE] = {0};
   differentiate(c, m, seats, c->x, s0, n, tile, true);
+  gather_gradients(c, m, n, tile);
   for (int i = 0; i < c->a->steps + 2; i++) {
     for (int64_t s = 0; s < n; s++)
       seats[s].t = i == 0 ? 1 : i == 1 ? 0 : (seats[s].lo + seats[s].hi) / 2;
@@ -361,8 +398,11 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     .classes = a->width[a->layers],
     .room_floats = state->room_floats,
     .pieces = state->pieces,
-    .rooms = rooms
+    .rooms = rooms,
+    .loss_by_rows = a->loss.kind == FG_LOSS_ce && !a->loss.parity
   };
+  struct fg_cpu_step plain = step_at(&c, c.x, 0);
+  c.step_by_rows = c.features <= FG_MLP_MOST_ROWS && fg_cpu_step_is_plain(&plain);
   double passes = a->search ? 4 + a->steps : a->steps ? 2 * a->steps : 1;
   double cost = passes * (double)net.packed_floats / 40 * (double)c.samples / c.pieces;
   fg_cpu_parallel(c.pieces, 1, cost, pieces, &c);

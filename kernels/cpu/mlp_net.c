@@ -8,10 +8,17 @@
 
 typedef float vec __attribute__((vector_size(32)));
 enum { LANES = 8, MOST_GROUPS = 8 };
+typedef float lanes __attribute__((vector_size(FG_MLP_TILE * sizeof(float))));
+
+/* Results at a time: their sums and what is multiplied fill the registers, and are enough to hide how
+ * long a multiply-add takes. A row is one register of AVX-512, two of AVX2. */
+enum { ROWS_AVX512 = 12, ROWS = 6 };
 
 void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
   int64_t at = 0;
-  *net = (struct fg_mlp_net){.a = a, .widest = fg_mlp_padded(a->width[0])};
+  *net = (struct fg_mlp_net){.a = a,
+                             .rows = fg_cpu_block() == 16 ? ROWS_AVX512 : ROWS,
+                             .widest = fg_mlp_padded(a->width[0])};
   for (int l = 0; l < a->layers; l++) {
     int64_t n = a->width[l], m = a->width[l + 1], wide = fg_mlp_padded(m);
     net->forward[l] = at;
@@ -103,52 +110,63 @@ FG_CLONES static void mlp_product_of_one(const float *w, const float *in, int64_
   }
 }
 
-/* ---- a product for a tile: four results of sixteen samples at a time */
+/* ---- a product for a tile: several results of all of its samples at a time */
 
-FG_CLONES static void mlp_product_of_tile(const float *w, const float *in, int64_t n,
+FG_INLINE void tile_rows(int rows, const float *w, int64_t pitch, const float *in, int64_t n,
+                         const float *from, float *out) {
+  lanes sum[ROWS_AVX512];
+  for (int r = 0; r < rows; r++)
+    sum[r] = (lanes){0} + (from ? from[r] : 0.0f);
+  for (int64_t i = 0; i < n; i++) {
+    lanes x = *(const lanes *)(in + i * FG_MLP_TILE);
+    const float *factor = w + i * pitch;
+    for (int r = 0; r < rows; r++)
+      sum[r] += x * factor[r];
+  }
+  for (int r = 0; r < rows; r++)
+    *(lanes *)(out + r * FG_MLP_TILE) = sum[r];
+}
+
+/* Cut into pieces of like size, at most `most`. */
+FG_CLONES static void mlp_product_of_tile(int64_t most, const float *w, const float *in, int64_t n,
                                           const float *from, float *out, int64_t m) {
   int64_t pitch = fg_mlp_padded(m);
-  for (int64_t o = 0; o < m; o += 4) {
-    vec a0 = {0}, b0 = {0}, c0 = {0}, d0 = {0};
-    if (from) {
-      a0 += from[o];
-      b0 += from[o + 1];
-      c0 += from[o + 2];
-      d0 += from[o + 3];
+  for (int64_t left = m, take; left; left -= take) {
+    int64_t pieces = (left + most - 1) / most;
+    take = (left + pieces - 1) / pieces;
+#define CASE(k)                                                                                    \
+  case k:                                                                                          \
+    tile_rows(k, w, pitch, in, n, from, out);                                                      \
+    break
+    switch (take) {
+      CASE(1);
+      CASE(2);
+      CASE(3);
+      CASE(4);
+      CASE(5);
+      CASE(6);
+      CASE(7);
+      CASE(8);
+      CASE(9);
+      CASE(10);
+      CASE(11);
+      CASE(12);
     }
-    vec a1 = a0, b1 = b0, c1 = c0, d1 = d0;
-    const float *u = w + o;
-    for (int64_t i = 0; i < n; i++, u += pitch) {
-      vec x0 = *(const vec *)(in + i * FG_MLP_TILE), x1 = *(const vec *)(in + i * FG_MLP_TILE + 8);
-      a0 += x0 * u[0];
-      a1 += x1 * u[0];
-      b0 += x0 * u[1];
-      b1 += x1 * u[1];
-      c0 += x0 * u[2];
-      c1 += x1 * u[2];
-      d0 += x0 * u[3];
-      d1 += x1 * u[3];
-    }
-    vec *to = (vec *)(out + o * FG_MLP_TILE);
-    to[0] = a0;
-    to[1] = a1;
-    to[2] = b0;
-    to[3] = b1;
-    to[4] = c0;
-    to[5] = c1;
-    to[6] = d0;
-    to[7] = d1;
+#undef CASE
+    w += take;
+    from = from ? from + take : NULL;
+    out += take * FG_MLP_TILE;
   }
 }
 
 /* ---- the network */
 
-static void multiply(int64_t tile, const float *w, const float *in, int64_t n, const float *from,
-                     float *out, int64_t m) {
+static void multiply(int64_t tile, int64_t rows, const float *w, const float *in, int64_t n,
+                     const float *from, float *out, int64_t m) {
   if (tile == 1)
     mlp_product_of_one(w, in, n, from, out, m);
   else
-    mlp_product_of_tile(w, in, n, from, out, m);
+    mlp_product_of_tile(rows, w, in, n, from, out, m);
 }
 
 void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile) {
@@ -156,7 +174,7 @@ void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int6
   for (int l = 0; l < a->layers; l++) {
     int64_t m = a->width[l + 1];
     float *h = room->h[l + 1];
-    multiply(tile, net->packed + net->forward[l], room->h[l], a->width[l],
+    multiply(tile, net->rows, net->packed + net->forward[l], room->h[l], a->width[l],
              net->packed + net->bias[l], h, m);
     if (room->z[l])
       memcpy(room->z[l], h, (size_t)(m * tile) * sizeof *h);
@@ -169,7 +187,8 @@ void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int
   for (int l = a->layers - 1; l >= 0; l--) {
     int64_t m = a->width[l + 1];
     fg_cpu_act_grad(&a->act[l], room->z[l] ? room->z[l] : room->h[l + 1], room->d, m * tile);
-    multiply(tile, net->packed + net->backward[l], room->d, m, NULL, room->other, a->width[l]);
+    multiply(tile, net->rows, net->packed + net->backward[l], room->d, m, NULL, room->other,
+             a->width[l]);
     float *swap = room->d;
     room->d = room->other;
     room->other = swap;

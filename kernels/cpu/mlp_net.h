@@ -17,6 +17,7 @@ struct fg_mlp_net {
   const struct fg_mlp_attrs *a;
   int64_t forward[FG_MLP_LAYERS], bias[FG_MLP_LAYERS], backward[FG_MLP_LAYERS];
   int64_t packed_floats, widest;
+  int64_t rows; /* results of a tile that are worked out side by side */
   const float *packed;
 };
 

@@ -105,30 +105,53 @@ FG_CLONES static void max_row(const struct pool *p, const float *x, int64_t at, 
   put(p, at, top, index, n);
 }
 
-/* One output of a blocked plane, all lanes. */
-FG_CLONES static void max_lanes(const struct pool *p, const float *x, int64_t at, int64_t o) {
-  for (int64_t c = 0; c < p->ow; c++) {
-    float top[16];
-    int32_t index[16];
-    int64_t r0, r1, t0, t1, lanes = p->lanes;
-    for (int64_t l = 0; l < 16; l++) {
-      top[l] = -INFINITY;
-      index[l] = -1;
-    }
-    places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
-    places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
-    for (int64_t r = r0; r < r1; r++)
-      for (int64_t t = t0; t < t1; t++) {
-        const float *v =
-            x + ((o * p->sh + r * p->dh - p->ph) * p->w + c * p->sw + t * p->dw - p->pw) * lanes;
-        int32_t place = (int32_t)(r * p->kw + t);
-#pragma omp simd
-        for (int64_t l = 0; l < lanes; l++)
-          consider(v[l], place, &top[l], &index[l]);
-      }
-    put(p, at + c * lanes, top, index, lanes);
-  }
+/* A block of channels as vectors: floats, what comparing them gives, which is places' type too, and
+ * places as they are stored where they are narrow. */
+#define LANES(n)                                                                                   \
+  typedef float block_##n __attribute__((vector_size(4 * n), aligned(4)));                         \
+  typedef int32_t places_##n __attribute__((vector_size(4 * n), aligned(4)));                      \
+  typedef uint8_t narrow_##n __attribute__((vector_size(n), aligned(1)));
+LANES(8)
+LANES(16)
+
+/* Where a window begins on the image, and which of its places lie there. */
+struct window {
+  int64_t row, column, r0, r1, t0, t1;
+};
+
+FG_INLINE struct window window_at(const struct pool *p, int64_t o, int64_t c) {
+  struct window w = {.row = o * p->sh - p->ph, .column = c * p->sw - p->pw};
+  places(o, p->sh, p->dh, p->ph, p->h, p->kh, &w.r0, &w.r1);
+  places(c, p->sw, p->dw, p->pw, p->w, p->kw, &w.t0, &w.t1);
+  return w;
 }
+
+/* One row of outputs of a blocked plane: `consider`, for all lanes at once. */
+#define MAX_LANES(n)                                                                               \
+  FG_CLONES static void max_lanes_##n(const struct pool *p, const float *x, int64_t at,            \
+                                      int64_t o) {                                                 \
+    for (int64_t c = 0; c < p->ow; c++, at += n) {                                                 \
+      const struct window w = window_at(p, o, c);                                                  \
+      block_##n top = (block_##n){0} - INFINITY;                                                   \
+      places_##n index = (places_##n){0} - 1;                                                      \
+      for (int64_t r = w.r0; r < w.r1; r++)                                                        \
+        for (int64_t t = w.t0; t < w.t1; t++) {                                                    \
+          int64_t from = (w.row + r * p->dh) * p->w + w.column + t * p->dw;                        \
+          block_##n v = *(const block_##n *)(x + from * n);                                        \
+          places_##n better = (index < 0) | (v > top) | ((v != v) & (top == top));                 \
+          top = (block_##n)((better & (places_##n)v) | (~better & (places_##n)top));               \
+          index = (better & (int32_t)(r * p->kw + t)) | (~better & index);                         \
+        }                                                                                          \
+      *(block_##n *)(p->out + at) = top;                                                           \
+      index &= ~(index < 0);                                                                       \
+      if (p->index && p->wide)                                                                     \
+        *(places_##n *)((int32_t *)p->index + at) = index;                                         \
+      else if (p->index)                                                                           \
+        *(narrow_##n *)((uint8_t *)p->index + at) = __builtin_convertvector(index, narrow_##n);    \
+    }                                                                                              \
+  }
+MAX_LANES(8)
+MAX_LANES(16)
 
 /* Items: output rows of all planes. */
 static void max_body(const void *ctx, int64_t begin, int64_t end) {
@@ -137,7 +160,7 @@ static void max_body(const void *ctx, int64_t begin, int64_t end) {
     const float *x = p->in + i / p->oh * p->h * p->w * p->lanes;
     int64_t at = i * p->ow * p->lanes;
     if (p->lanes > 1)
-      max_lanes(p, x, at, i % p->oh);
+      (p->lanes == 16 ? max_lanes_16 : max_lanes_8)(p, x, at, i % p->oh);
     else
       for (int64_t from = 0; from < p->ow; from += TILE) {
         int64_t left = p->ow - from;
@@ -146,25 +169,52 @@ static void max_body(const void *ctx, int64_t begin, int64_t end) {
   }
 }
 
+/* What one output of a blocked plane had of each place, given back to it. */
+#define GRAD_LANES(n)                                                                              \
+  FG_CLONES static void max_grad_lanes_##n(const struct pool *p, const float *dy, int64_t at,      \
+                                           int64_t o, float *dx) {                                 \
+    for (int64_t c = 0; c < p->ow; c++, at += n) {                                                 \
+      const struct window w = window_at(p, o, c);                                                  \
+      block_##n d = *(const block_##n *)(dy + at);                                                 \
+      places_##n index =                                                                           \
+          p->wide ? *(const places_##n *)((const int32_t *)p->index + at)                          \
+                  : __builtin_convertvector(*(const narrow_##n *)((const uint8_t *)p->index + at), \
+                                            places_##n);                                           \
+      for (int64_t r = w.r0; r < w.r1; r++)                                                        \
+        for (int64_t t = w.t0; t < w.t1; t++) {                                                    \
+          int64_t to = (w.row + r * p->dh) * p->w + w.column + t * p->dw;                          \
+          *(block_##n *)(dx + to * n) +=                                                           \
+              (block_##n)((places_##n)d & (index == (int32_t)(r * p->kw + t)));                    \
+        }                                                                                          \
+    }                                                                                              \
+  }
+GRAD_LANES(8)
+GRAD_LANES(16)
+
+static void max_grad_plain(const struct pool *p, const float *dy, int64_t at, int64_t o,
+                           float *dx) {
+  for (int64_t c = 0; c < p->ow; c++, at++) {
+    int32_t place =
+        p->wide ? ((const int32_t *)p->index)[at] : (int32_t)((const uint8_t *)p->index)[at];
+    int32_t width = (int32_t)p->kw;
+    int64_t y = o * p->sh + place / width * p->dh - p->ph;
+    int64_t x = c * p->sw + place % width * p->dw - p->pw;
+    if (place >= 0 && y >= 0 && y < p->h && x >= 0 && x < p->w)
+      dx[y * p->w + x] += dy[at];
+  }
+}
+
 /* Items: planes. An index that is no place on the image (padding alone) gets nothing. */
 static void max_grad_body(const void *ctx, int64_t begin, int64_t end) {
   const struct pool *p = ctx;
-  int64_t plane = p->h * p->w * p->lanes, narrow = p->oh * p->ow * p->lanes;
+  int64_t plane = p->h * p->w * p->lanes, row = p->ow * p->lanes;
   for (int64_t i = begin; i < end; i++) {
     float *dx = p->out + i * plane;
     memset(dx, 0, (size_t)plane * sizeof *dx);
     for (int64_t o = 0; o < p->oh; o++)
-      for (int64_t c = 0; c < p->ow; c++)
-        for (int64_t l = 0; l < p->lanes; l++) {
-          int64_t at = i * narrow + (o * p->ow + c) * p->lanes + l;
-          int32_t place =
-              p->wide ? ((const int32_t *)p->index)[at] : (int32_t)((const uint8_t *)p->index)[at];
-          int32_t width = (int32_t)p->kw;
-          int64_t y = o * p->sh + place / width * p->dh - p->ph;
-          int64_t x = c * p->sw + place % width * p->dw - p->pw;
-          if (place >= 0 && y >= 0 && y < p->h && x >= 0 && x < p->w)
-            dx[(y * p->w + x) * p->lanes + l] += p->in[at];
-        }
+      (p->lanes == 16  ? max_grad_lanes_16
+       : p->lanes == 8 ? max_grad_lanes_8
+                       : max_grad_plain)(p, p->in, (i * p->oh + o) * row, o, dx);
   }
 }
 

@@ -42,11 +42,20 @@ FG_INLINE double byte_of(double x, double x0, double eps, bool ball) {
 /* One tile: bytes, and how far each is from x0. */
 FG_CLONES static void quantize_tile(const float *x, const float *x0, double eps, bool ball,
                                     uint8_t *restrict q, double *restrict distance, int64_t n) {
-  for (int64_t i = 0; i < n; i++) {
-    double v = byte_of(x[i], x0[i], eps, ball);
-    q[i] = (uint8_t)(int32_t)v;
-    distance[i] = fabs(v / 255 - x0[i]);
-  }
+  double level[FG_CPU_TILE];
+  if (ball)
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+      level[i] = byte_of(x[i], x0[i], eps, true);
+  else
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+      level[i] = byte_of(x[i], x0[i], eps, false);
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++)
+    distance[i] = fabs(level[i] / 255 - x0[i]);
+  for (int64_t i = 0; i < n; i++)
+    q[i] = (uint8_t)(int32_t)level[i];
 }
 
 FG_CLONES static void measure_distances(const double *distance, int64_t n, double *most,

@@ -36,8 +36,24 @@ static int64_t tile_size(const struct fg_cpu_step *c, int64_t from) {
 
 /* ---- measuring */
 
-FG_CLONES static void measure_gradient(const float *g, const float *free_places, int64_t n,
-                                       struct sample *s) {
+FG_CLONES static void measure_all(const float *g, int64_t n, struct sample *s) {
+  double sum = 0;
+  int32_t zeros = 0, broken = 0;
+#pragma omp simd reduction(+ : sum, zeros, broken)
+  for (int64_t i = 0; i < n; i++) {
+    float size = fabsf(g[i]);
+    sum += size;
+    zeros += size == 0;
+    broken += !(size <= 0x1.fffffep127f);
+  }
+  s->sum += sum;
+  s->zeros += zeros;
+  s->free += n;
+  s->broken += broken;
+}
+
+FG_CLONES static void measure_free(const float *g, const float *free_places, int64_t n,
+                                   struct sample *s) {
   double sum = 0;
   int32_t zeros = 0, count = 0, broken = 0;
 #pragma omp simd reduction(+ : sum, zeros, count, broken)
@@ -59,8 +75,12 @@ static void measure(struct sample *s, struct tile *t) {
   const struct fg_cpu_step *c = s->c;
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = tile_size(c, from);
-    fg_cpu_load_mask(c->mask, from, n, t->free);
-    measure_gradient(s->g + from, t->free, n, s);
+    if (c->mask) {
+      fg_cpu_load_mask(c->mask, from, n, t->free);
+      measure_free(s->g + from, t->free, n, s);
+    } else {
+      measure_all(s->g + from, n, s);
+    }
   }
   s->mean = c->n > 0 ? s->sum / (double)c->n : 0;
 }
@@ -236,13 +256,17 @@ static void move_other(const struct sample *s, const struct tile *t, int64_t fro
 
 static void move(const struct sample *s, struct tile *t) {
   const struct fg_cpu_step *c = s->c;
+  bool plain = fg_cpu_step_is_plain(c);
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = tile_size(c, from);
+    float *next = c->next + (s->x0 - c->x0) + from;
+    if (plain && fg_cpu_step_plainly(s->params, s->x0 + from, s->x + from, s->g + from, next, n))
+      continue;
     if (c->attrs.norm == FG_NORM_linf) {
       load_gradient(s, from, n, t);
       load_lengths(s, from, n, t);
       move_linf(s->x0 + from, s->x + from, t, c->attrs.project, s->params[FG_PARAM_lo],
-                s->params[FG_PARAM_hi], c->next + (s->x0 - c->x0) + from, n);
+                s->params[FG_PARAM_hi], next, n);
     } else {
       load_move(s, from, n, t);
       move_other(s, t, from, n);

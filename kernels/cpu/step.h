@@ -17,4 +17,31 @@ struct fg_cpu_step {
 /* Sample i of all of these. `x` and `next` may be the same memory. */
 void fg_cpu_step_sample(const struct fg_cpu_step *c, int64_t i);
 
+/* Whether the step is plain: linf, projected, without momentum, mask or map (step_plain.c). */
+bool fg_cpu_step_is_plain(const struct fg_cpu_step *c);
+/* Moves n features, at most FG_CPU_TILE; false, with `next` untouched, where more care is needed. */
+bool fg_cpu_step_plainly(const double *params, const float *x0, const float *x, const float *g,
+                         float *next, int64_t n);
+
+/* Feature g of a plain step: x'. The nearest float within eps of x0 is v's own or the next toward x0,
+ * and whether a float lies within eps shows in its rounded distance d from x0. Rounding keeps order, so
+ * d < eps and d > eps hold as they do in real arithmetic. Only where d equals eps may it have been
+ * rounded there, unless nothing was rounded: from x0 = 0, or to x0 itself. Then *open is set, and x'
+ * may be wrong. lo, hi: floats within the box. */
+FG_INLINE float fg_cpu_plain_step(float x0, float x, float g, double eps, double alpha, float lo,
+                                  float hi, int32_t *open) {
+  double from = x0, most = from + eps, least = from - eps;
+  double v = x + ((g > 0 ? alpha : 0.0) - (g < 0 ? alpha : 0.0));
+  v = v > most ? most : v;
+  v = v < least ? least : v;
+  float a = (float)v, b = fg_cpu_beside(a, a < x0 ? 1 : -1);
+  double of_a = fabs((double)a - from), of_b = fabs((double)b - from);
+  bool out = of_a > eps;
+  double d = out ? of_b : of_a;
+  float y = out ? b : a;
+  *open |= !((d < eps) | ((d == eps) & ((from == 0) | (d == 0))));
+  y = y > hi ? hi : y;
+  return y < lo ? lo : y;
+}
+
 #endif

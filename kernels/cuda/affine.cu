@@ -59,7 +59,7 @@ fgsm_status prepare_affine(struct fg_call *call, struct fg_device *) {
 
 struct fg_cuda_streams<1> stream_of(const struct fg_call *call) {
   struct fg_cuda_streams<1> s = {
-    {(const float *)call->in[0].data}, (float *)call->out[0].data, fg_count(&call->in[0])
+    {fg_cuda_reals_in(call, 0)}, fg_cuda_reals_out(call, 0), fg_count(&call->in[0])
   };
   return s;
 }

@@ -91,17 +91,17 @@ struct both {
 };
 struct with_number {
   int kind;
-  const float *number;
+  struct fg_cuda_reals number;
   bool left;
   __device__ __forceinline__ float operator()(const float (&v)[1], int64_t) const {
-    return left ? real_value(kind, *number, v[0]) : real_value(kind, v[0], *number);
+    return left ? real_value(kind, number[0], v[0]) : real_value(kind, v[0], number[0]);
   }
 };
 
 /* ptxas budget: broadcast_reals registers 32 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
-    broadcast_reals(const float *a, const float *b, void *y, int kind, int64_t n,
-                    struct fg_cuda_walk walk) {
+    broadcast_reals(struct fg_cuda_reals a, struct fg_cuda_reals b, struct fg_cuda_reals y,
+                    int kind, int64_t n, struct fg_cuda_walk walk) {
   const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   int64_t at[2];
   if (i >= n)
@@ -109,9 +109,9 @@ __global__ void __launch_bounds__(256)
   fg_cuda_offsets(walk, i, at);
   const float v = real_value(kind, a[at[0]], b[at[1]]);
   if (kind >= FG_BINARY_equal)
-    ((uint8_t *)y)[i] = v != 0;
+    static_cast<uint8_t *>(y.data)[i] = v != 0;
   else
-    ((float *)y)[i] = v;
+    y.put(i, v);
 }
 
 /* ptxas budget: broadcast_whole registers 40 shared 0 blocks 6 */
@@ -155,7 +155,7 @@ fgsm_status prepare_binary(struct fg_call *call, struct fg_device *) {
   FG_CUDA_NEED(call, (unsigned)kind < FG_BINARY_COUNT, "unknown kind %d", kind);
   FG_CUDA_NEED(call, a->type == b->type, "operands are %s and %s", fg_type_name(a->type),
                fg_type_name(b->type));
-  FG_CUDA_NEED(call, a->type == FG_F32 || fg_cuda_is_int(a->type), "%s operands",
+  FG_CUDA_NEED(call, fg_cuda_is_real(a->type) || fg_cuda_is_int(a->type), "%s operands",
                fg_type_name(a->type));
   FG_CUDA_NEED(call, y->type == (compares ? FG_BOOL : a->type), "the result is %s",
                fg_type_name(y->type));
@@ -167,28 +167,30 @@ fgsm_status prepare_binary(struct fg_call *call, struct fg_device *) {
 
 fgsm_status run_binary(const struct fg_call *call, void *, void *stream) {
   const struct fg_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
-  const float *fa = (const float *)a->data, *fb = (const float *)b->data;
+  const struct fg_cuda_reals fa = fg_cuda_reals_of(a), fb = fg_cuda_reals_of(b);
+  const struct fg_cuda_reals fy = fg_cuda_reals_of(y);
   int kind = (int)call->attrs->binary.kind;
   int64_t n = fg_count(y), stride[2][FG_MAX_RANK];
   struct fg_cuda_walk walk;
   if (n == 0)
     return FGSM_OK;
-  if (y->type == FG_F32 && fg_count(a) == n && fg_count(b) == n) {
+  const bool real = fg_cuda_is_real(y->type);
+  if (real && fg_count(a) == n && fg_count(b) == n) {
     struct fg_cuda_streams<2> s = {
-      {fa, fb}, (float *)y->data, n
+      {fa, fb}, fy, n
     };
     return fg_cuda_run_stream(call, s, both{kind}, stream);
   }
   /* The number must not be what the result overwrites. */
-  if (y->type == FG_F32 && fg_count(b) == 1 && fg_count(a) == n) {
+  if (real && fg_count(b) == 1 && fg_count(a) == n) {
     struct fg_cuda_streams<1> s = {
-      {fa}, (float *)y->data, n
+      {fa}, fy, n
     };
     return fg_cuda_run_stream(call, s, with_number{kind, fb, false}, stream);
   }
-  if (y->type == FG_F32 && fg_count(a) == 1 && fg_count(b) == n && y->data != a->data) {
+  if (real && fg_count(a) == 1 && fg_count(b) == n && y->data != a->data) {
     struct fg_cuda_streams<1> s = {
-      {fb}, (float *)y->data, n
+      {fb}, fy, n
     };
     return fg_cuda_run_stream(call, s, with_number{kind, fa, true}, stream);
   }
@@ -196,10 +198,9 @@ fgsm_status run_binary(const struct fg_call *call, void *, void *stream) {
   fg_cuda_broadcast(b, y->rank, stride[1]);
   fg_cuda_merge(y->rank, y->dim, 2, stride, &walk);
   dim3 blocks(fg_cuda_blocks(n, 256));
-  if (a->type == FG_F32)
-    return fg_cuda_launched(call,
-                            FGSM_LAUNCH(broadcast_reals, blocks, dim3(256), 0, (cudaStream_t)stream,
-                                        fa, fb, y->data, kind, n, walk));
+  if (fg_cuda_is_real(a->type))
+    return fg_cuda_launched(call, FGSM_LAUNCH(broadcast_reals, blocks, dim3(256), 0,
+                                              (cudaStream_t)stream, fa, fb, fy, kind, n, walk));
   return fg_cuda_launched(call, FGSM_LAUNCH(broadcast_whole, blocks, dim3(256), 0,
                                             (cudaStream_t)stream, a->data, b->data, (int)a->type,
                                             y->data, (int)y->type, kind, n, walk));

@@ -29,7 +29,7 @@ static inline const struct fg_tensor *fg_cuda_out(const struct fg_call *call, in
 
 /* The inputs and outputs in the masks are there; every tensor is plain, of sane rank and dims. */
 fgsm_status fg_cuda_check(const struct fg_call *call, uint32_t need_in, uint32_t need_out);
-/* The present tensors in the masks are F32. */
+/* The present tensors in the masks are F32, or of half precision where half.h lets them be. */
 fgsm_status fg_cuda_check_real(const struct fg_call *call, uint32_t in, uint32_t out);
 
 #ifdef __cplusplus

@@ -50,16 +50,31 @@ __device__ int64_t whole_of(double v, int type) {
   }
 }
 
+__device__ __forceinline__ bool is_stored(int type) {
+  return type == FG_F32 || type == FG_F16 || type == FG_BF16;
+}
+__device__ __forceinline__ bool is_castable_real(int type) {
+  return type == FG_F64 || is_stored(type);
+}
+
+/* Between float and half precision. */
+struct same {
+  __device__ __forceinline__ float operator()(const float (&v)[1], int64_t) const {
+    return v[0];
+  }
+};
+
 /* ptxas budget: any_to_any registers 32 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
     any_to_any(const void *x, int from, void *y, int to, int64_t n, double divisor) {
   const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n)
     return;
-  if (from == FG_F32 || from == FG_F64) {
-    const double v = from == FG_F32 ? (double)((const float *)x)[i] : ((const double *)x)[i];
-    if (to == FG_F32)
-      ((float *)y)[i] = (float)v;
+  const struct fg_cuda_reals in = {const_cast<void *>(x), from}, out = {y, to};
+  if (is_castable_real(from)) {
+    const double v = from == FG_F64 ? ((const double *)x)[i] : (double)in[i];
+    if (is_stored(to))
+      out.put(i, (float)v);
     else if (to == FG_F64)
       ((double *)y)[i] = v;
     else
@@ -67,8 +82,8 @@ __global__ void __launch_bounds__(256)
     return;
   }
   const int64_t v = fg_cuda_get_int(x, from, i);
-  if (to == FG_F32)
-    ((float *)y)[i] = divisor != 0 ? (float)((double)v / divisor) : (float)v;
+  if (is_stored(to))
+    out.put(i, divisor != 0 ? (float)((double)v / divisor) : (float)v);
   else if (to == FG_F64)
     ((double *)y)[i] = divisor != 0 ? (double)v / divisor : (double)v;
   else
@@ -76,7 +91,7 @@ __global__ void __launch_bounds__(256)
 }
 
 bool is_castable(enum fg_type type) {
-  return type == FG_F32 || type == FG_F64 || fg_cuda_is_int(type);
+  return fg_cuda_is_real(type) || type == FG_F64 || fg_cuda_is_int(type);
 }
 
 fgsm_status prepare(struct fg_call *call, struct fg_device *) {
@@ -102,6 +117,12 @@ fgsm_status run(const struct fg_call *call, void *, void *stream) {
         call, FGSM_LAUNCH(bytes_to_float, dim3(fg_cuda_blocks(n, 1024)), dim3(256), 0,
                           (cudaStream_t)stream, (const uint8_t *)x->data, (float *)y->data, n,
                           (float)divisor, fg_cuda_aligned(x->data) && fg_cuda_aligned(y->data)));
+  if (fg_cuda_is_real(x->type) && fg_cuda_is_real(y->type)) {
+    struct fg_cuda_streams<1> s = {
+      {fg_cuda_reals_of(x)}, fg_cuda_reals_of(y), n
+    };
+    return fg_cuda_run_stream(call, s, same(), stream);
+  }
   return fg_cuda_launched(call, FGSM_LAUNCH(any_to_any, dim3(fg_cuda_blocks(n, 256)), dim3(256), 0,
                                             (cudaStream_t)stream, x->data, (int)x->type, y->data,
                                             (int)y->type, n, divisor));

@@ -221,7 +221,7 @@ static void key_of(const struct fg_cuda_device *device, const struct fg_call *ca
                   a->dilation[i], a->pad_lo[i], a->pad_hi[i]);
   for (int k = 0; k < call->n_in + 1 && n < KEY_SIZE; k++) {
     const struct fg_tensor *t = k < call->n_in ? fg_cuda_in(call, k) : fg_cuda_out(call, 0);
-    n += snprintf(key + n, (size_t)(KEY_SIZE - n), " %s", t ? "x" : "none");
+    n += snprintf(key + n, (size_t)(KEY_SIZE - n), " %s", t ? fg_type_name(t->type) : "none");
     for (int d = 0; t && d < t->rank && n < KEY_SIZE; d++)
       n += snprintf(key + n, (size_t)(KEY_SIZE - n), ",%lld", (long long)t->dim[d]);
   }

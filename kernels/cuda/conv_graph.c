@@ -1,5 +1,5 @@
-/* The cuDNN graphs of conv, conv_grad_input and conv_grad_weight, in NCHW, and what they ask of a
- * call. No card is needed here. */
+/* The cuDNN graphs of conv, conv_grad_input and conv_grad_weight, in NCHW, in float32 or half precision
+ * with sums in float32, and what they ask of a call. No card is needed here. */
 #include "conv.h"
 
 #include "epilogue.h"
@@ -30,7 +30,9 @@ bool fg_cuda_conv_can_fuse(const struct fg_call *call) {
 
 /* The value after the next operation: the result if that is the last. */
 static fg_cudnn next(struct fg_cudnn_graph *g, const struct fg_tensor *y, int *left) {
-  return fg_cudnn_tensor(g, y->rank, y->dim, --*left == 0 ? FG_UID_OUT : FG_VIRTUAL);
+  bool last = --*left == 0;
+  return fg_cudnn_tensor(g, last ? y->type : FG_F32, y->rank, y->dim,
+                         last ? FG_UID_OUT : FG_VIRTUAL);
 }
 
 /* Residual, bias, activation: in the order that most engines know. */
@@ -42,7 +44,7 @@ static void fuse(struct fg_cudnn_graph *g, const struct fg_call *call, fg_cudnn 
   fg_cudnn at = next(g, y, &left), to;
   fg_cudnn_conv(g, FG_CUDNN_FORWARD, &call->attrs->conv, x, w, at);
   if (residual) {
-    fg_cudnn z = fg_cudnn_tensor(g, y->rank, y->dim, FG_UID_IN + 3);
+    fg_cudnn z = fg_cudnn_tensor(g, residual->type, y->rank, y->dim, FG_UID_IN + 3);
     to = next(g, y, &left);
     fg_cudnn_add(g, at, z, to);
     at = to;
@@ -50,7 +52,7 @@ static void fuse(struct fg_cudnn_graph *g, const struct fg_call *call, fg_cudnn 
   if (bias) {
     int64_t dim[FG_MAX_RANK] = {1, 1, 1, 1, 1, 1, 1, 1};
     dim[1] = y->dim[1];
-    fg_cudnn b = fg_cudnn_tensor(g, y->rank, dim, FG_UID_IN + 2);
+    fg_cudnn b = fg_cudnn_tensor(g, bias->type, y->rank, dim, FG_UID_IN + 2);
     to = next(g, y, &left);
     fg_cudnn_add(g, at, b, to);
     at = to;
@@ -59,17 +61,19 @@ static void fuse(struct fg_cudnn_graph *g, const struct fg_call *call, fg_cudnn 
     fg_cudnn_activation(g, act, at, next(g, y, &left));
 }
 
+static fg_cudnn tensor(struct fg_cudnn_graph *g, const struct fg_tensor *t, int64_t uid) {
+  return fg_cudnn_tensor(g, t->type, t->rank, t->dim, uid);
+}
+
 fgsm_status fg_cuda_conv_graph(const struct fg_call *call, bool fused,
                                const struct fg_cudnn_target *target, struct fg_cudnn_graph *g) {
   struct parts p = parts_of(call);
   fg_cudnn_begin(g);
-  fg_cudnn w = fg_cudnn_tensor(g, p.w->rank, p.w->dim, p.w_uid);
-  fg_cudnn x = fg_cudnn_tensor(g, p.x->rank, p.x->dim, p.x_uid);
+  fg_cudnn w = tensor(g, p.w, p.w_uid), x = tensor(g, p.x, p.x_uid);
   if (fused)
     fuse(g, call, x, w);
   else
-    fg_cudnn_conv(g, p.kind, &call->attrs->conv, x, w,
-                  fg_cudnn_tensor(g, p.y->rank, p.y->dim, p.y_uid));
+    fg_cudnn_conv(g, p.kind, &call->attrs->conv, x, w, tensor(g, p.y, p.y_uid));
   fgsm_status status = fg_cudnn_finish(g, target);
   if (status != FGSM_OK)
     fg_cudnn_graph_destroy(g);
@@ -88,6 +92,9 @@ fgsm_status fg_cuda_conv_check(const struct fg_call *call) {
   FG_TRY(fg_cuda_check(call, 3, 1));
   FG_TRY(fg_cuda_check_real(call, 15, 1));
   struct parts p = parts_of(call);
+  FG_CUDA_NEED(call, call->in[0].type == call->in[1].type && call->in[0].type == call->out[0].type,
+               "%s of %s and %s", fg_type_name(call->out[0].type), fg_type_name(call->in[0].type),
+               fg_type_name(call->in[1].type));
   FG_CUDA_NEED(call, a->spatial == 2 || a->spatial == 3, "%d spatial dims", a->spatial);
   FG_CUDA_NEED(call,
                p.x->rank == a->spatial + 2 && p.w->rank == p.x->rank && p.y->rank == p.x->rank,

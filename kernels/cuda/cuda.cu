@@ -49,13 +49,20 @@ fgsm_status fg_cuda_check(const struct fg_call *call, uint32_t need_in, uint32_t
   return FGSM_OK;
 }
 
+static bool is_stored(const struct fg_tensor *t, uint32_t may_be_half) {
+  return t->type == FG_F32 || (may_be_half & 1 && fg_type_is_half(t->type));
+}
+
 fgsm_status fg_cuda_check_real(const struct fg_call *call, uint32_t in, uint32_t out) {
+  const struct fg_half_slots slots = fg_half_slots(call->op);
   for (int i = 0; i < FG_MAX_IN; i++)
-    FG_CUDA_NEED(call, !(in >> i & 1) || !fg_cuda_in(call, i) || call->in[i].type == FG_F32,
+    FG_CUDA_NEED(call,
+                 !(in >> i & 1) || !fg_cuda_in(call, i) || is_stored(&call->in[i], slots.in >> i),
                  "input %d is %s, not float32", i, fg_type_name(call->in[i].type));
   for (int i = 0; i < FG_MAX_OUT; i++)
-    FG_CUDA_NEED(call, !(out >> i & 1) || !fg_cuda_out(call, i) || call->out[i].type == FG_F32,
-                 "output %d is %s, not float32", i, fg_type_name(call->out[i].type));
+    FG_CUDA_NEED(
+        call, !(out >> i & 1) || !fg_cuda_out(call, i) || is_stored(&call->out[i], slots.out >> i),
+        "output %d is %s, not float32", i, fg_type_name(call->out[i].type));
   return FGSM_OK;
 }
 

@@ -1,10 +1,11 @@
 /* What the CUDA files share: checks that prepare makes, launches that run makes, four floats at a
  * time, reductions in a fixed order.
  *
- * Tensors are FG_PLAIN, reals F32. Every kernel takes any shape: a thread owns four neighbours,
- * which it moves as 16 bytes where they are aligned and all there, else one by one. No result
- * depends on the order in which threads run: sums are trees of fixed shape, and no kernel uses an
- * atomic. */
+ * Tensors are FG_PLAIN, reals F32, or of half precision where half.h lets them be: those are read and
+ * written through fg_cuda_reals, and computed with as float. Every kernel takes any shape: a thread
+ * owns four neighbours, which it moves as 16 bytes (8 of half precision) where they are aligned and all
+ * there, else one by one. No result depends on the order in which threads run: sums are trees of fixed
+ * shape, and no kernel uses an atomic. */
 #ifndef FG_CUDA_CUDA_H
 #define FG_CUDA_CUDA_H
 
@@ -14,6 +15,7 @@
 
 #include "call.h"
 #include "fgsm_cuda.h"
+#include "half.h"
 
 /* ---- prepare */
 
@@ -23,6 +25,43 @@ template <class T> static inline const T *fg_cuda_from(const struct fg_call *cal
 }
 template <class T> static inline T *fg_cuda_to(const struct fg_call *call, int i) {
   return fg_cuda_out(call, i) ? static_cast<T *>(call->out[i].data) : NULL;
+}
+
+/* Reals as they are stored. Which type they are of is the same for a whole launch, so a kernel has one
+ * form, and no thread of a warp takes another way than its neighbours. */
+struct fg_cuda_reals {
+  void *data; /* NULL: absent */
+  int type;   /* F32, F16 or BF16 */
+  __device__ __forceinline__ float operator[](int64_t i) const {
+    if (type == FG_F32)
+      return static_cast<const float *>(data)[i];
+    const unsigned bits = static_cast<const uint16_t *>(data)[i];
+    return type == FG_BF16 ? fgsm_bf16_float(bits) : fgsm_half_float(bits);
+  }
+  __device__ __forceinline__ void put(int64_t i, float v) const {
+    if (type == FG_F32)
+      static_cast<float *>(data)[i] = v;
+    else
+      static_cast<uint16_t *>(data)[i] =
+          (uint16_t)(type == FG_BF16 ? fgsm_pack_bf16(v, 0) : fgsm_pack_half(v, 0));
+  }
+  /* From element n on. */
+  __device__ __forceinline__ struct fg_cuda_reals operator+(int64_t n) const {
+    return {static_cast<char *>(data) + (type == FG_F32 ? 4 : 2) * n, type};
+  }
+};
+static inline struct fg_cuda_reals fg_cuda_reals_of(const struct fg_tensor *t) {
+  struct fg_cuda_reals r = {t ? t->data : NULL, t ? (int)t->type : FG_F32};
+  return r;
+}
+static inline struct fg_cuda_reals fg_cuda_reals_in(const struct fg_call *call, int i) {
+  return fg_cuda_reals_of(fg_cuda_in(call, i));
+}
+static inline struct fg_cuda_reals fg_cuda_reals_out(const struct fg_call *call, int i) {
+  return fg_cuda_reals_of(fg_cuda_out(call, i));
+}
+static inline bool fg_cuda_is_real(enum fg_type type) {
+  return type == FG_F32 || fg_type_is_half(type);
 }
 
 /* Whether t is absent or F32, U8 or BOOL of a sample's shape; whether t holds the parameters. */
@@ -56,6 +95,9 @@ static inline unsigned fg_cuda_blocks(int64_t n, int64_t each) {
 }
 static inline bool fg_cuda_aligned(const void *p) {
   return ((uintptr_t)p & 15) == 0;
+}
+static inline bool fg_cuda_aligned(const struct fg_cuda_reals &r) {
+  return fg_cuda_aligned(r.data);
 }
 
 /* Offsets of up to three operands over one shape, its dims merged where all operands allow. */
@@ -95,7 +137,8 @@ __device__ __forceinline__ int fg_cuda_result_at(int at, int stride, int count) 
   return at >= 0 && at % stride == 0 && i < count ? i : -1;
 }
 
-/* ---- four at a time: elements i..i+3 of n, i a multiple of four. wide: p is 16-byte aligned. */
+/* ---- four at a time: elements i..i+3 of n, i a multiple of four. wide: p is 16-byte aligned (of half
+ * precision, whose four are 8 bytes: 8-byte aligned). */
 
 __device__ __forceinline__ void fg_cuda_load4(const float *p, int64_t i, int64_t n, bool wide,
                                               float (&v)[4], float fill) {
@@ -118,6 +161,36 @@ __device__ __forceinline__ void fg_cuda_store4(float *p, int64_t i, int64_t n, b
     for (int k = 0; k < 4; k++)
       if (i + k < n)
         p[i + k] = v[k];
+  }
+}
+
+__device__ __forceinline__ void fg_cuda_load4(const struct fg_cuda_reals &p, int64_t i, int64_t n,
+                                              bool wide, float (&v)[4], float fill) {
+  if (p.type == FG_F32) {
+    fg_cuda_load4(static_cast<const float *>(p.data), i, n, wide, v, fill);
+  } else if (wide && i + 4 <= n) {
+    const uint2 four = fgsm_ldv<uint2>(static_cast<const uint16_t *>(p.data) + i);
+    const unsigned bits[4] = {four.x & 0xffff, four.x >> 16, four.y & 0xffff, four.y >> 16};
+    for (int k = 0; k < 4; k++)
+      v[k] = p.type == FG_BF16 ? fgsm_bf16_float(bits[k]) : fgsm_half_float(bits[k]);
+  } else {
+    for (int k = 0; k < 4; k++)
+      v[k] = i + k < n ? p[i + k] : fill;
+  }
+}
+__device__ __forceinline__ void fg_cuda_store4(const struct fg_cuda_reals &p, int64_t i, int64_t n,
+                                               bool wide, const float (&v)[4]) {
+  if (p.type == FG_F32) {
+    fg_cuda_store4(static_cast<float *>(p.data), i, n, wide, v);
+  } else if (wide && i + 4 <= n) {
+    const bool brain = p.type == FG_BF16;
+    const uint2 four = make_uint2(brain ? fgsm_pack_bf16(v[0], v[1]) : fgsm_pack_half(v[0], v[1]),
+                                  brain ? fgsm_pack_bf16(v[2], v[3]) : fgsm_pack_half(v[2], v[3]));
+    fgsm_stv(static_cast<uint16_t *>(p.data) + i, four);
+  } else {
+    for (int k = 0; k < 4; k++)
+      if (i + k < n)
+        p.put(i + k, v[k]);
   }
 }
 
@@ -210,8 +283,7 @@ template <int WARPS> __device__ __forceinline__ int64_t fg_cuda_row() {
 /* ---- streams: y[i] = f(in[0][i], ..., i), in place if y is in[0] */
 
 template <int IN> struct fg_cuda_streams {
-  const float *in[IN];
-  float *y;
+  struct fg_cuda_reals in[IN], y;
   int64_t n;
 };
 enum { FG_STREAM_THREADS = 256 };

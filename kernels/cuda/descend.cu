@@ -44,7 +44,7 @@ template <bool ADAM> __device__ void find_numbers(const struct descent &d, float
   s[OF_V] = ADAM ? (float)(1 / (1 - power(r[FG_RATE_beta2], step))) : 1.0f;
 }
 
-/* ptxas budget: descend_chunk registers 48 shared 44 blocks 5 loads16 stores16 */
+/* ptxas budget: descend_chunk registers 48 shared 116 blocks 5 loads16 stores16 */
 template <bool ADAM> __global__ void __launch_bounds__(THREADS) descend_chunk(struct descent d) {
   FGSM_SHARED(float, s, [NUMBERS]);
   const float factor = d.factor ? *d.factor : 1.0f;
@@ -139,9 +139,9 @@ fgsm_status prepare_average(struct fg_call *call, struct fg_device *) {
 
 fgsm_status run_average(const struct fg_call *call, void *, void *stream) {
   const struct fg_average_attrs *a = &call->attrs->average;
-  float *to = (float *)call->in[0].data;
+  const struct fg_cuda_reals to = fg_cuda_reals_in(call, 0);
   struct fg_cuda_streams<2> s = {
-    {to, (const float *)call->in[1].data}, to, fg_count(&call->in[0])
+    {to, fg_cuda_reals_in(call, 1)}, to, fg_count(&call->in[0])
   };
   return fg_cuda_run_stream(call, s, follow{(float)a->rate, (float)a->gain}, stream);
 }

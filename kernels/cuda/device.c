@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "burst.h"
+#include "halves.h"
+
 /* The oldest cards that there is code for (cmake/FgsmCuda.cmake). */
 enum { OLDEST_SM = 80 };
 
@@ -170,7 +173,8 @@ fgsm_status fg_cuda_cublas(struct fg_cuda_device *device, cublasLtHandle_t *out)
 
 const struct fg_backend fg_cuda = {.name = "cuda",
                                    .real = FG_F32,
-                                   .precisions = 1u << FG_PRECISION_fp32 | 1u << FG_PRECISION_tf32,
+                                   .precisions = 1u << FG_PRECISION_fp32 | 1u << FG_PRECISION_tf32 |
+                                                 1u << FG_PRECISION_bf16 | 1u << FG_PRECISION_fp16,
                                    .count = count,
                                    .open = open_device,
                                    .close = close_device,
@@ -197,6 +201,8 @@ const struct fg_backend fg_cuda = {.name = "cuda",
                                    .capture_end = fg_cuda_capture_end,
                                    .replay = fg_cuda_replay,
                                    .recording_destroy = fg_cuda_recording_destroy,
+                                   .takes_half = fg_cuda_takes_half,
+                                   .burst = fg_cuda_burst,
                                    .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_cuda_##name,
 #include "ops.def"

@@ -6,6 +6,8 @@
 
 unsigned fg_cudnn_forbidden(enum fg_precision precision) {
   unsigned notes = 1u << CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+  if (precision == FG_PRECISION_bf16 || precision == FG_PRECISION_fp16)
+    notes |= 1u << CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION;
   if (precision == FG_PRECISION_fp32)
     notes |= 1u << CUDNN_NUMERICAL_NOTE_TENSOR_CORE |
              1u << CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS |

@@ -87,10 +87,13 @@ void fg_cudnn_begin(struct fg_cudnn_graph *g) {
   memset(g, 0, sizeof *g);
 }
 
-fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, int rank, const int64_t *dim, int64_t uid) {
+fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, enum fg_type of, int rank, const int64_t *dim,
+                         int64_t uid) {
   static int64_t virtual_uid = 1000; /* a number is wanted all the same */
   fg_cudnn t = make(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, "tensor");
-  cudnnDataType_t type = CUDNN_DATA_FLOAT;
+  cudnnDataType_t type = of == FG_F16    ? CUDNN_DATA_HALF
+                         : of == FG_BF16 ? CUDNN_DATA_BFLOAT16
+                                         : CUDNN_DATA_FLOAT;
   int64_t stride[FG_MAX_RANK], alignment = 16, n = 1;
   bool is_virtual = uid == FG_VIRTUAL;
   for (int i = rank - 1; i >= 0; i--) {

@@ -8,6 +8,7 @@
  * - Groups are not said anywhere: they follow from x's channels against the weights'.
  * - Residual before bias before activation is the order that the precompiled engines know; another
  *   order is left to the few that are compiled at run time.
+ * - No engine writes float32 of a backward convolution of half precision in NCHW, with a copy or without.
  * - Nothing may be fused in front of a backward convolution, on any card; only behind it. */
 #ifndef FG_DNN_GRAPH_H
 #define FG_DNN_GRAPH_H
@@ -40,8 +41,10 @@ void fg_cudnn_destroy(fg_cudnn object); /* takes NULL */
 
 /* ---- writing a graph down. After a failure everything is NULL and a no-op until finish says why. */
 void fg_cudnn_begin(struct fg_cudnn_graph *g);
-/* A tensor of F32, contiguous, with rank dims; uid: what the data is bound by. */
-fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, int rank, const int64_t *dim, int64_t uid);
+/* A tensor of F32, F16 or BF16, contiguous, with rank dims; uid: what the data is bound by. What is
+ * virtual should be F32, whatever is stored: it is what the sums are. */
+fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, enum fg_type type, int rank, const int64_t *dim,
+                         int64_t uid);
 
 enum fg_cudnn_conv { FG_CUDNN_FORWARD, FG_CUDNN_INPUT, FG_CUDNN_WEIGHT };
 /* Of x, w, y the one that the kind computes is written. */
@@ -72,7 +75,7 @@ struct fg_cudnn_engines {
 
 /* Numerical notes that no engine of the precision may have. Runs must repeat bit for bit, so atomic
  * sums are out in every one; in fp32 so are tensor cores, which round float32 to TF32, and the wide
- * transforms, whose sums lose digits. */
+ * transforms, whose sums lose digits; in bf16 and fp16 sums in less than float32. */
 unsigned fg_cudnn_forbidden(enum fg_precision precision);
 /* Engines without forbidden notes: what the heuristic would choose from, its fallbacks, and those
  * that it is known not to mention. */

@@ -9,10 +9,10 @@
 namespace {
 struct finish {
   int64_t inner, channels;
-  const float *bias;
+  struct fg_cuda_reals bias;
   struct fg_cuda_unary_args act;
   __device__ __forceinline__ float value(float y, int64_t i) const {
-    if (!bias)
+    if (!bias.data)
       return fg_cuda_unary_value(act, y);
     const int64_t c = i <= 0xFFFFFFFFll && inner <= 0xFFFFFFFFll && channels <= 0xFFFFFFFFll
                           ? (int64_t)((uint32_t)i / (uint32_t)inner % (uint32_t)channels)
@@ -31,9 +31,8 @@ struct finish {
 extern "C" fgsm_status fg_cuda_epilogue(const struct fg_call *call,
                                         const struct fg_unary_attrs *act, int axis, void *stream) {
   const struct fg_tensor *y = &call->out[0];
-  const float *residual = fg_cuda_from<float>(call, 3);
-  float *to = static_cast<float *>(y->data);
-  struct finish f = {fg_cuda_span(y, axis + 1, y->rank), y->dim[axis], fg_cuda_from<float>(call, 2),
+  const struct fg_cuda_reals residual = fg_cuda_reals_in(call, 3), to = fg_cuda_reals_of(y);
+  struct finish f = {fg_cuda_span(y, axis + 1, y->rank), y->dim[axis], fg_cuda_reals_in(call, 2),
                      fg_cuda_unary_of(act)};
   struct fg_cuda_streams<1> one = {
     {to}, to, fg_count(y)
@@ -41,6 +40,6 @@ extern "C" fgsm_status fg_cuda_epilogue(const struct fg_call *call,
   struct fg_cuda_streams<2> two = {
     {to, residual}, to, fg_count(y)
   };
-  return residual ? fg_cuda_run_stream(call, two, f, stream)
-                  : fg_cuda_run_stream(call, one, f, stream);
+  return residual.data ? fg_cuda_run_stream(call, two, f, stream)
+                       : fg_cuda_run_stream(call, one, f, stream);
 }

@@ -56,6 +56,16 @@ __device__ __forceinline__ void fgsm_mma_m16n8k16_bf16(float d[4], const unsigne
                  "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
+/* The same of a 16x8 and b 8x8 of floats, read as TF32. */
+__device__ __forceinline__ void fgsm_mma_m16n8k8_tf32(float d[4], const unsigned a[4],
+                                                      const unsigned b[2], const float c[4]) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+               "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+               : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]),
+                 "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+
 /* Four 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8. */
 __device__ __forceinline__ void fgsm_ldmatrix_x4(unsigned r[4], const void *shared_row) {
   unsigned p = (unsigned)__cvta_generic_to_shared(shared_row);
@@ -82,6 +92,16 @@ __device__ __forceinline__ unsigned fgsm_pack_bf16(float low, float high) {
 }
 __device__ __forceinline__ float fgsm_bf16_float(unsigned bits) {
   return __uint_as_float(bits << 16);
+}
+
+/* The same of IEEE's half. */
+__device__ __forceinline__ unsigned fgsm_pack_half(float low, float high) {
+  unsigned v;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+  return v;
+}
+__device__ __forceinline__ float fgsm_half_float(unsigned bits) {
+  return __half2float(__ushort_as_half((unsigned short)bits));
 }
 
 /* 16 bytes from device to shared memory; they are there once the group that was committed has been

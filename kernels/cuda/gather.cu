@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(256)
 
 /* ptxas budget: add_rows registers 32 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
-    add_rows(const float *dy, const int64_t *head, const int64_t *next, float *dx, int64_t count,
-             int64_t rows, int64_t n, int64_t inner) {
+    add_rows(struct fg_cuda_reals dy, const int64_t *head, const int64_t *next,
+             struct fg_cuda_reals dx, int64_t count, int64_t rows, int64_t n, int64_t inner) {
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= count)
     return;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(256)
   double sum = 0;
   for (int64_t i = head[r]; i >= 0; i = next[i])
     sum += dy[(o * n + i) * inner + j];
-  dx[e] = (float)sum;
+  dx.put(e, (float)sum);
 }
 
 fgsm_status check(const struct fg_call *call, const struct fg_tensor *x,
@@ -125,11 +125,10 @@ fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream) {
   if (count == 0)
     return FGSM_OK;
   FG_TRY(link_rows(call, index, rows, head, next, s));
-  return fg_cuda_launched(call,
-                          FGSM_LAUNCH(add_rows, dim3(fg_cuda_blocks(count, 256)), dim3(256), 0, s,
-                                      (const float *)call->in[0].data, (const int64_t *)head,
-                                      (const int64_t *)next, (float *)dx->data, count, rows, n,
-                                      fg_cuda_span(dx, axis + 1, dx->rank)));
+  return fg_cuda_launched(call, FGSM_LAUNCH(add_rows, dim3(fg_cuda_blocks(count, 256)), dim3(256),
+                                            0, s, fg_cuda_reals_in(call, 0), (const int64_t *)head,
+                                            (const int64_t *)next, fg_cuda_reals_of(dx), count,
+                                            rows, n, fg_cuda_span(dx, axis + 1, dx->rank)));
 }
 } // namespace
 

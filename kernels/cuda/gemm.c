@@ -21,6 +21,8 @@ static fgsm_status check(const struct fg_call *call) {
   const struct fg_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
   FG_TRY(fg_cuda_check(call, 3, 1));
   FG_TRY(fg_cuda_check_real(call, 15, 1));
+  FG_CUDA_NEED(call, a->type == b->type, "operands are %s and %s", fg_type_name(a->type),
+               fg_type_name(b->type));
   FG_CUDA_NEED(call, a->rank >= 2 && b->rank >= 2 && y->rank >= 2, "ranks %d and %d", a->rank,
                b->rank);
   FG_CUDA_NEED(call, (unsigned)at->act.kind < FG_UNARY_COUNT, "unknown activation");

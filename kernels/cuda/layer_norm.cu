@@ -7,16 +7,17 @@
 #include "cuda.h"
 
 namespace {
-/* ptxas budget: normalise_rows registers 32 shared 32 blocks 8 loads16 stores16 */
+/* ptxas budget: normalise_rows registers 40 shared 32 blocks 6 loads16 stores16 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
-    normalise_rows(const float *x, const float *scale, const float *bias, float *y, float *mean,
-                   float *rstd, int64_t rows, int64_t n, double epsilon, bool wide) {
+    normalise_rows(struct fg_cuda_reals x, const float *scale, const float *bias,
+                   struct fg_cuda_reals y, float *mean, float *rstd, int64_t rows, int64_t n,
+                   double epsilon, bool wide) {
   const int64_t row = fg_cuda_row<WARPS>();
   if (row >= rows)
     return;
-  x += row * n;
-  y += row * n;
+  x = x + row * n;
+  y = y + row * n;
   const int64_t first = 4 * (int64_t)threadIdx.x, step = 4 * 32 * WARPS;
   float v[4], s[4], b[4], sum = 0, squares = 0;
   for (int64_t i = first; i < n; i += step) {
@@ -53,14 +54,15 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
 /* ptxas budget: grad_rows registers 40 shared 32 blocks 6 loads16 stores16 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
-    grad_rows(const float *dy, const float *x, const float *scale, const float *mean,
-              const float *rstd, float *dx, int64_t rows, int64_t n, bool wide) {
+    grad_rows(struct fg_cuda_reals dy, struct fg_cuda_reals x, const float *scale,
+              const float *mean, const float *rstd, struct fg_cuda_reals dx, int64_t rows,
+              int64_t n, bool wide) {
   const int64_t row = fg_cuda_row<WARPS>();
   if (row >= rows)
     return;
-  dy += row * n;
-  x += row * n;
-  dx += row * n;
+  dy = dy + row * n;
+  x = x + row * n;
+  dx = dx + row * n;
   const float mu = mean[row], r = rstd[row];
   const int64_t first = 4 * (int64_t)threadIdx.x, step = 4 * 32 * WARPS;
   float g[4], v[4], s[4] = {1, 1, 1, 1}, sum_g = 0, sum_gx = 0;
@@ -89,8 +91,8 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
 
 /* ptxas budget: grad_columns registers 40 shared 4224 blocks 6 */
 __global__ void __launch_bounds__(256)
-    grad_columns(const float *dy, const float *x, const float *mean, const float *rstd,
-                 float *dscale, float *dbias, int64_t rows, int64_t n) {
+    grad_columns(struct fg_cuda_reals dy, struct fg_cuda_reals x, const float *mean,
+                 const float *rstd, float *dscale, float *dbias, int64_t rows, int64_t n) {
   FGSM_SHARED(double, part, [2][8][33]);
   const int64_t c = (int64_t)blockIdx.x * 32 + threadIdx.x;
   double scales = 0, biases = 0;
@@ -152,9 +154,8 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
 fgsm_status run(const struct fg_call *call, void *, void *stream) {
   const struct fg_layer_norm_attrs *a = &call->attrs->layer_norm;
   const struct fg_tensor *t = &call->in[0];
-  const float *x = (const float *)t->data, *scale = fg_cuda_from<float>(call, 1);
-  const float *bias = fg_cuda_from<float>(call, 2);
-  float *y = (float *)call->out[0].data;
+  const struct fg_cuda_reals x = fg_cuda_reals_of(t), y = fg_cuda_reals_out(call, 0);
+  const float *scale = fg_cuda_from<float>(call, 1), *bias = fg_cuda_from<float>(call, 2);
   int64_t rows = fg_cuda_span(t, 0, a->axis), n = fg_cuda_span(t, a->axis, t->rank);
   bool wide = n % 4 == 0 && fg_cuda_aligned(x) && fg_cuda_aligned(y) && fg_cuda_aligned(scale) &&
               fg_cuda_aligned(bias);
@@ -191,18 +192,18 @@ fgsm_status prepare_grad(struct fg_call *call, struct fg_device *) {
 fgsm_status run_grad(const struct fg_call *call, void *, void *stream) {
   const struct fg_tensor *t = &call->in[X];
   int axis = call->attrs->layer_norm.axis;
-  const float *dy = fg_cuda_from<float>(call, DY), *x = fg_cuda_from<float>(call, X);
+  const struct fg_cuda_reals dy = fg_cuda_reals_in(call, DY), x = fg_cuda_reals_in(call, X);
+  const struct fg_cuda_reals dx = fg_cuda_reals_out(call, DX);
   const float *scale = fg_cuda_from<float>(call, SCALE), *mean = fg_cuda_from<float>(call, MEAN);
   const float *rstd = fg_cuda_from<float>(call, RSTD);
-  float *dx = fg_cuda_to<float>(call, DX), *dscale = fg_cuda_to<float>(call, DSCALE);
-  float *dbias = fg_cuda_to<float>(call, DBIAS);
+  float *dscale = fg_cuda_to<float>(call, DSCALE), *dbias = fg_cuda_to<float>(call, DBIAS);
   int64_t rows = fg_cuda_span(t, 0, axis), n = fg_cuda_span(t, axis, t->rank);
   bool wide = n % 4 == 0 && fg_cuda_aligned(x) && fg_cuda_aligned(dy) && fg_cuda_aligned(dx) &&
               fg_cuda_aligned(scale);
   cudaStream_t s = (cudaStream_t)stream;
   if (n == 0)
     return FGSM_OK;
-  if (dx && rows > 0)
+  if (dx.data && rows > 0)
     FG_TRY(fg_cuda_launched(call, FG_CUDA_LAUNCH_ROWS(grad_rows, rows, n, s, dy, x, scale, mean,
                                                       rstd, dx, rows, n, wide)));
   if (!dscale && !dbias)

@@ -7,12 +7,14 @@
 #include "device.h"
 #include "epilogue.h"
 #include "gemm.h"
+#include "half.h"
 
 enum { WORKSPACE = 32 << 20, WORKSPACE_ALIGN = 256, BUFFER_ALIGN = 64 };
 
 struct matmul {
   cublasLtHandle_t handle;
   struct fg_gemm gemm;
+  enum fg_type type_first, type_second, type_result;
   cublasLtMatmulDesc_t product;
   cublasLtMatrixLayout_t first, second, result;
   cublasLtMatmulAlgo_t algorithm;
@@ -47,10 +49,14 @@ static void release(struct fg_call *call) {
 /* What happens within the product: everything, or nothing but the residual. */
 static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct matmul *m) {
   const struct fg_unary_attrs *act = &call->attrs->matmul.act;
-  bool bias = fg_cuda_in(call, 2) != NULL;
-  m->adds_residual = fg_cuda_in(call, 3) != NULL;
+  const struct fg_tensor *given = fg_cuda_in(call, 2), *residual = fg_cuda_in(call, 3);
+  enum fg_type type = call->out[0].type;
+  bool bias = given != NULL;
+  m->adds_residual = residual != NULL;
   m->adds_bias = bias;
-  switch (act->kind) {
+  /* Within the product both are of the result's type. */
+  bool alike = (!given || given->type == type) && (!residual || residual->type == type);
+  switch (alike ? act->kind : FG_UNARY_COUNT) {
   case FG_UNARY_identity:
     return bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
   case FG_UNARY_relu:
@@ -66,8 +72,8 @@ static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct mat
 
 static fgsm_status describe(const struct fg_call *call, const struct fg_device *device,
                             struct matmul *m) {
-  cublasComputeType_t compute =
-      device->precision == FG_PRECISION_fp32 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
+  bool exact = device->precision == FG_PRECISION_fp32 || fg_type_is_half(call->in[0].type);
+  cublasComputeType_t compute = exact ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
   cublasOperation_t first = m->gemm.trans_first ? CUBLAS_OP_T : CUBLAS_OP_N;
   cublasOperation_t second = m->gemm.trans_second ? CUBLAS_OP_T : CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = choose_epilogue(call, m);
@@ -91,10 +97,14 @@ static fgsm_status describe(const struct fg_call *call, const struct fg_device *
   return FGSM_OK;
 }
 
-static fgsm_status lay_out(const struct fg_gemm *g, int64_t rows, int64_t columns, int64_t ld,
-                           int64_t step, cublasLtMatrixLayout_t *out) {
+static cudaDataType_t stored(enum fg_type type) {
+  return type == FG_F16 ? CUDA_R_16F : type == FG_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+static fgsm_status lay_out(const struct fg_gemm *g, enum fg_type type, int64_t rows,
+                           int64_t columns, int64_t ld, int64_t step, cublasLtMatrixLayout_t *out) {
   int32_t batch = (int32_t)g->batch;
-  LT_TRY(fg_nv.cublasLtMatrixLayoutCreate(out, CUDA_R_32F, (uint64_t)rows, (uint64_t)columns, ld),
+  LT_TRY(fg_nv.cublasLtMatrixLayoutCreate(out, stored(type), (uint64_t)rows, (uint64_t)columns, ld),
          "a matrix");
   LT_TRY(fg_nv.cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch,
                                                 sizeof batch),
@@ -107,23 +117,24 @@ static fgsm_status lay_out(const struct fg_gemm *g, int64_t rows, int64_t column
 
 /* Bytes that every address of a matrix is a multiple of: buffers' own alignment, unless a loop steps
  * by less. cuBLASLt would take 256 for granted. */
-static uint32_t alignment(const struct fg_gemm *g, const int64_t *steps) {
+static uint32_t alignment(const struct fg_gemm *g, const int64_t *steps, enum fg_type type) {
   uint32_t bytes = BUFFER_ALIGN;
   for (int i = 0; i < g->loops; i++)
-    while ((size_t)steps[i] * sizeof(float) % bytes)
+    while ((size_t)steps[i] * fg_type_size(type) % bytes)
       bytes /= 2;
   return bytes;
 }
 
-static cublasStatus_t set_alignment(const struct fg_gemm *g,
-                                    cublasLtMatmulPreference_t preference) {
+static cublasStatus_t set_alignment(const struct matmul *m, cublasLtMatmulPreference_t preference) {
+  const struct fg_gemm *g = &m->gemm;
   const struct {
     cublasLtMatmulPreferenceAttributes_t name;
     uint32_t bytes;
-  } of[] = {{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(g, g->loop_first)},
-            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g, g->loop_second)},
-            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(g, g->loop_result)},
-            {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(g, g->loop_result)}};
+  } of[] = {
+      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(g, g->loop_first, m->type_first)},
+      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g, g->loop_second, m->type_second)},
+      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(g, g->loop_result, m->type_result)},
+      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(g, g->loop_result, m->type_result)}};
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   for (size_t i = 0; i < sizeof of / sizeof *of && status == CUBLAS_STATUS_SUCCESS; i++)
     status = fg_nv.cublasLtMatmulPreferenceSetAttribute(preference, of[i].name, &of[i].bytes,
@@ -142,7 +153,7 @@ static cublasStatus_t ask(struct matmul *m, cublasLtMatmulPreference_t preferenc
     status = fg_nv.cublasLtMatmulPreferenceSetAttribute(
         preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction);
   if (status == CUBLAS_STATUS_SUCCESS)
-    status = set_alignment(&m->gemm, preference);
+    status = set_alignment(m, preference);
   if (status == CUBLAS_STATUS_SUCCESS)
     status = fg_nv.cublasLtMatmulAlgoGetHeuristic(m->handle, m->product, m->first, m->second,
                                                   m->result, m->result, preference, 1, best, n);
@@ -175,11 +186,14 @@ static fgsm_status make(struct fg_call *call, struct fg_device *base, struct mat
   m->alpha = (float)call->attrs->matmul.alpha;
   FG_TRY(fg_cuda_cublas(fg_cuda_device(base), &m->handle));
   FG_TRY(describe(call, base, m));
-  FG_TRY(lay_out(g, g->trans_first ? g->k : g->m, g->trans_first ? g->m : g->k, g->ld_first,
-                 g->step_first, &m->first));
-  FG_TRY(lay_out(g, g->trans_second ? g->n : g->k, g->trans_second ? g->k : g->n, g->ld_second,
-                 g->step_second, &m->second));
-  FG_TRY(lay_out(g, g->m, g->n, g->ld_result, g->step_result, &m->result));
+  m->type_first = call->in[1].type;
+  m->type_second = call->in[0].type;
+  m->type_result = call->out[0].type;
+  FG_TRY(lay_out(g, m->type_first, g->trans_first ? g->k : g->m, g->trans_first ? g->m : g->k,
+                 g->ld_first, g->step_first, &m->first));
+  FG_TRY(lay_out(g, m->type_second, g->trans_second ? g->n : g->k, g->trans_second ? g->k : g->n,
+                 g->ld_second, g->step_second, &m->second));
+  FG_TRY(lay_out(g, m->type_result, g->m, g->n, g->ld_result, g->step_result, &m->result));
   return choose(call, m);
 }
 
@@ -198,9 +212,10 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   struct matmul *m = call->state;
   if (fg_count(&call->out[0]) == 0)
     return FGSM_OK;
-  const float *a = call->in[0].data, *b = call->in[1].data;
-  float *y = call->out[0].data;
-  const float *residual = m->adds_residual ? call->in[3].data : y, beta = m->adds_residual ? 1 : 0;
+  const char *a = call->in[0].data, *b = call->in[1].data;
+  char *y = call->out[0].data;
+  const char *residual = m->adds_residual ? call->in[3].data : y;
+  const float beta = m->adds_residual ? 1 : 0;
   void *workspace =
       (void *)(((uintptr_t)scratch + WORKSPACE_ALIGN - 1) / WORKSPACE_ALIGN * WORKSPACE_ALIGN);
   if (m->adds_bias) /* copied by the call below, so one description serves one run after another */
@@ -210,6 +225,9 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   for (int64_t i = 0; i < fg_cuda_gemm_calls(&m->gemm); i++) {
     int64_t first, second, result;
     fg_cuda_gemm_offsets(&m->gemm, i, &first, &second, &result);
+    first *= (int64_t)fg_type_size(m->type_first);
+    second *= (int64_t)fg_type_size(m->type_second);
+    result *= (int64_t)fg_type_size(m->type_result);
     LT_TRY(fg_nv.cublasLtMatmul(m->handle, m->product, &m->alpha, b + first, m->first, a + second,
                                 m->second, &beta, residual + result, m->result, y + result,
                                 m->result, &m->algorithm, workspace,

@@ -294,7 +294,7 @@ fgsm_status prepare_pad(struct fg_call *call, struct fg_device *) {
   const struct fg_pad_attrs *a = &call->attrs->pad;
   const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
   FG_CUDA_NEED(call, x->rank == y->rank, "ranks differ");
-  FG_CUDA_NEED(call, y->type == FG_F32 || fg_cuda_is_int(y->type), "filling %s",
+  FG_CUDA_NEED(call, fg_cuda_is_real(y->type) || fg_cuda_is_int(y->type), "filling %s",
                fg_type_name(y->type));
   for (int i = 0; i < x->rank; i++) {
     int64_t part, sum;
@@ -342,6 +342,11 @@ fgsm_status run_pad(const struct fg_call *call, void *, void *stream) {
     return FGSM_OK;
   if (y->type == FG_F32)
     return launch_pad(call, p, (float)a->value, stream);
+  if (fg_type_is_half(y->type)) {
+    uint16_t bits;
+    fg_half_put(y->type, &bits, 0, (float)a->value);
+    return launch_pad(call, p, bits, stream);
+  }
   int64_t value = whole_fill(a->value, y->type);
   switch (fg_type_size(y->type)) {
   case 1:

@@ -84,11 +84,11 @@ __device__ __forceinline__ int64_t offset_in_y(const struct window &w, const str
 /* ptxas budget: largest registers 32 shared 0 blocks 8 */
 template <class I>
 __global__ void __launch_bounds__(256)
-    largest(const float *x, float *y, I *index, int64_t n, struct window w) {
+    largest(struct fg_cuda_reals x, struct fg_cuda_reals y, I *index, int64_t n, struct window w) {
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= n)
     return;
-  const float *plane = x + e / w.y_count * w.x_count;
+  const struct fg_cuda_reals plane = x + e / w.y_count * w.x_count;
   float top = -INFINITY;
   int where = 0;
   bool found = false;
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(256)
       found = true;
     }
   });
-  y[e] = top;
+  y.put(e, top);
   if (index)
     index[e] = (I)where;
 }
@@ -108,7 +108,8 @@ __global__ void __launch_bounds__(256)
 /* ptxas budget: largest_grad registers 32 shared 0 blocks 8 */
 template <class I>
 __global__ void __launch_bounds__(256)
-    largest_grad(const float *dy, const I *index, float *dx, int64_t n, struct window w) {
+    largest_grad(struct fg_cuda_reals dy, const I *index, struct fg_cuda_reals dx, int64_t n,
+                 struct window w) {
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= n)
     return;
@@ -119,34 +120,34 @@ __global__ void __launch_bounds__(256)
     if ((int)index[at] == p)
       sum += dy[at];
   });
-  dx[e] = sum;
+  dx.put(e, sum);
 }
 
 /* ptxas budget: average registers 32 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
-    average(const float *x, float *y, int64_t n, struct window w) {
+    average(struct fg_cuda_reals x, struct fg_cuda_reals y, int64_t n, struct window w) {
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= n)
     return;
-  const float *plane = x + e / w.y_count * w.x_count;
+  const struct fg_cuda_reals plane = x + e / w.y_count * w.x_count;
   const struct place at = place_of(e % w.y_count, w.y);
   double sum = 0;
   for_window(w, at, [&](int64_t i, int) { sum += plane[i]; });
-  y[e] = (float)(sum / divisor_at(w, at));
+  y.put(e, (float)(sum / divisor_at(w, at)));
 }
 
-/* ptxas budget: average_grad registers 40 shared 0 blocks 6 */
+/* ptxas budget: average_grad registers 48 shared 0 blocks 5 */
 __global__ void __launch_bounds__(256)
-    average_grad(const float *dy, float *dx, int64_t n, struct window w) {
+    average_grad(struct fg_cuda_reals dy, struct fg_cuda_reals dx, int64_t n, struct window w) {
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= n)
     return;
-  const float *plane = dy + e / w.x_count * w.y_count;
+  const struct fg_cuda_reals plane = dy + e / w.x_count * w.y_count;
   double sum = 0;
   for_covers(w, place_of(e % w.x_count, w.x), [&](const struct place &y, int) {
     sum += (double)plane[offset_in_y(w, y)] / divisor_at(w, y);
   });
-  dx[e] = (float)sum;
+  dx.put(e, (float)sum);
 }
 
 /* The window of tensors x [N, C, spatial...] and y, declined where they do not fit. */
@@ -225,8 +226,7 @@ fgsm_status run(const struct fg_call *call, void *, void *stream) {
   struct window w;
   FG_TRY(measure(call, forward ? &call->in[0] : &call->out[0],
                  forward ? &call->out[0] : &call->in[0], &w));
-  const float *from = (const float *)call->in[0].data;
-  float *to = (float *)call->out[0].data;
+  const struct fg_cuda_reals from = fg_cuda_reals_in(call, 0), to = fg_cuda_reals_out(call, 0);
   int64_t n = fg_count(&call->out[0]);
   dim3 blocks(fg_cuda_blocks(n, 256)), threads(256);
   cudaStream_t s = (cudaStream_t)stream;

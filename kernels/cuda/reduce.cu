@@ -49,15 +49,18 @@ template <> struct start<int64_t> {
                                     : 0;
   }
 };
-__device__ __forceinline__ void get(const struct reduction &, const void *x, int64_t i, double *v) {
-  *v = ((const float *)x)[i];
+__device__ __forceinline__ void get(const struct reduction &r, const void *x, int64_t i,
+                                    double *v) {
+  const struct fg_cuda_reals reals = {const_cast<void *>(x), r.type};
+  *v = reals[i];
 }
 __device__ __forceinline__ void get(const struct reduction &r, const void *x, int64_t i,
                                     int64_t *v) {
   *v = fg_cuda_get_int(x, r.type, i);
 }
 __device__ __forceinline__ void put(const struct reduction &r, void *y, int64_t i, double v) {
-  ((float *)y)[i] = (float)(r.kind == FG_REDUCE_mean ? v / (double)r.elements : v);
+  const struct fg_cuda_reals reals = {y, r.type};
+  reals.put(i, (float)(r.kind == FG_REDUCE_mean ? v / (double)r.elements : v));
 }
 __device__ __forceinline__ void put(const struct reduction &r, void *y, int64_t i, int64_t v) {
   fg_cuda_put_int(y, r.type, i, v);
@@ -106,7 +109,7 @@ __global__ void __launch_bounds__(256)
 /* The same for rows of floats that lie together: 16 bytes at a time.
  * ptxas budget: by_block_wide registers 48 shared 64 blocks 5 loads16 */
 __global__ void __launch_bounds__(256)
-    by_block_wide(const float *x, void *y, double *part, struct reduction r) {
+    by_block_wide(struct fg_cuda_reals x, void *y, double *part, struct reduction r) {
   const int64_t o = (int64_t)blockIdx.x / r.chunks, c = (int64_t)blockIdx.x % r.chunks;
   const int64_t first = c * r.chunk, last = min(first + r.chunk, r.elements);
   int64_t base[1];
@@ -189,7 +192,8 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
   FG_CUDA_NEED(call, (unsigned)a->kind < FG_REDUCE_COUNT, "unknown kind %d", (int)a->kind);
   FG_CUDA_NEED(call, a->axes >> x->rank == 0, "axes beyond rank %d", x->rank);
   FG_CUDA_NEED(call, x->type == y->type, "types differ");
-  FG_CUDA_NEED(call, x->type == FG_F32 || (fg_cuda_is_int(x->type) && a->kind != FG_REDUCE_mean),
+  FG_CUDA_NEED(call,
+               fg_cuda_is_real(x->type) || (fg_cuda_is_int(x->type) && a->kind != FG_REDUCE_mean),
                "%s operand", fg_type_name(x->type));
   int rank = 0;
   for (int i = 0; i < x->rank; i++) {
@@ -231,7 +235,8 @@ fgsm_status run_as(const struct fg_call *call, const struct reduction &r, A *par
 
 /* Every result's elements lie together, and 16 bytes of them start where the result does. */
 bool is_wide(const struct reduction &r, const void *x) {
-  bool wide = r.by_block && r.gone.rank == 1 && r.type == FG_F32 && fg_cuda_aligned(x);
+  bool wide =
+      r.by_block && r.gone.rank == 1 && fg_cuda_is_real((enum fg_type)r.type) && fg_cuda_aligned(x);
   for (int d = 0; d < r.kept.rank; d++)
     wide = wide && r.kept.stride[0][d] % 4 == 0;
   return wide;
@@ -242,13 +247,13 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   cudaStream_t s = (cudaStream_t)stream;
   if (r.results == 0)
     return FGSM_OK;
-  if (r.type != FG_F32)
+  if (!fg_cuda_is_real((enum fg_type)r.type))
     return run_as(call, r, (int64_t *)scratch, s);
   if (!is_wide(r, call->in[0].data))
     return run_as(call, r, (double *)scratch, s);
   void *y = call->out[0].data;
   FG_TRY(fg_cuda_launched(call, FGSM_LAUNCH(by_block_wide, dim3((unsigned)(r.results * r.chunks)),
-                                            dim3(256), 0, s, (const float *)call->in[0].data, y,
+                                            dim3(256), 0, s, fg_cuda_reals_in(call, 0), y,
                                             (double *)scratch, r)));
   if (r.chunks == 1)
     return FGSM_OK;

@@ -10,12 +10,13 @@ namespace {
 /* ptxas budget: softmax_rows registers 32 shared 64 blocks 8 loads16 stores16 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
-    softmax_rows(const float *x, float *y, int64_t rows, int64_t n, bool logarithm, bool wide) {
+    softmax_rows(struct fg_cuda_reals x, struct fg_cuda_reals y, int64_t rows, int64_t n,
+                 bool logarithm, bool wide) {
   const int64_t row = fg_cuda_row<WARPS>();
   if (row >= rows)
     return;
-  x += row * n;
-  y += row * n;
+  x = x + row * n;
+  y = y + row * n;
   const int64_t first = 4 * (int64_t)threadIdx.x, step = 4 * 32 * WARPS;
   float v[4], top = -INFINITY, sum = 0;
   for (int64_t i = first; i < n; i += step) {
@@ -39,9 +40,10 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
   }
 }
 
-/* ptxas budget: softmax_columns registers 32 shared 0 blocks 8 */
-__global__ void __launch_bounds__(256) softmax_columns(const float *x, float *y, int64_t columns,
-                                                       int64_t n, int64_t inner, bool logarithm) {
+/* ptxas budget: softmax_columns registers 48 shared 0 blocks 5 */
+__global__ void __launch_bounds__(256)
+    softmax_columns(struct fg_cuda_reals x, struct fg_cuda_reals y, int64_t columns, int64_t n,
+                    int64_t inner, bool logarithm) {
   const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= columns)
     return;
@@ -53,7 +55,7 @@ __global__ void __launch_bounds__(256) softmax_columns(const float *x, float *y,
     sum += expf(x[at + i * inner] - top);
   for (int64_t i = 0; i < n; i++) {
     const float d = x[at + i * inner] - top;
-    y[at + i * inner] = logarithm ? d - logf(sum) : expf(d) / sum;
+    y.put(at + i * inner, logarithm ? d - logf(sum) : expf(d) / sum);
   }
 }
 
@@ -61,17 +63,17 @@ __device__ __forceinline__ float slope(float y, float dy, float sum, bool logari
   return logarithm ? dy - expf(y) * sum : y * (dy - sum);
 }
 
-/* ptxas budget: grad_rows registers 32 shared 32 blocks 6 loads16 stores16 */
+/* ptxas budget: grad_rows registers 40 shared 32 blocks 6 loads16 stores16 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
-    grad_rows(const float *y, const float *dy, float *dx, int64_t rows, int64_t n, bool logarithm,
-              bool wide) {
+    grad_rows(struct fg_cuda_reals y, struct fg_cuda_reals dy, struct fg_cuda_reals dx,
+              int64_t rows, int64_t n, bool logarithm, bool wide) {
   const int64_t row = fg_cuda_row<WARPS>();
   if (row >= rows)
     return;
-  y += row * n;
-  dy += row * n;
-  dx += row * n;
+  y = y + row * n;
+  dy = dy + row * n;
+  dx = dx + row * n;
   const int64_t first = 4 * (int64_t)threadIdx.x, step = 4 * 32 * WARPS;
   float v[4], d[4], sum = 0;
   for (int64_t i = first; i < n; i += step) {
@@ -90,10 +92,10 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
   }
 }
 
-/* ptxas budget: grad_columns registers 32 shared 0 blocks 6 */
+/* ptxas budget: grad_columns registers 48 shared 0 blocks 5 */
 __global__ void __launch_bounds__(256)
-    grad_columns(const float *y, const float *dy, float *dx, int64_t columns, int64_t n,
-                 int64_t inner, bool logarithm) {
+    grad_columns(struct fg_cuda_reals y, struct fg_cuda_reals dy, struct fg_cuda_reals dx,
+                 int64_t columns, int64_t n, int64_t inner, bool logarithm) {
   const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (c >= columns)
     return;
@@ -102,7 +104,7 @@ __global__ void __launch_bounds__(256)
   for (int64_t i = 0; i < n; i++)
     sum += dy[at + i * inner] * (logarithm ? 1.0f : y[at + i * inner]);
   for (int64_t i = 0; i < n; i++)
-    dx[at + i * inner] = slope(y[at + i * inner], dy[at + i * inner], sum, logarithm);
+    dx.put(at + i * inner, slope(y[at + i * inner], dy[at + i * inner], sum, logarithm));
 }
 
 fgsm_status prepare(struct fg_call *call, struct fg_device *) {
@@ -119,8 +121,8 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
 fgsm_status run(const struct fg_call *call, void *, void *stream) {
   const struct fg_softmax_attrs *a = &call->attrs->softmax;
   const struct fg_tensor *t = &call->in[0];
-  const float *x = (const float *)t->data, *dy = fg_cuda_from<float>(call, 1);
-  float *y = (float *)call->out[0].data;
+  const struct fg_cuda_reals x = fg_cuda_reals_of(t), dy = fg_cuda_reals_in(call, 1);
+  const struct fg_cuda_reals y = fg_cuda_reals_out(call, 0);
   int64_t n = t->dim[a->axis], inner = fg_cuda_span(t, a->axis + 1, t->rank);
   int64_t rows = fg_cuda_span(t, 0, a->axis) * inner;
   cudaStream_t s = (cudaStream_t)stream;

@@ -133,7 +133,8 @@ fgsm_status prepare_unary(struct fg_call *call, struct fg_device *) {
   FG_CUDA_NEED(call, call->in[0].type == call->out[0].type, "types differ");
   bool whole = kind == FG_UNARY_identity || kind == FG_UNARY_neg || kind == FG_UNARY_abs ||
                kind == FG_UNARY_relu;
-  FG_CUDA_NEED(call, call->in[0].type == FG_F32 || (whole && fg_cuda_is_int(call->in[0].type)),
+  FG_CUDA_NEED(call,
+               fg_cuda_is_real(call->in[0].type) || (whole && fg_cuda_is_int(call->in[0].type)),
                "%s of %s", fg_unary_name(call->attrs->unary.kind), fg_type_name(call->in[0].type));
   return FGSM_OK;
 }
@@ -141,9 +142,9 @@ fgsm_status prepare_unary(struct fg_call *call, struct fg_device *) {
 fgsm_status run_unary(const struct fg_call *call, void *, void *stream) {
   const struct fg_tensor *x = &call->in[0];
   int64_t n = fg_count(x);
-  if (x->type == FG_F32) {
+  if (fg_cuda_is_real(x->type)) {
     struct fg_cuda_streams<1> s = {
-      {(const float *)x->data}, (float *)call->out[0].data, n
+      {fg_cuda_reals_of(x)}, fg_cuda_reals_out(call, 0), n
     };
     return fg_cuda_run_stream(call, s, value{fg_cuda_unary_of(&call->attrs->unary)}, stream);
   }
@@ -170,11 +171,11 @@ fgsm_status prepare_grad(struct fg_call *call, struct fg_device *) {
 
 fgsm_status run_grad(const struct fg_call *call, void *, void *stream) {
   const struct fg_unary_attrs *a = &call->attrs->unary;
-  const float *v = (const float *)call->in[fg_unary_from_y(a)].data;
-  const float *dy = (const float *)call->in[2].data, *dy2 = fg_cuda_from<float>(call, 3);
-  float *dx = (float *)call->out[0].data;
+  const struct fg_cuda_reals v = fg_cuda_reals_in(call, fg_unary_from_y(a));
+  const struct fg_cuda_reals dy = fg_cuda_reals_in(call, 2), dy2 = fg_cuda_reals_in(call, 3);
+  const struct fg_cuda_reals dx = fg_cuda_reals_out(call, 0);
   int64_t n = fg_count(&call->out[0]);
-  if (!dy2) {
+  if (!dy2.data) {
     struct fg_cuda_streams<2> s = {
       {v, dy}, dx, n
     };

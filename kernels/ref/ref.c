@@ -42,16 +42,19 @@ fgsm_status fg_ref_check(const struct fg_call *call, uint32_t need_in, uint32_t 
 }
 
 fgsm_status fg_ref_check_real(const struct fg_call *call, uint32_t in, uint32_t out) {
+  const struct fg_half_slots slots = fg_half_slots(call->op);
   enum fg_type type = FG_NONE;
   for (int i = 0; i < FG_MAX_IN + FG_MAX_OUT; i++) {
     int o = i - FG_MAX_IN;
     const struct fg_tensor *t = o < 0 ? fg_ref_in(call, i) : fg_ref_out(call, o);
     if (!t || !(o < 0 ? in >> i & 1 : out >> o & 1))
       continue;
-    FG_REF_NEED(call, fg_ref_is_real(t->type), "%s %d is %s, not float32 or float64",
+    bool half = fg_type_is_half(t->type) && (o < 0 ? slots.in >> i & 1 : slots.out >> o & 1);
+    enum fg_type as = half ? FG_F32 : t->type;
+    FG_REF_NEED(call, as == FG_F32 || as == FG_F64, "%s %d is %s, not float32 or float64",
                 o < 0 ? "input" : "output", o < 0 ? i : o, fg_type_name(t->type));
-    FG_REF_NEED(call, type == FG_NONE || type == t->type, "float32 and float64 are mixed");
-    type = t->type;
+    FG_REF_NEED(call, type == FG_NONE || type == as, "float32 and float64 are mixed");
+    type = as;
   }
   return FGSM_OK;
 }
@@ -62,6 +65,9 @@ double fg_ref_get(const struct fg_tensor *t, int64_t i) {
     return ((const float *)t->data)[i];
   case FG_F64:
     return ((const double *)t->data)[i];
+  case FG_F16:
+  case FG_BF16:
+    return fg_half_get(t->type, t->data, i);
   default:
     return (double)fg_ref_get_int(t, i);
   }
@@ -81,6 +87,10 @@ void fg_ref_put(const struct fg_tensor *t, int64_t i, double value) {
     break;
   case FG_F64:
     ((double *)t->data)[i] = value;
+    break;
+  case FG_F16:
+  case FG_BF16:
+    fg_half_put(t->type, t->data, i, (float)value);
     break;
   case FG_BOOL:
     ((uint8_t *)t->data)[i] = value != 0;

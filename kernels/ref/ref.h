@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "half.h"
 #include "kernel.h"
 
 /* In prepare: declines with the operator's name in front. */
@@ -34,18 +35,18 @@ static inline const struct fg_tensor *fg_ref_out(const struct fg_call *call, int
 FGSM_MUST_USE fgsm_status fg_ref_check(const struct fg_call *call, uint32_t need_in,
                                        uint32_t need_out);
 /* That every present input in the mask, and every present output in the mask, is of one real type
- * that is computed with (F32 or F64). */
+ * that is computed with (F32 or F64), or of half precision where half.h lets it be beside F32. */
 FGSM_MUST_USE fgsm_status fg_ref_check_real(const struct fg_call *call, uint32_t in, uint32_t out);
 
 static inline bool fg_ref_is_real(enum fg_type type) {
-  return type == FG_F32 || type == FG_F64;
+  return type == FG_F32 || type == FG_F64 || fg_type_is_half(type);
 }
 static inline bool fg_ref_is_int(enum fg_type type) {
   return type >= FG_I64 && type <= FG_BOOL;
 }
 
 /* Element i as a double; put rounds to a real, truncates to an integer with saturation (NaN: 0) and
- * tests a BOOL against 0. Types F16 and BF16 are refused by the checks and never get here. */
+ * tests a BOOL against 0. */
 double fg_ref_get(const struct fg_tensor *t, int64_t i);
 void fg_ref_put(const struct fg_tensor *t, int64_t i, double value);
 /* The same of integer types, exactly; put keeps the low bits. */

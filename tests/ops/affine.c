@@ -37,7 +37,7 @@ static const struct fg_case cases[] = {
      .flags = FG_CASE_NO_GRADIENT},
 #define NORM(label, eps, ch, ...)                                                                  \
   {                                                                                                \
-    .name = label, .op = FG_OP_batch_norm, .attrs = {.batch_norm = {eps}},                         \
+    .name = label, .op = FG_OP_batch_norm, .attrs = {.batch_norm = {.epsilon = eps}},              \
     .in = {FG_R(FG_NORMAL, __VA_ARGS__), C(ch), C(ch), C(ch), FG_R(FG_POSITIVE, ch)},              \
     .out = {FG_Y(__VA_ARGS__)}, .constant = 30                                                     \
   }

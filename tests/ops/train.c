@@ -1,11 +1,11 @@
-/* batch_norm_train, batch_norm_train_grad, descend, average, all_reduce. */
+/* batch_norm_train, batch_norm_train_grad, descend, average, all_reduce, augment. */
 #include <math.h>
 
 #include "harness.h"
 
 #define NORM(label, c, ...)                                                                        \
   {                                                                                                \
-    .name = label, .op = FG_OP_batch_norm_train, .attrs = {.batch_norm = {.epsilon = 1e-5}},                  \
+    .name = label, .op = FG_OP_batch_norm_train, .attrs = {.batch_norm = {.epsilon = 1e-5}},       \
     .in = {FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_POSITIVE, c), FG_R(FG_NORMAL, c)}, .out = {       \
       FG_Y(__VA_ARGS__),                                                                           \
       FG_Y(c),                                                                                     \
@@ -14,7 +14,7 @@
   }
 #define GRAD(label, c, ...)                                                                        \
   {                                                                                                \
-    .name = label, .op = FG_OP_batch_norm_train_grad, .attrs = {.batch_norm = {.epsilon = 1e-5}},             \
+    .name = label, .op = FG_OP_batch_norm_train_grad, .attrs = {.batch_norm = {.epsilon = 1e-5}},  \
     .in = {FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_NORMAL, __VA_ARGS__), FG_R(FG_POSITIVE, c),       \
            FG_R(FG_NORMAL, c), FG_R(FG_POSITIVE, c)},                                              \
     .out = {FG_Y(__VA_ARGS__), FG_Y(c), FG_Y(c)}, .tolerance = 1e-4                                \
@@ -29,6 +29,8 @@
     .in = {FG_R(FG_NORMAL, 7, 9, 3), FG_R(FG_NORMAL, 7, 9, 3), m, v, rates, factor},               \
     .written = 1 | (k##_M) | (k##_V), .tolerance = 1e-5                                            \
   }
+/* seed and stream */
+#define PARAMS FG_T(F64, FG_VALUES(0, 0, 0, 0, 0, 0, 12345678901.0, 3), FG_PARAM_COUNT)
 #define M FG_R(FG_NORMAL, 7, 9, 3)
 #define V FG_R(FG_POSITIVE, 7, 9, 3)
 #define sgd_M 4
@@ -104,6 +106,24 @@ static const struct fg_case cases[] = {
      .attrs = {.average = {0.1, 1.25}},
      .in = {FG_R(FG_NORMAL, 5, 13), FG_R(FG_NORMAL, 5, 13)},
      .written = 1},
+    {.name = "augment, images moved and mirrored",
+     .op = FG_OP_augment,
+     .attrs = {.augment = {2, 2, true}},
+     .in = {FG_T(U8, FG_INTEGER(1, 255), 7, 3, 9, 11), FG_T(I64, FG_VALUES(6, 0, 3, 3, 5), 5),
+            PARAMS},
+     .out = {FG_T(U8, FG_NORMAL, 5, 3, 9, 11)},
+     .flags = FG_CASE_EXACT},
+    {.name = "augment, channels last, moved",
+     .op = FG_OP_augment,
+     .attrs = {.augment = {1, 4, false}},
+     .in = {FG_R(FG_NORMAL, 7, 9, 11, 3), FG_T(I64, FG_VALUES(6, 0, 3, 3, 5), 5), PARAMS},
+     .out = {FG_Y(5, 9, 11, 3)},
+     .flags = FG_CASE_EXACT},
+    {.name = "augment, samples as they are",
+     .op = FG_OP_augment,
+     .in = {FG_R(FG_NORMAL, 7, 301), FG_T(I64, FG_VALUES(6, 0, 3, 3, 5), 5), PARAMS},
+     .out = {FG_Y(5, 301)},
+     .flags = FG_CASE_EXACT},
     {.name = "all_reduce of one rank",
      .op = FG_OP_all_reduce,
      .in = {FG_R(FG_NORMAL, 5, 13)},

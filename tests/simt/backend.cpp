@@ -5,6 +5,7 @@
 
 #include "cuda.h"
 #include "gaps.h"
+#include "halves.h"
 #include "simt.h"
 #include "synchronous.h"
 
@@ -51,7 +52,8 @@ struct fg_backend make() {
   b.name = "cuda-simt";
   b.host_memory = true;
   b.real = FG_F32;
-  b.precisions = 1u << FG_PRECISION_fp32;
+  b.precisions = 1u << FG_PRECISION_fp32 | 1u << FG_PRECISION_bf16 | 1u << FG_PRECISION_fp16;
+  b.takes_half = fg_cuda_takes_half;
   b.count = fg_synchronous_count;
   b.open = open_device;
   b.close = close_device;

@@ -7,6 +7,7 @@
 #include "epilogue.h"
 #include "gemm.h"
 #include "synchronous.h"
+#include "half.h"
 
 extern "C" {
 #define OP(name, max_in, n_out, trait) extern const struct fg_kernel fg_ref_##name;
@@ -53,16 +54,27 @@ fgsm_status run_conv(const struct fg_call *call, void *scratch, void *stream) {
   return fg_cuda_epilogue(call, &call->attrs->conv.act, 1, stream);
 }
 
-/* result = alpha first second, column-major. */
-void product(const struct fg_gemm &g, double alpha, const float *first, const float *second,
-             float *result) {
+/* Element i of a matrix of any stored type. */
+double get(const struct fg_tensor &t, int64_t i) {
+  return t.type == FG_F32 ? ((const float *)t.data)[i] : fg_half_get(t.type, t.data, i);
+}
+void put(const struct fg_tensor &t, int64_t i, double v) {
+  if (t.type == FG_F32)
+    ((float *)t.data)[i] = (float)v;
+  else
+    fg_half_put(t.type, t.data, i, (float)v);
+}
+
+/* result = alpha first second, column-major, from those elements on. */
+void product(const struct fg_gemm &g, double alpha, const struct fg_tensor &b, int64_t first,
+             const struct fg_tensor &a, int64_t second, const struct fg_tensor &y, int64_t result) {
   for (int64_t j = 0; j < g.n; j++)
     for (int64_t i = 0; i < g.m; i++) {
       double sum = 0;
       for (int64_t k = 0; k < g.k; k++)
-        sum += (double)first[g.trans_first ? k + i * g.ld_first : i + k * g.ld_first] *
-               second[g.trans_second ? j + k * g.ld_second : k + j * g.ld_second];
-      result[i + j * g.ld_result] = (float)(alpha * sum);
+        sum += get(b, first + (g.trans_first ? k + i * g.ld_first : i + k * g.ld_first)) *
+               get(a, second + (g.trans_second ? j + k * g.ld_second : k + j * g.ld_second));
+      put(y, result + i + j * g.ld_result, alpha * sum);
     }
 }
 
@@ -79,9 +91,8 @@ fgsm_status run_matmul(const struct fg_call *call, void *, void *stream) {
     int64_t first, second, result;
     fg_cuda_gemm_offsets(&g, c, &first, &second, &result);
     for (int64_t i = 0; i < g.batch; i++)
-      product(g, a->alpha, (const float *)call->in[1].data + first + i * g.step_first,
-              (const float *)call->in[0].data + second + i * g.step_second,
-              (float *)call->out[0].data + result + i * g.step_result);
+      product(g, a->alpha, call->in[1], first + i * g.step_first, call->in[0],
+              second + i * g.step_second, call->out[0], result + i * g.step_result);
   }
   if (!fg_cuda_has_epilogue(call, &a->act))
     return FGSM_OK;

@@ -104,6 +104,31 @@ SIMT_UNSEEN inline void mma_m16n8k16_bf16_resolve(void **lanes, unsigned mask) {
       static_cast<Mma *>(lanes[l])->d[i] = d[(l >> 2) + (i >> 1) * 8][(l & 3) * 2 + (i & 1)];
 }
 
+SIMT_UNSEEN inline float tf32_of(unsigned bits) {
+  return float_of((bits + 0x1000) & 0xFFFFE000u);
+}
+SIMT_UNSEEN inline void mma_m16n8k8_tf32_resolve(void **lanes, unsigned mask) {
+  float a[16][8], b[8][8];
+  if (!is_whole_warp("mma.sync", lanes, mask))
+    return;
+  for (int l = 0; l < 32; l++) {
+    auto *m = static_cast<Mma *>(lanes[l]);
+    int g = l >> 2, t = l & 3;
+    for (int i = 0; i < 4; i++)
+      a[g + (i & 1) * 8][t + (i >> 1) * 4] = tf32_of(m->a[i]);
+    for (int i = 0; i < 2; i++)
+      b[t + i * 4][g] = tf32_of(m->b[i]);
+  }
+  for (int l = 0; l < 32; l++)
+    for (int i = 0; i < 4; i++) {
+      auto *m = static_cast<Mma *>(lanes[l]);
+      double sum = m->c[i];
+      for (int k = 0; k < 8; k++)
+        sum += (double)a[(l >> 2) + (i >> 1) * 8][k] * b[k][(l & 3) * 2 + (i & 1)];
+      m->d[i] = (float)sum;
+    }
+}
+
 struct Ldmatrix {
   uint4 row;
   unsigned out[4];
@@ -169,6 +194,11 @@ SIMT_INTRINSIC void fgsm_mma_m16n8k16_bf16(float d[4], const unsigned a[4], cons
   simt::Mma record{d, a, b, c};
   simt::warp_exchange(0xFFFFFFFFu, &record, &simt::mma_m16n8k16_bf16_resolve, loc_);
 }
+SIMT_INTRINSIC void fgsm_mma_m16n8k8_tf32(float d[4], const unsigned a[4], const unsigned b[2],
+                                          const float c[4], SIMT_LOC) {
+  simt::Mma record{d, a, b, c};
+  simt::warp_exchange(0xFFFFFFFFu, &record, &simt::mma_m16n8k8_tf32_resolve, loc_);
+}
 SIMT_INTRINSIC void fgsm_ldmatrix_x4(unsigned r[4], const void *shared_row, SIMT_LOC) {
   simt::Ldmatrix record;
   record.row = fgsm_ldv<uint4>(shared_row, loc_);
@@ -188,6 +218,12 @@ SIMT_INTRINSIC unsigned fgsm_pack_bf16(float low, float high) {
 }
 SIMT_INTRINSIC float fgsm_bf16_float(unsigned bits) {
   return simt::float_of(bits << 16);
+}
+SIMT_INTRINSIC unsigned fgsm_pack_half(float low, float high) {
+  return (unsigned)__float2half_rn(low).bits | (unsigned)__float2half_rn(high).bits << 16;
+}
+SIMT_INTRINSIC float fgsm_half_float(unsigned bits) {
+  return __half2float(__half{(uint16_t)bits});
 }
 
 #endif

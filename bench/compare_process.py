@@ -1,0 +1,104 @@
+"""What a whole process takes, fgsm's and PyTorch's: seconds from its start to the first attacked batch
+(libraries, model, plan, batch), and peak memory.
+
+    python compare_process.py [--fgsm PATH] [--nets NAME,...] [--batches N,...] [--threads N] [--rounds N]
+
+PyTorch's process imports torch, builds the net, loads its weights from a file, and does one batch with
+frozen parameters. fgsm's is `fgsm attack` on a file of one batch: it looks at the clean batch too, and
+at what it would write, which PyTorch's does not. Rounds go A B A B; medians are told. Memory is the
+largest resident set, of the process as a whole and beyond that of one that has only loaded its
+libraries."""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--fgsm", default="fgsm")
+    parser.add_argument("--nets", default="resnet50")
+    parser.add_argument("--batches", default="1,64")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--child", nargs=3, metavar=("NET", "WEIGHTS", "BATCH"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def child(name, weights, batch, threads):
+    """PyTorch's process."""
+    import torch
+    torch.set_num_threads(threads)
+    if not name:
+        return
+    sys.path.insert(0, str(HERE))
+    import torch_fgsm
+    import torch_nets
+    maker, shape = torch_nets.NETS[name]
+    net = maker()
+    net.load_state_dict(torch.load(weights))
+    net = net.eval().requires_grad_(False)
+    x, y = torch.rand(batch, *shape), torch.randint(0, 5, (batch,))
+    torch_fgsm.step(net, x, y)
+
+
+def measure(command):
+    """Seconds and peak bytes of a process."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    words = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise RuntimeError(words.decode(errors="replace"))
+    return time.perf_counter() - began, usage.ru_maxrss * 1024
+
+
+def make_files(name, batch, folder):
+    import numpy
+    import torch
+    sys.path.insert(0, str(HERE))
+    import torch_nets
+    net, shape = torch_nets.make(name)
+    path = torch_nets.export(net, shape, f"{folder}/{name}.onnx")
+    torch.save(net.state_dict(), f"{folder}/{name}.pt")
+    data, labels = f"{folder}/{name}-{batch}.npy", f"{folder}/{name}-{batch}-labels.npy"
+    numpy.save(data, torch.rand(batch, *shape).numpy())
+    numpy.save(labels, numpy.arange(batch) % 5)
+    return path, f"{folder}/{name}.pt", data, labels
+
+
+def main():
+    o = options()
+    if o.child:
+        return child(o.child[0], o.child[1], int(o.child[2]), o.threads)
+    me = [sys.executable, __file__, "--threads", str(o.threads), "--child"]
+    _, their_bare = measure(me + ["", "", "0"])
+    _, our_bare = measure([o.fgsm, "version"])
+    with tempfile.TemporaryDirectory() as folder:
+        for name in o.nets.split(","):
+            for batch in o.batches.split(","):
+                path, weights, data, labels = make_files(name, int(batch), folder)
+                ours = [o.fgsm, "attack", str(path), data, "--labels", labels, "--eps", "8/255", "--batch",
+                        batch, "--device", "cpu", "--threads", str(o.threads), "--quiet", "--json"]
+                mine, theirs = [], []
+                for _ in range(o.rounds):
+                    mine.append(measure(ours))
+                    theirs.append(measure(me + [name, weights, batch]))
+                (a, a_bytes), (b, b_bytes) = ([statistics.median(column) for column in zip(*rows)]
+                                              for rows in (mine, theirs))
+                print(f"{name:14} {batch:>4}: fgsm {a:.2f} s, {a_bytes / 2**20:.0f} MiB "
+                      f"({(a_bytes - our_bare) / 2**20:.0f} beyond its libraries), PyTorch {b:.2f} s, "
+                      f"{b_bytes / 2**20:.0f} MiB ({(b_bytes - their_bare) / 2**20:.0f}): "
+                      f"{a / b:.2f} of the time, {a_bytes / b_bytes:.2f} of the memory "
+                      f"({(a_bytes - our_bare) / (b_bytes - their_bare):.2f})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
