@@ -139,7 +139,7 @@ static const struct rule_case cases[] = {
     {"batch_norm with a negative epsilon",
      FGSM_MODEL,
      FG_OP_batch_norm,
-     {.batch_norm = {-1}},
+     {.batch_norm = {.epsilon = -1}},
      {X(2, 3, 4), X(3), X(3), X(3), X(3)},
      5,
      {NONE}},
