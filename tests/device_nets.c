@@ -59,8 +59,8 @@ static void expect_close(const struct net *net, fg_id value, const char *name, c
     right += want[i] * got[i] > 0 ? fabs(want[i]) : 0;
   }
   bool kinks = precision != FG_PRECISION_fp32 && key[0] == 'g';
-  bool good = got && n == m && (kinks || worst <= bounds[precision].allowed * scale) && non_zero * 10 > n &&
-              right >= bounds[precision].weighted * all;
+  bool good = got && n == m && (kinks || worst <= bounds[precision].allowed * scale) &&
+              non_zero * 10 > n && right >= bounds[precision].weighted * all;
   printf("%s %-4s %-12s %-7s %.1e of %lld values, signs %.5f\n", good ? "ok  " : "FAIL",
          fg_precision_name(precision), name, key, worst / scale, (long long)n, right / all);
   failures += !good;
