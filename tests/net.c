@@ -49,6 +49,8 @@ fgsm_status net_open(const char *path, const struct fg_backend *backend, int64_t
   memset(net, 0, sizeof *net);
   fgsm_status status = backend->open(0, fg_cpu_count(), &net->device);
   if (status == FGSM_OK)
+    net->device->convolutions = options->convolutions;
+  if (status == FGSM_OK)
     status = fg_onnx_open(path, &net->onnx);
   if (status == FGSM_OK)
     status = fg_graph_create(backend->real, &g);

@@ -57,6 +57,14 @@ Test(models, resnet20_on_cifar10) {
   cr_expect_eq(field(r, "samples"), 1000);
   expect_percent(field(r, "clean_accuracy"), 91.50, "clean");
   expect_percent(field(r, "adversarial_accuracy"), 29.50, "eps 2/255");
+  json_t *winograd = json_object_get(r, "winograd"); /* null where plain sums are as fast */
+  if (!json_is_null(winograd))
+    cr_expect_geq(field(winograd, "sign_agreement_weighted"), 0.995);
+  json_t *exact =
+      attack(dir, "models/cifar10_resnet20_input01.onnx", "cifar10/test_batch_first1000.bin",
+             (const char *const[]){"eps=2/255", "exact=true", "limit=64", NULL});
+  cr_expect(json_is_null(json_object_get(exact, "winograd")));
+  json_decref(exact);
   cr_expect(field(r, "linf_max") <= 2 / 255.0 + 1e-12);
   json_decref(r);
 }

@@ -166,6 +166,8 @@ static fgsm_status make_engine(struct fg_run *run) {
   const struct fgsm_options *o = run->options;
   struct fg_device *device;
   FG_TRY(fg_device_open(&run->devices, 0, o, &device));
+  device->convolutions =
+      FG_CONV_DIRECT; /* a resumed run takes the same steps, whatever is fastest */
   FG_TRY(fg_engine_create(run->onnx, o, &run->spec, device, &run->feed.shape, run->batch,
                           &run->engine));
   FG_TRY(fg_feed_check(&run->feed, fg_engine_classes(run->engine)));
