@@ -94,6 +94,7 @@ struct fg_attacker; /* compiled for one batch size on one device */
 struct fg_attack_besides {
   size_t bytes, sample_bytes; /* in all, and for each sample of a batch */
   int attackers;
+  bool compares; /* the first gradient with --exact's, where convolutions are fast (agreement.c) */
 };
 
 /* Opens one more device of those that were asked for. */
@@ -120,6 +121,12 @@ fgsm_status fg_attacker_fit(const struct fg_onnx *onnx, const struct fgsm_option
                             struct fg_attacker **out) FGSM_MUST_USE;
 void fg_attacker_destroy(struct fg_attacker *attacker);
 
+/* Shares of the first gradient's components whose sign is that of plain sums, by number and by |g|;
+ * NAN where nothing was compared. */
+struct fg_agreement {
+  double share, weighted;
+};
+
 struct fg_attacker_info {
   int64_t batch; /* samples per device pass                    */
   int64_t classes;
@@ -129,6 +136,7 @@ struct fg_attacker_info {
   const char *device, *precision;
   struct fg_attack_spec spec;
   struct fg_plan_info gradient, evaluate;
+  struct fg_agreement agreement; /* known after the first batch */
   size_t memory_bytes; /* everything: the model, weights, arena, buffers, what is taken besides */
   char notes[512];
 };

@@ -262,7 +262,7 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   a->info.evaluate = *fg_plan_info(a->evaluate.plan);
   if (spec->steps > 0)
     a->info.gradient = *fg_plan_info(a->gradient.plan);
-  return FGSM_OK;
+  return fg_agreement_prepare(a, onnx, options);
 }
 
 static fgsm_status allocate(struct fg_attacker *a, size_t bytes, void **out) {
@@ -392,6 +392,7 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
   a->memory.model = fg_onnx_bytes(onnx);
   if (besides) {
     size_t share = besides->attackers > 1 ? (size_t)besides->attackers : 1;
+    a->compares = besides->compares;
     a->memory.limit /= share;
     a->memory.besides = (besides->bytes + besides->sample_bytes * (size_t)batch) / share;
   }
@@ -446,6 +447,7 @@ void fg_attacker_destroy(struct fg_attacker *a) {
   free(a->bounds);
   free(a->clean);
   free(a->flags);
+  free(a->exact_gradient);
   free(a);
 }
 

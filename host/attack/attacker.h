@@ -82,7 +82,10 @@ struct fg_attacker {
   struct fg_loss_attrs loss;
   bool timed; /* passes are waited for, and say what they took */
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
-  struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
+  struct fg_pass rest;  /* all steps but the first, in one call; plan NULL: one by one       */
+  struct fg_pass exact; /* the gradient by plain sums; plan NULL: not, or no longer, of use      */
+  double *exact_gradient;
+  bool compares;
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
   void *arena, *wire[FG_WIRE_COUNT];
   void *ring[2]; /* two iterates: a pass reads one and writes the other */
@@ -131,7 +134,7 @@ struct fg_batch {
 
 /* ---- memory (memory.c) */
 
-enum { FG_ATTACK_PASSES = 10 };
+enum { FG_ATTACK_PASSES = 11 };
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]);
 /* An attacker of this batch with what the caller takes besides; NULL there, and *need the bytes it
  * would take (0: not known), where it is refused for want of memory. */
@@ -201,6 +204,13 @@ fgsm_status fg_samples_fetch(struct fg_attacker *a, const void *x) FGSM_MUST_USE
 /* linf, l2 and the flag of sample i of a->written against the caller's. */
 void fg_samples_measure(const struct fg_attacker *a, const struct fg_batch *b, int64_t i,
                         double eps, fgsm_result *result);
+
+/* ---- agreement.c: around the first step from iterate x to iterate next */
+
+fgsm_status fg_agreement_prepare(struct fg_attacker *a, const struct fg_onnx *onnx,
+                                 const struct fgsm_options *options) FGSM_MUST_USE;
+fgsm_status fg_agreement_begin(struct fg_attacker *a, void *x) FGSM_MUST_USE;
+fgsm_status fg_agreement_end(struct fg_attacker *a, const void *x, const void *next) FGSM_MUST_USE;
 
 /* ---- traffic.c */
 

@@ -10,7 +10,7 @@
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]) {
   struct fg_pass *all[FG_ATTACK_PASSES] = {&a->dequantize, &a->start,    &a->gradient, &a->step,
                                            &a->settle,     &a->evaluate, &a->quantize, &a->keep,
-                                           &a->rest,       &a->search};
+                                           &a->rest,       &a->search,   &a->exact};
   memcpy(list, all, sizeof all);
 }
 

@@ -182,6 +182,8 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
       *out = next;
       return FGSM_OK;
     }
+    if (first)
+      FG_TRY(fg_agreement_begin(a, x));
     if (!a->step.plan || first)
       FG_TRY(fg_pass_run(a, &a->gradient, x, next));
     if (first)
@@ -189,6 +191,8 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
     if (a->step.plan)
       FG_TRY(fg_pass_run(a, &a->step, x, next));
     FG_TRY(fg_run_stats(a, first, 3));
+    if (first)
+      FG_TRY(fg_agreement_end(a, x, next));
     void *m = a->wire[FG_WIRE_m];
     a->wire[FG_WIRE_m] = a->wire[FG_WIRE_m_next];
     a->wire[FG_WIRE_m_next] = m;

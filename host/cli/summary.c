@@ -65,6 +65,17 @@ static void print_outputs(const json_t *r) {
   }
 }
 
+/* Convolutions that round otherwise than plain sums, and how little that changed. */
+static void print_winograd(const json_t *r) {
+  const json_t *w = json_object_get(r, "winograd");
+  if (json_is_number(json_object_get(w, "sign_agreement")))
+    printf("  %-22s %lld convolutions; %.4f %% of the first gradient's signs as by --exact, %.4f "
+           "%% by "
+           "weight\n",
+           "Winograd", count(w, "convolutions"), 100 * real(w, "sign_agreement"),
+           100 * real(w, "sign_agreement_weighted"));
+}
+
 static void print_result(const json_t *r) {
   const json_t *curve = json_object_get(r, "curve"), *wait = json_object_get(r, "stage_wait");
   printf("%s, %s loss, on %s with %s\n\n", text(r, "attack"), text(r, "loss"), text(r, "data"),
@@ -83,6 +94,7 @@ static void print_result(const json_t *r) {
   printf("  %-22s linf %.6g at most, l2 %.6g on average\n", "perturbation", real(r, "linf_max"),
          real(r, "l2_mean"));
   print_flagged(r);
+  print_winograd(r);
   printf(
       "\n  %.2f s, %.1f images/s on %s (%s); time spent waiting: reader %.0f %%, device %.0f %%, "
       "writer %.0f %%\n",

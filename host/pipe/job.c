@@ -154,7 +154,7 @@ static struct fg_attack_besides besides(const struct job *job, const struct fg_e
       o->out ? values * (strcmp(o->out_type, "f32") == 0 ? 4 : fg_type_size(job->info.type)) : 0;
   size_t slot =
       x + 4 * sizeof(int64_t) + (size_t)job->info.extra_bytes + eps * (adv + sizeof(fgsm_result));
-  struct fg_attack_besides all = {.attackers = attackers};
+  struct fg_attack_besides all = {.attackers = attackers, .compares = true};
   all.sample_bytes = (size_t)(attackers + 2) * slot + (job->target_dataset ? x : 0);
   all.bytes =
       (size_t)job->info.held_bytes * (job->target_dataset ? 2 : 1) + fg_extras_bytes(extras);

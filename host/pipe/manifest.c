@@ -78,6 +78,16 @@ static json_t *waits_json(const struct fg_report *report) {
                    report->wait_share[1], "write", report->wait_share[2]);
 }
 
+/* null, or how many convolutions of the gradient were computed by Winograd's way, and how many of its
+ * signs are those of plain sums. */
+static json_t *winograd_json(const struct fg_attacker_info *info) {
+  if (!info->gradient.n_fast)
+    return json_null();
+  return json_pack("{s:i, s:o, s:o}", "convolutions", info->gradient.n_fast, "sign_agreement",
+                   real_json(info->agreement.share), "sign_agreement_weighted",
+                   real_json(info->agreement.weighted));
+}
+
 /* What ran, where and how long: both texts say it. */
 static bool set_run(const struct fg_report *report, json_t *object) {
   const struct fg_attacker_info *info = report->attacker;
@@ -85,6 +95,7 @@ static bool set_run(const struct fg_report *report, json_t *object) {
   return set(object, "seed", json_integer((json_int_t)report->options->seed)) &&
          set(object, "device", text_json(info->device)) &&
          set(object, "precision", text_json(info->precision)) &&
+         set(object, "winograd", winograd_json(info)) &&
          set(object, "batch", json_integer(info->batch)) &&
          set(object, "seconds", real_json(report->seconds)) &&
          set(object, "images_per_second", real_json(rate)) &&
