@@ -78,48 +78,83 @@ static void check_spread(const json_t *json, const char *path, int runs) {
             "%s", path);
 }
 
-Test(bench, numbers_hang_together) {
-  double before = cpu_seconds();
-  json_t *json = bench_json(onnx_small_net(),
-                            (const char *const[]){"batch=64,256", "runs=15", "device=cpu", NULL});
-  cr_expect(cpu_seconds() - before < 1, "%g s of the processor", cpu_seconds() - before);
-  cr_expect(number(json, "ceilings.flops_per_second") > 1e8);
-  cr_expect(number(json, "ceilings.bytes_per_second") > 1e8);
-  cr_expect_str_eq(json_string_value(member(json, "attack")), "fgsm");
-  cr_expect_float_eq(number(json, "eps"), 8.0 / 255, 1e-8);
-  size_t i, k;
-  const json_t *row, *node;
-  cr_assert(json_array_size(member(json, "batches")) == 2);
-  json_array_foreach(member(json, "batches"), i, row) {
-    cr_expect(number(row, "batch") == (i ? 256 : 64));
-    check_spread(row, "end_to_end.seconds_per_batch", 3);
-    check_spread(row, "attack.seconds_per_batch", 15);
-    check_spread(row, "device_only.seconds_per_batch", 15);
-    check_spread(row, "plan.seconds", 15);
-    static const char *const stages[] = {"stages.dequantize", "stages.gradient", "stages.quantize",
-                                         "stages.evaluate"};
-    double parts = 0, sum = 0, flops = 0;
-    for (size_t s = 0; s < 4; s++) {
-      check_spread(row, stages[s], 15);
-      parts += number(member(row, stages[s]), "median");
-    }
-    cr_expect(parts < 1.2 * number(row, "attack.seconds_per_batch.median"), "%g", parts);
-    double whole = number(row, "plan.seconds.median"), share = number(row, "plan.roofline_share");
-    cr_expect(share > 0 && share <= 1.5, "%g of the roofline", share);
-    json_array_foreach(member(row, "plan.nodes"), k, node) {
-      check_spread(node, "seconds", 15);
-      sum += number(node, "seconds.median");
-      flops += number(node, "flops");
-      cr_expect(number(node, "roofline_share") >= 0);
-    }
-    cr_expect(sum > whole / 2 && sum < 2 * whole, "calls %g s, the whole %g s", sum, whole);
-    cr_expect_float_eq(sum, number(row, "plan.sum_of_calls_seconds"), 1e-6 * sum);
-    cr_expect_float_eq(flops, number(row, "plan.flops"), 1e-6 * flops);
-    cr_expect(number(row, "device_only.images_per_second") >
-              0.5 * number(row, "attack.images_per_second"));
-    cr_expect(number(row, "memory.arena_bytes") > 0 && number(row, "memory.buffer_bytes") > 0);
+/* What a row's times must obey on a machine that runs nothing else; elsewhere one of several tries has
+ * to. Says what did not hold, or nothing. */
+static void check_times(const json_t *row, char *wrong, size_t size) {
+  static const char *const stages[] = {"stages.dequantize", "stages.gradient", "stages.quantize",
+                                       "stages.evaluate"};
+  double parts = 0, calls = 0;
+  for (size_t s = 0; s < 4; s++)
+    parts += number(member(row, stages[s]), "median");
+  size_t k;
+  const json_t *node;
+  json_array_foreach(member(row, "plan.nodes"), k, node) calls += number(node, "seconds.median");
+  double attack = number(row, "attack.seconds_per_batch.median");
+  double whole = number(row, "plan.seconds.median"), share = number(row, "plan.roofline_share");
+  double device = number(row, "device_only.images_per_second");
+  double with_host = number(row, "attack.images_per_second");
+  if (parts >= 1.2 * attack)
+    snprintf(wrong, size, "stages take %g s, the attack %g s", parts, attack);
+  else if (share <= 0 || share > 1.5)
+    snprintf(wrong, size, "%g of the roofline", share);
+  else if (calls <= whole / 2 || calls >= 2 * whole)
+    snprintf(wrong, size, "calls take %g s, the whole %g s", calls, whole);
+  else if (device <= 0.5 * with_host)
+    snprintf(wrong, size, "%g images/s on the device, %g with the host", device, with_host);
+}
+
+/* What holds of a row however busy the machine is. */
+static void check_row(const json_t *row, int batch) {
+  cr_expect(number(row, "batch") == batch);
+  check_spread(row, "end_to_end.seconds_per_batch", 3);
+  static const char *const spreads[] = {"attack.seconds_per_batch",
+                                        "device_only.seconds_per_batch",
+                                        "plan.seconds",
+                                        "stages.dequantize",
+                                        "stages.gradient",
+                                        "stages.quantize",
+                                        "stages.evaluate"};
+  for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++)
+    check_spread(row, spreads[i], 15);
+  double sum = 0, flops = 0;
+  size_t k;
+  const json_t *node;
+  json_array_foreach(member(row, "plan.nodes"), k, node) {
+    check_spread(node, "seconds", 15);
+    sum += number(node, "seconds.median");
+    flops += number(node, "flops");
+    cr_expect(number(node, "roofline_share") >= 0);
   }
-  json_decref(json);
+  cr_expect_float_eq(sum, number(row, "plan.sum_of_calls_seconds"), 1e-6 * sum);
+  cr_expect_float_eq(flops, number(row, "plan.flops"), 1e-6 * flops);
+  cr_expect(number(row, "memory.arena_bytes") > 0 && number(row, "memory.buffer_bytes") > 0);
+}
+
+/* Times of small calls are taken beside whatever else the machine does: up to eight tries. */
+Test(bench, numbers_hang_together) {
+  char wrong[128] = "";
+  for (int tries = 0; tries == 0 || (*wrong && tries < 8); tries++) {
+    *wrong = 0;
+    double before = cpu_seconds();
+    json_t *json = bench_json(onnx_small_net(),
+                              (const char *const[]){"batch=64,256", "runs=15", "device=cpu", NULL});
+    double took = cpu_seconds() - before;
+    if (took >= 1)
+      snprintf(wrong, sizeof wrong, "%g s of the processor", took);
+    cr_expect(number(json, "ceilings.flops_per_second") > 1e8);
+    cr_expect(number(json, "ceilings.bytes_per_second") > 1e8);
+    cr_expect_str_eq(json_string_value(member(json, "attack")), "fgsm");
+    cr_expect_float_eq(number(json, "eps"), 8.0 / 255, 1e-8);
+    cr_assert(json_array_size(member(json, "batches")) == 2);
+    size_t i;
+    const json_t *row;
+    json_array_foreach(member(json, "batches"), i, row) {
+      check_row(row, i ? 256 : 64);
+      check_times(row, wrong, sizeof wrong);
+    }
+    json_decref(json);
+  }
+  cr_expect(!*wrong, "%s", wrong);
 }
 
 /* Attacks with starts, restarts, momentum, several steps, and without a gradient. */
