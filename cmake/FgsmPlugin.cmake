@@ -22,6 +22,7 @@ get_filename_component(cudnn_folder ${CUDNN_LIBRARY} DIRECTORY)
 get_filename_component(cublaslt_folder ${CUBLASLT_LIBRARY} DIRECTORY)
 set(FGSM_NV_DEFINITIONS FGSM_CUDNN_FOLDER="${cudnn_folder}/" FGSM_CUBLASLT_FOLDER="${cublaslt_folder}/")
 fgsm_layer(cuda DIR kernels/cuda)
+target_sources(fgsm_layer_cuda PRIVATE ${CMAKE_SOURCE_DIR}/kernels/choice_cache.c)
 target_include_directories(fgsm_layer_cuda SYSTEM PRIVATE ${FGSM_NV_INCLUDE_DIRS})
 target_compile_definitions(fgsm_layer_cuda PRIVATE ${FGSM_NV_DEFINITIONS})
 

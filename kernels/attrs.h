@@ -181,7 +181,8 @@ struct fg_attention_attrs {
 /* conv: x [N, C, spatial...], w [K, C/group, window...], b? [K], residual? (as y)
  *   -> y = act(conv(x, w) + b + residual), cross-correlation, zero padding. An activation fused here
  *   may turn NaN into 0, where a library computes it as a maximum; standing alone it never does.
- * conv_grad_input: dy, w -> dx, of shape `dim`.
+ * conv_grad_input: dy, w, v?, dx2? -> dx, of shape `dim`: act'(v) * (the gradient + dx2), v being
+ *   what `act` has its gradient from (unary_grad's x or y). act is identity where v is absent.
  * conv_grad_weight: x, dy -> dw, of shape `dim`. */
 struct fg_conv_attrs {
   int spatial; /* 2 or 3 */
@@ -189,6 +190,7 @@ struct fg_conv_attrs {
   int stride[3], dilation[3], pad_lo[3], pad_hi[3];
   struct fg_unary_attrs act;
   int64_t dim[FG_MAX_RANK]; /* of the gradient operators' result */
+  bool plain_sums;          /* conv: its last bits matter (host/graph/ties.c) */
 };
 
 /* max_pool: x -> y, index. index has y's shape and holds the position in the window (row * width +

@@ -71,6 +71,7 @@ struct fg_call {
   size_t scratch_bytes; /* set by prepare; run gets that much, 64-byte aligned */
   void *state;          /* prepare's own; freed by release */
   size_t state_bytes;   /* what state holds of weights, set by prepare, for the record */
+  const char *fast; /* set by prepare: the algorithm, where it rounds otherwise than plain sums */
 };
 
 /* How products are computed. In fp32 and tf32 everything is stored as float32; in bf16 and fp16 what
@@ -87,6 +88,10 @@ enum fg_precision {
       FG_PRECISION_COUNT
 };
 
+/* Convolutions by plain sums alone; or by whatever was found fastest, which may round otherwise; or,
+ * for tests, by Winograd's minimal filtering wherever it can be done. */
+enum fg_convolutions { FG_CONV_DIRECT, FG_CONV_FASTEST, FG_CONV_WINOGRAD_2, FG_CONV_WINOGRAD_4 };
+
 /* A backend, opened: its handles and limits. Each backend extends it with its own struct. A device
  * is used by one thread at a time; threads that work side by side open one each. */
 struct fg_device {
@@ -94,8 +99,9 @@ struct fg_device {
   int channel_block; /* channels per block of FG_BLOCKED; 0: plain only */
   int threads;       /* that a kernel may use; a backend without threads ignores it */
   int lanes;         /* batches that are worth having under way at once, a device opened for each */
-  enum fg_precision precision; /* set by whoever opened it, before anything is prepared */
-  struct fg_ranks *ranks;      /* set by join, NULL: it computes alone                       */
+  enum fg_precision precision;       /* set by whoever opened it, before anything is prepared */
+  enum fg_convolutions convolutions; /* likewise; a backend without a choice ignores it */
+  struct fg_ranks *ranks;            /* set by join, NULL: it computes alone */
 };
 
 /* What bounds every kernel: arithmetic and memory. */

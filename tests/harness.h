@@ -73,6 +73,7 @@ struct fg_case_table {
   X(matmul)                                                                                        \
   X(attention)                                                                                     \
   X(conv)                                                                                          \
+  X(winograd)                                                                                      \
   X(pool)                                                                                          \
   X(reduce)                                                                                        \
   X(move)                                                                                          \

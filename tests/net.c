@@ -50,6 +50,7 @@ fgsm_status net_open(const char *path, const struct fg_backend *backend, int64_t
   fgsm_status status = backend->open(0, fg_cpu_count(), &net->device);
   if (status == FGSM_OK) {
     net->device->precision = options->precision;
+    net->device->convolutions = options->convolutions;
     status = fg_onnx_open(path, &net->onnx);
   }
   if (status == FGSM_OK)

@@ -23,7 +23,8 @@ struct net_options {
   bool never_zero;             /* the attack's cross-entropy slope rather than PyTorch's  */
   bool no_fuse;                /* skip recognise, fuse and layout                              */
   enum fg_precision precision; /* of the device */
-  int output;                  /* which of the model's holds the logits                   */
+  enum fg_convolutions convolutions;
+  int output; /* which of the model's holds the logits                   */
 };
 
 /* Builds forward, cross-entropy and the gradient with respect to every input. */

@@ -1,6 +1,6 @@
 #!/bin/sh
 # test_choice_cache.sh CHOICE-CACHE : what one process chose another finds; what was spoilt, or is
-# another key's, is not found; a folder that cannot be written costs nothing but a line in the log.
+# another key's, is not found; a folder that cannot be written costs nothing but time.
 set -u
 tool=$1
 work=$(mktemp -d)
@@ -25,6 +25,6 @@ sed -i '1s/x/z/' "$file"
 : >"$file"
 "$tool" find 'conv fp32 x' >/dev/null && fail 'found in an empty file'
 XDG_CACHE_HOME=/proc/nowhere "$tool" keep 'conv fp32 x' text 2>"$work/log" || fail 'a full disk is fatal'
-grep -q 'is not kept' "$work/log" || fail 'a folder that cannot be written is not mentioned'
+grep -q 'in memory alone' "$work/log" || fail 'a folder that cannot be written is not noticed'
 [ "$failed" = 0 ] && echo 'choices are kept as they should be'
 exit "$failed"

@@ -184,6 +184,7 @@ Test(options, every_row_is_documented_and_settable) {
                {"quiet", "true"},
                {"device", "cuda:1"},
                {"precision", "bf16"},
+               {"exact", "true"},
                {"batch", "128"},
                {"max-memory", "1.5G"},
                {"threads", "4"}};

@@ -7,7 +7,8 @@
 #include "attack.h"
 
 struct fg_agreement {
-  char with[32];   /* the way that is called exact: "fp32"; "" where the attack takes no gradient */
+  char with
+      [32]; /* the exact way: its precision, or what the caller calls it; "" where the attack takes no gradient */
   int64_t samples; /* whose gradients were compared */
   int64_t skipped; /* whose exact gradient is not finite or all zero: it has no signs */
   /* Shares, from 0 to 1. A zero's sign is 0 and agrees with a zero alone; what is not a number agrees

@@ -375,6 +375,13 @@ static const struct row table[] = {
       "attack inspect bench"},
      fg_set_word,
      FIELD(precision)},
+    {{"exact", NULL, "false", NULL,
+      "Convolve by plain sums alone: without it, the cpu takes Winograd's minimal filtering for "
+      "3x3 "
+      "convolutions where that is faster, which rounds otherwise.",
+      "device", "attack inspect bench"},
+     fg_set_switch,
+     FIELD(exact)},
     {{"batch", "N", "64, or fewer if memory is short", NULL,
       "Samples per pass; auto finds a number by measuring; bench takes a list.", "device",
       "attack inspect bench train"},

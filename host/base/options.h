@@ -84,6 +84,7 @@ struct fgsm_options {
   /* device */
   char device[64]; /* auto | cpu | ref | cuda | cuda:i,... | cuda:all */
   char precision[8];
+  bool exact;
   int64_t batch; /* the first of */
   int64_t batches[FG_MAX_BATCHES];
   int n_batches;

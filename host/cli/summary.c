@@ -76,13 +76,19 @@ static void print_agreement(const json_t *r) {
   if (!a)
     return;
   if (*text(a, "why"))
-    printf("  agreement with %-7s not measured: %s\n", text(a, "with"), text(a, "why"));
+    printf("  agreement with %-10s not measured: %s\n", text(a, "with"), text(a, "why"));
   else
-    printf("  agreement with %-7s %.4f %% of the gradient's signs, %.4f %% weighted by |g| (first "
+    printf("  agreement with %-10s %.4f %% of the gradient's signs, %.4f %% weighted by |g| (first "
            "%lld "
            "samples)\n",
            text(a, "with"), percent_below(real(a, "signs")), percent_below(real(a, "weighted")),
            count(a, "samples"));
+}
+
+/* Convolutions that round otherwise than plain sums. */
+static void print_winograd(const json_t *r) {
+  if (count(r, "winograd"))
+    printf("  %-22s %lld convolutions of the gradient\n", "Winograd", count(r, "winograd"));
 }
 
 static void print_result(const json_t *r) {
@@ -103,6 +109,7 @@ static void print_result(const json_t *r) {
   printf("  %-22s linf %.6g at most, l2 %.6g on average\n", "perturbation", real(r, "linf_max"),
          real(r, "l2_mean"));
   print_flagged(r);
+  print_winograd(r);
   print_agreement(r);
   printf(
       "\n  %.2f s, %.1f images/s on %s (%s); time spent waiting: reader %.0f %%, device %.0f %%, "

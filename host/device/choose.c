@@ -78,5 +78,6 @@ fgsm_status fg_device_open(const struct fg_device_choice *choice, int i,
   FG_TRY(choice->backend->open(choice->index[i],
                                options->threads > 0 ? options->threads : fg_cpu_count(), out));
   (*out)->precision = precision;
+  (*out)->convolutions = options->exact ? FG_CONV_DIRECT : FG_CONV_FASTEST;
   return FGSM_OK;
 }

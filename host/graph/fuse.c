@@ -4,6 +4,7 @@
  *   affine, then activation                     -> affine with act
  *   matmul, then one common factor              -> alpha
  *   a + b, then an activation's gradient        -> unary_grad with two gradients
+ *   conv_grad_input [+ value], activation's gradient -> conv_grad_input with act, v and dx2
  *   max_pool_grad, conv_grad_input, then step   -> conv_grad_input_step with index (fuse_step.c)
  *   conv_grad_input, then step                  -> conv_grad_input_step
  *   matmul (a first layer's gradient), step     -> gemm_grad_input_step
@@ -128,6 +129,27 @@ static bool fuse_two_gradients(struct fg_rewrite *rw, int64_t at, struct fg_devi
   return true;
 }
 
+/* conv_grad_input whose only user takes an activation's slope of it, or of its sum with another. */
+static bool fuse_slope(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
+  struct fg_graph *g = rw->g;
+  struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(rw, fused.out[0]);
+  if (!user || user->op != FG_OP_unary_grad || fused.attrs.conv.act.kind != FG_UNARY_identity ||
+      fused.n_in > 2)
+    return false;
+  bool second = user->n_in > 3 && user->in[3] == fused.out[0];
+  fg_id other = user->n_in > 3 ? user->in[second ? 2 : 3] : FG_ABSENT;
+  if (other == fused.out[0])
+    return false;
+  fused.attrs.conv.act = user->attrs.unary;
+  fused.in[2] = user->in[fg_unary_from_y(&user->attrs.unary) ? 1 : 0];
+  fused.in[3] = other;
+  fused.n_in = 4;
+  if (!fg_fuse_accepts(g, &fused, device))
+    return false;
+  take(rw, at, &fused, user);
+  return true;
+}
+
 /* The rules for node `at`, until one applies. */
 static bool fuse_node(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
   switch (rw->g->nodes[at].op) {
@@ -141,7 +163,7 @@ static bool fuse_node(struct fg_rewrite *rw, int64_t at, struct fg_device *devic
   case FG_OP_unary_grad:
     return fuse_two_gradients(rw, at, device);
   case FG_OP_conv_grad_input:
-    return fg_fuse_conv_step(rw, at, device);
+    return fuse_slope(rw, at, device) || fg_fuse_conv_step(rw, at, device);
   default:
     return false;
   }
@@ -165,6 +187,7 @@ static fgsm_status sweep(struct fg_graph *g, struct fg_device *device, bool whol
 
 fgsm_status fg_fuse(struct fg_graph *g, struct fg_device *device) {
   bool changed;
+  FG_TRY(fg_keep_ties(g));
   FG_TRY(device->backend->enter(device));
   FG_TRY(sweep(g, device, true, &changed));
   do

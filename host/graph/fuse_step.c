@@ -123,7 +123,7 @@ bool fg_fuse_conv_step(struct fg_rewrite *rw, int64_t at, struct fg_device *devi
   struct fg_graph *g = rw->g;
   const struct fg_node conv = g->nodes[at];
   struct fg_node *reshape, *step = step_along(rw, conv.out[0], &reshape);
-  if (!step || reshape || !is_settled(rw, conv.in[0]))
+  if (!step || reshape || conv.n_in > 2 || !is_settled(rw, conv.in[0]))
     return false;
   if (fuse_pooled_step(rw, at, step, device))
     return true;

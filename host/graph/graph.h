@@ -217,6 +217,7 @@ struct fg_plan_info {
   size_t state_bytes;    /* weights that kernels hold once more, in their own order */
   size_t unshared_bytes; /* what the temporaries would take without liveness */
   int n_calls;
+  int n_fast; /* calls of an algorithm that rounds otherwise than plain sums (fg_call.fast) */
   double flops;
 };
 

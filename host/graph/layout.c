@@ -58,7 +58,7 @@ static bool blockable(const struct layouts *l, const struct fg_node *node, int s
   case FG_OP_conv:
     return is_out || slot == 0 || slot == 3;
   case FG_OP_conv_grad_input:
-    return is_out || slot == 0;
+    return is_out || slot != 1;
   case FG_OP_conv_grad_input_step:
     return !is_out && slot == 0;
   case FG_OP_conv_grad_weight:

@@ -248,6 +248,7 @@ static fgsm_status prepare(struct fg_plan *p, const struct fg_node *node, struct
     p->info.arena_bytes = step->call.scratch_bytes;
   p->info.flops += fg_node_flops(p->g, node);
   p->info.state_bytes += step->call.state_bytes;
+  p->info.n_fast += step->call.fast != NULL;
   return FGSM_OK;
 }
 

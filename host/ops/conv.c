@@ -101,11 +101,15 @@ static fgsm_status check_grad(const struct fg_conv_attrs *a, const int64_t *x, c
 
 static fgsm_status infer_grad_input(const struct fg_graph *g, struct fg_node *node,
                                     struct fg_value *out) {
-  FG_TRY(fg_rule_inputs(g, node, 2, 2));
-  FG_TRY(fg_rule_reals(g, node, 3));
+  FG_TRY(fg_rule_inputs(g, node, 2, 4));
+  FG_TRY(fg_rule_reals(g, node, 15));
   const struct fg_value *dy = fg_rule_input(g, node, 0), *w = fg_rule_input(g, node, 1);
   FG_TRY(check_rank(&node->attrs.conv, w, "the weight"));
   FG_TRY(fg_rule_output(out, dy->type, w->rank, node->attrs.conv.dim));
+  if (fg_rule_input(g, node, 2))
+    FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 2), out, "what the slope is of"));
+  if (fg_rule_input(g, node, 3))
+    FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 3), out, "the gradient that is added"));
   return check_grad(&node->attrs.conv, node->attrs.conv.dim, w->dim, dy);
 }
 
@@ -114,6 +118,7 @@ static fgsm_status grad_grad_input(struct fg_grad_ctx *ctx) {
   const struct fg_node *node = ctx->node;
   union fg_attrs a = node->attrs;
   fg_id dy = node->in[0], w = node->in[1], dx = ctx->out_grad[0];
+  FG_TRY(fg_rule_plain(&a.conv.act));
   memset(a.conv.dim, 0, sizeof a.conv.dim);
   if (ctx->wanted[0])
     FG_TRY(fg_rule_append(ctx->g, FG_OP_conv, &a, 2, (fg_id[]){dx, w}, &ctx->in_grad[0]));

@@ -16,10 +16,13 @@ static fgsm_status open_device(void *user, struct fg_device **out) {
   return fg_device_open(way->choice, 0, &way->options, out);
 }
 
-static const char exact_precision[] = "fp32";
+static const char exact_precision[] = "fp32", exact_name[] = "exact fp32";
+/* Of the signs, by |g|; below, the user is warned. */
+static const double LEAST_WEIGHTED = 0.995;
 
-bool fg_job_approximates(const struct fgsm_options *options) {
-  return *options->precision && strcmp(options->precision, exact_precision) != 0;
+bool fg_job_approximates(const struct fgsm_options *options, const struct fg_attacker *attacker) {
+  return (*options->precision && strcmp(options->precision, exact_precision) != 0) ||
+         fg_attacker_info(attacker)->gradient.n_fast > 0;
 }
 
 /* n samples from the job's first on, as a dataset's reader gives them. */
@@ -84,12 +87,23 @@ static bool forgivable(fgsm_status status) {
   return status == FGSM_UNSUPPORTED || status == FGSM_MEMORY;
 }
 
+/* Names what was compared with, and warns where that turned many signs. */
+static void conclude(struct fg_agreement *agreement, const char *why) {
+  if (*agreement->with || *why)
+    strcpy(agreement->with, exact_name);
+  if (agreement->samples > 0 && agreement->weighted < LEAST_WEIGHTED)
+    fg_log(FGSM_LOG_WARNING,
+           "%.2f %% of the gradient's signs, by |g|, are not those of --precision fp32 --exact",
+           100 * (1 - agreement->weighted));
+}
+
 fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
                          const struct fgsm_options *options, const struct fg_device_choice *choice,
                          const struct fg_attack_arrays *arrays, int64_t batch, int64_t n,
                          struct fg_agreement *out, char *why) {
   struct way asked = {*options, choice}, exact = {*options, choice};
   strcpy(exact.options.precision, exact_precision);
+  exact.options.exact = true;
   const struct fg_device_opener asked_opener = {open_device, &asked},
                                 exact_opener = {open_device, &exact};
   const struct fg_agreement_way asked_way = {&asked.options, &asked_opener},
@@ -105,13 +119,14 @@ fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
     batch /= 2; /* beside the attack there is less room */
     if (batch == 0) {
       fg_error_copy(why, 256);
-      strcpy(out->with, exact_precision);
       status = FGSM_OK;
       break;
     }
     status = FGSM_OK;
     f.n = batch < f.n ? batch : f.n;
   }
+  if (status == FGSM_OK)
+    conclude(out, why);
   free(f.index);
   free(f.targets);
   free(f.labels);

@@ -43,8 +43,9 @@ bool fg_job_target_file(const struct fgsm_options *options);
 
 /* ---- agreement (agree.c) */
 
-/* Whether the options ask for arithmetic whose gradients are compared with the exact ones'. */
-bool fg_job_approximates(const struct fgsm_options *options);
+/* Whether the attack's gradients are compared with the exact ones: the options ask for less than float32,
+ * or its plan has convolutions that round more than plain sums. */
+bool fg_job_approximates(const struct fgsm_options *options, const struct fg_attacker *attacker);
 /* Compares them on the first of the job's `n` samples: `batch` of them, or as many as memory suffices
  * for. Where they cannot be compared, *out says nothing was, and why (of 256 bytes) says why. */
 fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,

@@ -98,6 +98,7 @@ static bool set_run(const struct fg_report *report, json_t *object) {
          set(object, "device", text_json(info->device)) &&
          set(object, "precision", text_json(info->precision)) &&
          (!report->agreement || set(object, "agreement", agreement_json(report))) &&
+         set(object, "winograd", json_integer(info->gradient.n_fast)) &&
          set(object, "batch", json_integer(info->batch)) &&
          set(object, "seconds", real_json(report->seconds)) &&
          set(object, "images_per_second", real_json(rate)) &&

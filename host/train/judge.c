@@ -39,6 +39,8 @@ static fgsm_status make_attacker(const struct fg_run *run, const struct fg_onnx 
   FG_TRY(judge_options(run, steps, &options));
   fgsm_status status = fg_device_open(&run->devices, 0, options, &device);
   if (status == FGSM_OK)
+    device->convolutions = FG_CONV_DIRECT; /* as the training itself */
+  if (status == FGSM_OK)
     status = fg_attacker_create(model, options, device, &run->feed.shape, NULL, run->part, out);
   fgsm_options_destroy(options);
   return status;

@@ -193,6 +193,7 @@ static fgsm_status make_engine(struct fg_run *run) {
   const struct fgsm_options *o = run->options;
   struct fg_device *device;
   FG_TRY(fg_device_open(&run->devices, 0, o, &device));
+  device->convolutions = FG_CONV_DIRECT; /* a resumed run takes the same steps */
   FG_TRY(join(run, device));
   settle_where(run, device);
   FG_TRY(fg_engine_create(run->onnx, o, &run->spec, device, &run->feed.shape, run->part,

@@ -10,7 +10,6 @@
 #include <omp.h>
 #endif
 
-#include "conv.h"
 #include "kept.h"
 #include "synchronous.h"
 
@@ -28,7 +27,6 @@ static void close_device(struct fg_device *base) {
   if (!device)
     return;
   dnnl_engine_destroy(device->engine);
-  fg_cpu_choices_destroy(device->choices);
   fg_cpu_kept_destroy(device->kept);
   free(device);
 }
@@ -48,10 +46,9 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
   device->base.threads = 1;
   (void)threads;
 #endif
-  device->choices = fg_cpu_choices_create();
   device->kept = fg_cpu_kept_create();
   fgsm_status status = FGSM_OK;
-  if (!device->choices || !device->kept)
+  if (!device->kept)
     status = FG_FAIL(MEMORY, "no memory for a device");
   else
     status = fg_dnnl_status(dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine");
@@ -64,11 +61,7 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
 }
 
 static fgsm_status enter(struct fg_device *device) {
-#ifdef _OPENMP
-  omp_set_num_threads(device->threads);
-#else
-  (void)device;
-#endif
+  fg_cpu_set_threads(device->threads);
   return FGSM_OK;
 }
 
@@ -103,6 +96,14 @@ static bool forward_takes(const struct fg_call *call) {
   return x->layout == FG_BLOCKED || !adds || (x->dim[1] <= 3 && call->attrs->conv.group == 1);
 }
 
+/* What an input gradient is fused with lies as it does. */
+static bool gradient_takes(const struct fg_call *call) {
+  for (int i = 2; i < call->n_in; i++)
+    if (call->in[i].type != FG_NONE && call->in[i].layout != call->out[0].layout)
+      return false;
+  return true;
+}
+
 /* Channels of a group must divide, or every channel be its own group. */
 static bool conv_takes(const struct fg_call *call, int block) {
   const struct fg_conv_attrs *a = &call->attrs->conv;
@@ -112,6 +113,8 @@ static bool conv_takes(const struct fg_call *call, int block) {
   if (a->spatial != 2 || w->rank != 4 || w->layout == FG_BLOCKED)
     return false;
   if (call->op == FG_OP_conv && !forward_takes(call))
+    return false;
+  if (call->op == FG_OP_conv_grad_input && !gradient_takes(call))
     return false;
   if (a->group == 1)
     return true;

@@ -5,82 +5,21 @@
  * candidates are tried in a fixed order - the layouts as they are, then others at the price of a
  * reorder - and the first that is not one of oneDNN's reference loops wins. Only for a large input
  * gradient into few channels (the layer next to the image), where the order of merit differs from
- * machine to machine, are the candidates timed; the verdict is remembered per shape for the life of
- * the device, so that equal calls run equal code. */
-#include "dnnl_shim.h"
+ * machine to machine, are the candidates timed, and where Winograd's way is open (conv_choice.c); the
+ * verdict is kept (choice_cache.h), so that equal calls run equal code. */
+#include "conv.h"
 
 #include <math.h>
-#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "conv.h"
+#include "conv_winograd.h"
 
 /* ---- candidates */
 
 enum choice { AS_GIVEN, FREE_Y, PLAIN_Y, FREE, CHOICES };
-
-#define MAX_REMEMBERED 64
-
-struct fg_cpu_choices {
-  pthread_mutex_t lock;
-  int n;
-  struct remembered {
-    struct fg_call key; /* shapes, layouts and attributes only */
-    struct fg_conv_attrs attrs;
-    int choice;
-  } entry[MAX_REMEMBERED];
-};
-
-struct fg_cpu_choices *fg_cpu_choices_create(void) {
-  struct fg_cpu_choices *c = calloc(1, sizeof *c);
-  if (c && pthread_mutex_init(&c->lock, NULL) != 0) {
-    free(c);
-    return NULL;
-  }
-  return c;
-}
-
-void fg_cpu_choices_destroy(struct fg_cpu_choices *choices) {
-  if (!choices)
-    return;
-  pthread_mutex_destroy(&choices->lock);
-  free(choices);
-}
-
-static bool same_tensor(const struct fg_tensor *a, const struct fg_tensor *b) {
-  return a->layout == b->layout && fg_same_shape(a, b);
-}
-
-static bool same_attrs(const struct fg_conv_attrs *a, const struct fg_conv_attrs *b) {
-  for (int i = 0; i < 3; i++)
-    if (a->stride[i] != b->stride[i] || a->dilation[i] != b->dilation[i] ||
-        a->pad_lo[i] != b->pad_lo[i] || a->pad_hi[i] != b->pad_hi[i])
-      return false;
-  return a->group == b->group;
-}
-
-static int recall(struct fg_cpu_choices *c, const struct fg_call *call) {
-  int choice = -1;
-  pthread_mutex_lock(&c->lock);
-  for (int i = 0; i < c->n && choice < 0; i++) {
-    const struct remembered *e = &c->entry[i];
-    if (same_tensor(&e->key.in[0], &call->in[0]) && same_tensor(&e->key.in[1], &call->in[1]) &&
-        same_tensor(&e->key.out[0], &call->out[0]) && same_attrs(&e->attrs, &call->attrs->conv))
-      choice = e->choice;
-  }
-  pthread_mutex_unlock(&c->lock);
-  return choice;
-}
-
-static void remember(struct fg_cpu_choices *c, const struct fg_call *call, int choice) {
-  pthread_mutex_lock(&c->lock);
-  if (c->n < MAX_REMEMBERED)
-    c->entry[c->n++] =
-        (struct remembered){.key = *call, .attrs = call->attrs->conv, .choice = choice};
-  pthread_mutex_unlock(&c->lock);
-}
 
 /* ---- descriptors */
 
@@ -281,19 +220,13 @@ static double seconds(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void *zeros(size_t bytes) {
-  void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
-  if (memory)
-    memset(memory, 0, (bytes + 64) / 64 * 64);
-  return memory;
-}
-
 #define MEASURE_SECONDS 0.03
 
 /* Best time of a few runs on zeros; infinite where it cannot be run. */
 static double measure(const struct fg_dnnl_primitive *p, const struct sides *s) {
-  void *data[3] = {zeros(fg_bytes(s->y)), zeros(fg_bytes(s->w)), zeros(fg_bytes(s->x))};
-  void *scratch = zeros(p->scratch_bytes);
+  void *data[3] = {fg_conv_zeros(fg_bytes(s->y)), fg_conv_zeros(fg_bytes(s->w)),
+                   fg_conv_zeros(fg_bytes(s->x))};
+  void *scratch = fg_conv_zeros(p->scratch_bytes);
   double best = INFINITY, spent = 0;
   if (data[0] && data[1] && data[2] && scratch)
     for (int i = 0; i < 5 && (i < 2 || spent < MEASURE_SECONDS); i++) {
@@ -321,9 +254,12 @@ static bool worth_measuring(const struct sides *s, int group) {
 static fgsm_status fastest(struct fg_cpu_device *device, struct fg_call *call,
                            const struct sides *s, const enum choice *list,
                            struct fg_dnnl_primitive *p) {
-  int choice = recall(device->choices, call);
+  char key[FG_CONV_KEY_SIZE], what[32];
+  snprintf(what, sizeof what, "formats for %d threads", device->base.threads);
+  fg_conv_key(what, call, key);
+  int choice = fg_conv_recall(key);
   bool slow;
-  if (choice >= 0)
+  if (choice >= 0 && choice < CHOICES)
     return build(device, call, s, (enum choice)choice, p, &slow);
   double best = INFINITY;
   fgsm_status status = FG_FAIL(UNSUPPORTED, "cpu: oneDNN has no such %s", fg_op_name(call->op));
@@ -350,7 +286,7 @@ static fgsm_status fastest(struct fg_cpu_device *device, struct fg_call *call,
     }
   }
   if (status == FGSM_OK)
-    remember(device->choices, call, choice);
+    fg_conv_remember(key, choice);
   return status;
 }
 
@@ -382,6 +318,7 @@ static fgsm_status first_good(struct fg_cpu_device *device, const struct fg_call
 
 struct conv_state {
   struct fg_dnnl_primitive primitive;
+  struct fg_conv_winograd *winograd; /* instead of it, or NULL */
   bool empty; /* nothing to sum over: the output is zero, or has no elements */
 };
 
@@ -401,8 +338,34 @@ static fgsm_status check(const struct fg_call *call, const struct sides *s) {
   return FGSM_OK;
 }
 
+fgsm_status fg_conv_direct(struct fg_cpu_device *device, struct fg_call *call,
+                           struct fg_dnnl_primitive *p) {
+  struct sides s = sides_of(call);
+  enum choice list[CHOICES + 1];
+  int group = call->attrs->conv.group;
+  if (call->op == FG_OP_conv_grad_input && call->n_in > 2)
+    return FG_FAIL(UNSUPPORTED, "cpu: oneDNN's input gradient is not fused with what follows");
+  order(&s, group, list);
+  return worth_measuring(&s, group) ? fastest(device, call, &s, list, p)
+                                    : first_good(device, call, &s, list, p);
+}
+
+static fgsm_status choose(struct fg_cpu_device *device, struct fg_call *call,
+                          struct conv_state *state) {
+  int m = fg_conv_choose(device, call);
+  if (m == 0) {
+    FG_TRY(fg_conv_direct(device, call, &state->primitive));
+    call->scratch_bytes = state->primitive.scratch_bytes;
+    call->state_bytes = state->primitive.kept_bytes;
+    return FGSM_OK;
+  }
+  FG_TRY(fg_conv_winograd_create(device, call, m, &state->winograd, &call->state_bytes));
+  call->scratch_bytes = fg_conv_winograd_scratch_bytes(state->winograd);
+  call->fast = m == 2 ? "winograd 2x2" : "winograd 4x4";
+  return FGSM_OK;
+}
+
 static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
-  struct fg_cpu_device *device = (struct fg_cpu_device *)base;
   struct sides s = sides_of(call);
   FG_TRY(check(call, &s));
   struct conv_state *state = calloc(1, sizeof *state);
@@ -410,22 +373,14 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
     return FG_FAIL(MEMORY, "no memory for a convolution's state");
   fgsm_status status = FGSM_OK;
   state->empty = fg_count(s.x) == 0 || fg_count(s.y) == 0 || fg_count(s.w) == 0;
-  if (state->empty) {
-    if (s.direction == FG_DNNL_FORWARD && fg_count(s.y) != 0)
-      status = FG_FAIL(UNSUPPORTED, "cpu: a convolution over no channels");
-  } else {
-    enum choice list[CHOICES + 1];
-    int group = call->attrs->conv.group;
-    order(&s, group, list);
-    status = worth_measuring(&s, group) ? fastest(device, call, &s, list, &state->primitive)
-                                        : first_good(device, call, &s, list, &state->primitive);
-  }
+  if (!state->empty)
+    status = choose((struct fg_cpu_device *)base, call, state);
+  else if (s.direction == FG_DNNL_FORWARD && fg_count(s.y) != 0)
+    status = FG_FAIL(UNSUPPORTED, "cpu: a convolution over no channels");
   if (status != FGSM_OK) {
     free(state);
     return status;
   }
-  call->scratch_bytes = state->primitive.scratch_bytes;
-  call->state_bytes = state->primitive.kept_bytes;
   call->state = state;
   return FGSM_OK;
 }
@@ -436,6 +391,10 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   if (state->empty) {
     if (fg_bytes(&call->out[0]))
       memset(call->out[0].data, 0, fg_bytes(&call->out[0]));
+    return FGSM_OK;
+  }
+  if (state->winograd) {
+    fg_conv_winograd_run(state->winograd, call, scratch);
     return FGSM_OK;
   }
   void *data[FG_DNNL_MAX_OPERANDS] = {call->in[0].data, call->in[1].data, call->out[0].data};
@@ -451,6 +410,7 @@ static void release(struct fg_call *call) {
   if (!state)
     return;
   fg_dnnl_primitive_destroy(&state->primitive);
+  fg_conv_winograd_destroy(state->winograd);
   free(state);
   call->state = NULL;
 }

@@ -35,6 +35,7 @@ static inline void fg_cpu_flat(int64_t n, double cost, fg_cpu_body body, const v
 
 /* The threads that a kernel of the calling thread may use. */
 int fg_cpu_threads(void);
+void fg_cpu_set_threads(int threads); /* from here on */
 
 /* Product of dims [from, to). */
 static inline int64_t fg_cpu_span(const struct fg_tensor *t, int from, int to) {

@@ -20,6 +20,14 @@ int fg_cpu_threads(void) {
 #endif
 }
 
+void fg_cpu_set_threads(int threads) {
+#ifdef _OPENMP
+  omp_set_num_threads(threads);
+#else
+  (void)threads;
+#endif
+}
+
 void fg_cpu_parallel(int64_t n, int64_t align, double cost, fg_cpu_body body, const void *ctx) {
   if (n <= 0)
     return;

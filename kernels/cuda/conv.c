@@ -5,6 +5,7 @@
  * card; what was found is kept (choice_cache.h). */
 #include "conv.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,7 +247,9 @@ static void keep(const char *key, const struct conv *c) {
     text = malloc(strlen(json) + 8);
   if (text) {
     sprintf(text, "%s%s", c->fused ? "fused " : "bare  ", json);
-    fg_choice_keep(key, text);
+    if (!fg_choice_keep(key, text))
+      fg_plugin_log(FGSM_LOG_INFO, "the choice of an engine is kept for this process alone: %s",
+                    strerror(errno));
   }
   free(text);
   free(json);

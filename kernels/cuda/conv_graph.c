@@ -113,6 +113,9 @@ fgsm_status fg_cuda_conv_check(const struct fg_call *call) {
     FG_CUDA_NEED(call, placed(a, p.x->dim[i + 2], p.w->dim[i + 2], i) == p.y->dim[i + 2],
                  "axis %d does not fit its window", i);
   }
+  FG_CUDA_NEED(call,
+               call->op != FG_OP_conv_grad_input || (!fg_cuda_in(call, 2) && !fg_cuda_in(call, 3)),
+               "an activation's gradient is a call of its own");
   if (call->op != FG_OP_conv)
     return FGSM_OK;
   const struct fg_tensor *bias = fg_cuda_in(call, 2), *residual = fg_cuda_in(call, 3);

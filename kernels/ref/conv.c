@@ -125,10 +125,24 @@ static fgsm_status prepare_input(struct fg_call *call, struct fg_device *device)
   (void)device;
   struct geometry g;
   FG_TRY(fg_ref_check(call, 3, 1));
-  FG_TRY(fg_ref_check_real(call, 3, 1));
+  FG_TRY(fg_ref_check_real(call, 15, 1));
   FG_TRY(measure(call, &call->attrs->conv, &call->out[0], &call->in[1], &call->in[0], &g));
+  for (int i = 2; i < 4; i++)
+    FG_REF_NEED(call, !fg_ref_in(call, i) || fg_same_shape(fg_ref_in(call, i), &call->out[0]),
+                "input %d and the result differ in shape", i);
+  FG_REF_NEED(call, fg_ref_in(call, 2) || call->attrs->conv.act.kind == FG_UNARY_identity,
+              "an activation's gradient without what it is computed from");
   call->scratch_bytes = bytes_of(g.k * g.w.y_count + g.w.x_count + fg_count(&call->in[1]));
   return FGSM_OK;
+}
+
+/* dx = act'(v) (dx + dx2), from element `at` on. */
+static void finish_input(const struct fg_call *call, int64_t at, int64_t n, double *dx) {
+  const struct fg_tensor *v = fg_ref_in(call, 2), *dx2 = fg_ref_in(call, 3);
+  for (int64_t i = 0; i < n; i++) {
+    dx[i] += dx2 ? fg_ref_get(dx2, at + i) : 0;
+    dx[i] *= v ? fg_ref_unary_slope(&call->attrs->conv.act, fg_ref_get(v, at + i)) : 1;
+  }
 }
 
 static fgsm_status run_input(const struct fg_call *call, void *scratch, void *stream) {
@@ -146,6 +160,7 @@ static fgsm_status run_input(const struct fg_call *call, void *scratch, void *st
         int64_t k = c / g.cg * g.kg + i;
         correlate(INPUT, &g.w, dx, dy + k * y_count, w + (k * g.cg + c % g.cg) * g.w.places);
       }
+      finish_input(call, (n * g.c + c) * x_count, x_count, dx);
       fg_ref_store(&call->out[0], (n * g.c + c) * x_count, x_count, dx);
     }
   }

@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "plugin.h"
-
 enum { PATH_SIZE = 4096, MOST_BYTES = 16 << 20 };
 
 struct choice {
@@ -147,10 +145,9 @@ char *fg_choice_find(const char *key) {
   return text;
 }
 
-void fg_choice_keep(const char *key, const char *text) {
-  char path[PATH_SIZE] = "";
+bool fg_choice_keep(const char *key, const char *text) {
+  char path[PATH_SIZE];
   remember(key, text);
-  if (!path_of(key, path) || !write_file(path, key, text))
-    fg_plugin_log(FGSM_LOG_INFO, "the choice of an engine is not kept: %s: %s",
-                  *path ? path : "no cache folder", strerror(errno));
+  errno = ENOENT;
+  return path_of(key, path) && write_file(path, key, text);
 }

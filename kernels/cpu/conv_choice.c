@@ -1,0 +1,216 @@
+/* Choosing between plain sums and Winograd's way by timing both, once: the choice is kept on disk
+ * (choice_cache.h), for it decides how results round, and the same machine shall go on giving the same
+ * bytes. What is timed is one thread's processor time, which other work on the machine changes little
+ * and the number of threads not at all. Trials are of the bare convolution in channel blocks, whatever the call's tail and layout,
+ * so that a call that is asked for while graphs are being fused, and again when its layouts are
+ * settled, is answered alike. */
+#include "conv.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include "choice_cache.h"
+#include "conv_winograd.h"
+
+/* Below, no trial is worth its time; from there on, so much work is enough for one, and so many tiles,
+ * by which Winograd's weights are read as often as in the whole. */
+#define LEAST_FLOPS 4e6
+#define TRIAL_FLOPS 6e8
+#define TRIAL_TILES 84
+#define TRIAL_SECONDS 0.04
+#define ALL_TRIALS_SECONDS 1.0 /* a file may hold many shapes; the rest is left to plain sums */
+/* By how much Winograd's way must be faster to be worth its rounding. */
+#define WORTH 0.95
+
+enum { LEAST_ROUNDS = 3, MOST_ROUNDS = 10, FEW_CHANNELS = 8, WAYS = 3 };
+static const int tile[WAYS] = {0, 4, 2};
+
+static double seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void *fg_conv_zeros(size_t bytes) {
+  void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
+  if (memory)
+    memset(memory, 0, (bytes + 64) / 64 * 64);
+  return memory;
+}
+
+/* ---- what is kept */
+
+/* The processor, as it calls itself. */
+static void name_processor(char name[64]) {
+  unsigned words[13] = {0};
+#if defined(__x86_64__)
+  unsigned b, c, d;
+  for (unsigned i = 0; i < 3; i++)
+    (void)__get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2],
+                      &words[4 * i + 3]);
+  (void)__get_cpuid(1, &words[12], &b, &c, &d);
+#endif
+  snprintf(name, 64, "%.48s %x", (const char *)words, words[12]);
+}
+
+void fg_conv_key(const char *what, const struct fg_call *call, char key[FG_CONV_KEY_SIZE]) {
+  const struct fg_conv_attrs *a = &call->attrs->conv;
+  const dnnl_version_t *v = dnnl_version();
+  const struct fg_tensor *tensors[] = {&call->in[0], &call->in[1], &call->out[0]};
+  char processor[64];
+  name_processor(processor);
+  int n =
+      snprintf(key, FG_CONV_KEY_SIZE, "%s of %s, fgsm %s, %s, oneDNN %d.%d.%d, block %d, group %d",
+               what, fg_op_name(call->op), FGSM_VERSION, processor, v->major, v->minor, v->patch,
+               fg_cpu_block(), a->group);
+  for (int i = 0; i < a->spatial && n < FG_CONV_KEY_SIZE; i++)
+    n += snprintf(key + n, (size_t)(FG_CONV_KEY_SIZE - n), " window %d %d %d %d", a->stride[i],
+                  a->dilation[i], a->pad_lo[i], a->pad_hi[i]);
+  for (int k = 0; k < 3 && n < FG_CONV_KEY_SIZE; k++) {
+    n += snprintf(key + n, (size_t)(FG_CONV_KEY_SIZE - n), " %c", "pb"[tensors[k]->layout]);
+    for (int d = 0; d < tensors[k]->rank && n < FG_CONV_KEY_SIZE; d++)
+      n +=
+          snprintf(key + n, (size_t)(FG_CONV_KEY_SIZE - n), ",%lld", (long long)tensors[k]->dim[d]);
+  }
+}
+
+int fg_conv_recall(const char *key) {
+  char *text = fg_choice_find(key);
+  int choice = text && *text >= '0' && *text <= '9' && !text[1] ? *text - '0' : -1;
+  free(text);
+  return choice;
+}
+
+void fg_conv_remember(const char *key, int choice) {
+  char text[2] = {(char)('0' + choice), 0};
+  (void)fg_choice_keep(key, text); /* not on disk: the next process will try again */
+}
+
+/* ---- trials */
+
+static double flops_of(const struct fg_call *call) {
+  return 2.0 * (double)fg_count(&call->out[0]) * (double)call->in[0].dim[1] * 9;
+}
+
+/* The bare convolution, of as many samples as a trial needs. */
+static struct fg_call bare(const struct fg_cpu_device *device, const struct fg_call *call,
+                           union fg_attrs *attrs) {
+  struct fg_call trial = *call;
+  int block = device->base.channel_block;
+  int64_t samples = call->in[0].dim[0];
+  double enough = ceil(TRIAL_FLOPS / (flops_of(call) / (double)samples));
+  int64_t tiles = (call->out[0].dim[2] + 3) / 4 * ((call->out[0].dim[3] + 3) / 4);
+  enough = fmax(enough, ceil(TRIAL_TILES / (double)tiles));
+  samples = enough < (double)samples ? (int64_t)enough : samples;
+  *attrs = *call->attrs;
+  attrs->conv.act = (struct fg_unary_attrs){.kind = FG_UNARY_identity};
+  trial.attrs = attrs;
+  trial.n_in = 2;
+  bool blocks = block && call->in[0].dim[1] % block == 0 && call->out[0].dim[1] % block == 0;
+  struct fg_tensor *lying[] = {&trial.in[0], &trial.out[0]};
+  for (int i = 0; i < 2; i++) {
+    lying[i]->layout = blocks ? FG_BLOCKED : FG_PLAIN;
+    lying[i]->dim[0] = samples;
+  }
+  return trial;
+}
+
+/* One of the ways, ready to run on zeros. */
+struct contender {
+  struct fg_dnnl_primitive primitive;
+  struct fg_winograd plan;
+  float *u, *scratch; /* NULL: out of the contest */
+  double best;
+};
+
+static bool enter(struct fg_cpu_device *device, struct fg_call *trial, int m, struct contender *c) {
+  size_t scratch;
+  c->best = INFINITY;
+  if (m == 0) {
+    if (fg_conv_direct(device, trial, &c->primitive) != FGSM_OK)
+      return false;
+    scratch = c->primitive.scratch_bytes;
+  } else {
+    fg_conv_winograd_cut(trial, m, 1, &c->plan);
+    c->u = fg_conv_zeros(fg_winograd_weight_bytes(&c->plan));
+    scratch = fg_winograd_scratch_bytes(&c->plan);
+  }
+  c->scratch = m && !c->u ? NULL : fg_conv_zeros(scratch);
+  return c->scratch != NULL;
+}
+
+static void compete(struct contender *c, int m, float *x, float *w, float *y) {
+  double start = seconds();
+  if (m == 0) {
+    void *data[] = {x, w, y};
+    if (fg_dnnl_primitive_run(&c->primitive, data, c->scratch) != FGSM_OK)
+      return;
+  } else {
+    struct fg_winograd_operands o = {.x = x, .y = y};
+    fg_winograd_run(&c->plan, c->u, &o, c->scratch);
+  }
+  c->best = fmin(c->best, seconds() - start);
+}
+
+/* The fastest way's tile: rounds in turn, so that whatever else the machine does falls on all. */
+static int fastest(struct fg_cpu_device *device, struct fg_call *trial) {
+  struct contender c[WAYS] = {0};
+  float *x = fg_conv_zeros(fg_bytes(&trial->in[0])), *y = fg_conv_zeros(fg_bytes(&trial->out[0]));
+  int choice = 0;
+  fg_cpu_set_threads(1);
+  for (int i = 0; i < WAYS; i++)
+    if (!enter(device, trial, tile[i], &c[i]) && i == 0)
+      c[0].best = 0; /* nothing to compare with: whatever is wrong will be said where it is built */
+  double began = seconds();
+  for (int round = 0;
+       x && y && round < MOST_ROUNDS && (round < LEAST_ROUNDS || seconds() - began < TRIAL_SECONDS);
+       round++)
+    for (int i = 0; i < WAYS; i++)
+      if (c[i].scratch)
+        compete(&c[i], tile[i], x, trial->in[1].data, y);
+  device->trial_seconds += seconds() - began;
+  for (int i = 1; i < WAYS; i++)
+    if (c[i].best < c[choice].best * (choice == 0 ? WORTH : 1))
+      choice = i;
+  for (int i = 0; i < WAYS; i++) {
+    fg_dnnl_primitive_destroy(&c[i].primitive);
+    free(c[i].u);
+    free(c[i].scratch);
+  }
+  fg_cpu_set_threads(device->base.threads);
+  free(x);
+  free(y);
+  return tile[choice];
+}
+
+int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *call) {
+  enum fg_convolutions how = device->base.convolutions;
+  if (how == FG_CONV_DIRECT || !fg_conv_winograd_fits(call))
+    return 0;
+  if (how != FG_CONV_FASTEST)
+    return how == FG_CONV_WINOGRAD_2 ? 2 : 4;
+  if (call->in[0].dim[1] < FEW_CHANNELS || call->out[0].dim[1] < FEW_CHANNELS ||
+      flops_of(call) < LEAST_FLOPS)
+    return 0;
+  char key[FG_CONV_KEY_SIZE];
+  union fg_attrs attrs;
+  struct fg_call whole = *call, trial = bare(device, call, &attrs);
+  for (int i = 0; i < 2; i++)
+    (i ? &whole.out[0] : &whole.in[0])->layout = trial.in[0].layout;
+  fg_conv_key("way", &whole, key);
+  int m = fg_conv_recall(key);
+  if (m == 0 || m == 2 || m == 4)
+    return m;
+  if (device->trial_seconds > ALL_TRIALS_SECONDS)
+    return 0;
+  m = fastest(device, &trial);
+  fg_conv_remember(key, m);
+  return m;
+}

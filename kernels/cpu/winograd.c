@@ -1,0 +1,166 @@
+/* Cutting, weights and threads of Winograd's convolution; what a piece of it does is in
+ * winograd_lanes.h. No result depends on how the tiles are cut: every sum runs over the channels in
+ * order. */
+#include "winograd.h"
+
+#include <unistd.h>
+
+enum { LINE = 16, FEW_TILES = 56, MANY_TILES = 84, PANEL_LANES = 16 * FG_WINOGRAD_PANEL };
+
+static int64_t up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+bool fg_winograd_runs(void) {
+  return fg_cpu_block() == 16 || fg_cpu_block() == 8;
+}
+
+/* An odd number of cache lines that holds so many floats. */
+static int64_t odd_lines(int64_t floats) {
+  return (up(floats, LINE) | 1) * LINE;
+}
+
+static int64_t second_level_bytes(void) {
+  long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? bytes : 512 << 10;
+}
+
+static int places(const struct fg_winograd *plan) {
+  return (plan->shape.m + 2) * (plan->shape.m + 2);
+}
+
+/* Tiles are done in chunks: few, whose transforms stay near, while the weights do so too; many where
+ * the weights come from afar each time. Where there are fewer chunks than threads, tiles are shared
+ * out, or the channels of the result are, whichever reads less. */
+void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *shape, int threads) {
+  struct fg_winograd p = {.shape = *shape, .lanes = fg_cpu_block(), .pieces = threads};
+  p.group = p.lanes == 16 ? 14 : 6;
+  p.rows = up(shape->p, shape->m);
+  p.columns = up(shape->q, shape->m);
+  p.c_vecs = up(shape->c, p.lanes);
+  p.k_vecs = up(shape->k, p.lanes);
+  int64_t tiles = shape->samples * p.rows * p.columns, panels = up(p.k_vecs, FG_WINOGRAD_PANEL);
+  bool near = (int64_t)fg_winograd_weight_bytes(&p) <= second_level_bytes() * 2;
+  p.chunk = (near ? FEW_TILES : MANY_TILES) / p.group * p.group;
+  if (near && up(tiles, p.chunk) < threads)
+    p.chunk = up(tiles, threads);
+  p.chunk = p.chunk < tiles ? p.chunk : tiles;
+  p.chunks = up(tiles, p.chunk);
+  p.slices = p.chunks < threads ? up(threads, p.chunks) : 1;
+  p.slices = p.slices < panels ? p.slices : panels;
+  int64_t whole_groups = up(p.chunk, p.group) * p.group;
+  p.v_floats = odd_lines(whole_groups * p.c_vecs * p.lanes);
+  p.product_floats = odd_lines(whole_groups * FG_WINOGRAD_PANEL * p.lanes);
+  if (p.chunks * p.slices < p.pieces)
+    p.pieces = (int)(p.chunks * p.slices);
+  *plan = p;
+}
+
+static int64_t room_floats(const struct fg_winograd *plan) {
+  return places(plan) * (plan->v_floats + plan->product_floats);
+}
+
+size_t fg_winograd_weight_bytes(const struct fg_winograd *plan) {
+  return (size_t)(places(plan) * plan->c_vecs * plan->k_vecs * plan->lanes * plan->lanes) *
+         sizeof(float);
+}
+
+size_t fg_winograd_scratch_bytes(const struct fg_winograd *plan) {
+  return (size_t)(plan->pieces * room_floats(plan)) * sizeof(float);
+}
+
+/* ---- weights */
+
+/* G of both transforms, [m + 2][3]. */
+static const double filter_2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+static const double filter_4[6][3] = {{1. / 4, 0, 0},
+                                      {-1. / 6, -1. / 6, -1. / 6},
+                                      {-1. / 6, 1. / 6, -1. / 6},
+                                      {1. / 24, 1. / 12, 1. / 6},
+                                      {1. / 24, -1. / 12, 1. / 6},
+                                      {0, 0, 1}};
+
+/* One axis of a window: to[n] from three values, of a panel of channels side by side. */
+FG_INLINE void along(const double (*filter)[3], int n, double (*g)[PANEL_LANES], int step,
+                     double (*to)[PANEL_LANES], int to_step) {
+  for (int i = 0; i < n; i++)
+    for (int l = 0; l < PANEL_LANES; l++)
+      to[i * to_step][l] =
+          filter[i][0] * g[0][l] + filter[i][1] * g[step][l] + filter[i][2] * g[2 * step][l];
+}
+
+/* G w G' for a panel: windows w[9], to[n * n]. */
+FG_CLONES static void winograd_windows(double (*w)[PANEL_LANES], int m, double (*to)[PANEL_LANES]) {
+  const double(*filter)[3] = m == 2 ? filter_2 : filter_4;
+  double half[6 * 3][PANEL_LANES];
+  int n = m + 2;
+  for (int j = 0; j < 3; j++)
+    along(filter, n, w + j, 3, half + j, 3);
+  for (int i = 0; i < n; i++)
+    along(filter, n, half + i * 3, 1, to + i * n, 1);
+}
+
+struct filters {
+  const struct fg_winograd *plan;
+  const float *w;
+  bool turned;
+  float *u;
+};
+
+/* Channels [begin, end) of x, of every panel. */
+static void transform_filters(const void *ctx, int64_t begin, int64_t end) {
+  const struct filters *f = ctx;
+  const struct fg_winograd *plan = f->plan;
+  const struct fg_winograd_shape *s = &plan->shape;
+  int n = places(plan);
+  int64_t wide_c = plan->c_vecs * plan->lanes, wide_k = plan->k_vecs * plan->lanes;
+  int64_t panel = (int64_t)plan->lanes * FG_WINOGRAD_PANEL;
+  for (int64_t first = 0; first < wide_k; first += panel) {
+    int64_t width = wide_k - first < panel ? wide_k - first : panel;
+    for (int64_t c = begin; c < end; c++) {
+      double w[9][PANEL_LANES] = {{0}}, to[36][PANEL_LANES];
+      for (int64_t k = first; k < first + width && k < s->k && c < s->c; k++) {
+        const float *window = f->turned ? f->w + (c * s->k + k) * 9 : f->w + (k * s->c + c) * 9;
+        for (int i = 0; i < 9; i++)
+          w[i][k - first] = window[f->turned ? 8 - i : i];
+      }
+      winograd_windows(w, s->m, to);
+      for (int i = 0; i < n; i++)
+        for (int64_t l = 0; l < width; l++)
+          f->u[(first * n + i * width) * wide_c + c * width + l] = (float)to[i][l];
+    }
+  }
+}
+
+void fg_winograd_weights(const struct fg_winograd *plan, const float *w, bool turned, float *u) {
+  struct filters f = {plan, w, turned, u};
+  double cost = 50.0 * (double)plan->k_vecs * (double)plan->lanes;
+  fg_cpu_parallel(plan->c_vecs * plan->lanes, 1, cost, transform_filters, &f);
+}
+
+/* ---- threads */
+
+struct job {
+  const struct fg_winograd *plan;
+  const float *u;
+  const struct fg_winograd_operands *operands;
+  float *rooms;
+};
+
+static void pieces(const void *ctx, int64_t begin, int64_t end) {
+  const struct job *j = ctx;
+  const struct fg_winograd *p = j->plan;
+  fg_winograd_item *item = p->lanes == 16 ? fg_winograd_item_16 : fg_winograd_item_8;
+  int64_t items = p->chunks * p->slices;
+  for (int64_t piece = begin; piece < end; piece++)
+    for (int64_t i = items * piece / p->pieces; i < items * (piece + 1) / p->pieces; i++)
+      item(p, j->u, j->operands, i, j->rooms + piece * room_floats(p));
+}
+
+void fg_winograd_run(const struct fg_winograd *plan, const float *u,
+                     const struct fg_winograd_operands *operands, void *scratch) {
+  const struct fg_winograd_shape *s = &plan->shape;
+  struct job j = {plan, u, operands, scratch};
+  double macs = (double)(s->samples * s->k * s->p * s->q) * (double)s->c * 4;
+  fg_cpu_parallel(plan->pieces, 1, macs / 32 / plan->pieces, pieces, &j);
+}

@@ -1,0 +1,68 @@
+/* Winograd's minimal filtering for 3x3 windows of stride 1 (Lavin & Gray 2016, "Fast Algorithms for
+ * Convolutional Neural Networks"): F(2x2, 3x3) and F(4x4, 3x3).
+ *
+ * The result is cut into tiles of m x m. A tile's (m+2) x (m+2) places of x are transformed, each of
+ * the (m+2)^2 places is then a product of [tiles, c] and [c, k] with transformed weights, and what
+ * comes out is transformed back: (m+2)^2 multiplications instead of 9 m^2, a quarter of them for
+ * m = 4. It is paid for in rounding.
+ *
+ * The gradient of x is a convolution too, of dy with the turned window, so one kernel serves both.
+ * Bias, residual and ReLU, or ReLU's slope, are applied to the tile while it is in registers. */
+#ifndef FG_CPU_WINOGRAD_H
+#define FG_CPU_WINOGRAD_H
+
+#include "cpu.h"
+
+/* y [samples, k, p, q] from x [samples, c, h, w]; x's row -pad[0] meets the first row of the window. */
+struct fg_winograd_shape {
+  int m; /* 2 or 4 */
+  int64_t samples, c, h, w, k, p, q;
+  int pad[2];
+  bool x_blocked, y_blocked; /* residual and mask lie as y does */
+};
+
+enum fg_winograd_act { FG_WINOGRAD_AS_IT_IS, FG_WINOGRAD_RELU, FG_WINOGRAD_SLOPE };
+
+/* y = max(x * w + bias + residual, 0), or mask <= 0 ? 0 : x * w + bias + residual, or as it is. */
+struct fg_winograd_operands {
+  const float *x, *bias, *residual, *mask; /* all but x may be NULL */
+  float *y;
+  enum fg_winograd_act act;
+};
+
+/* How a shape is cut for a number of threads, and what that takes. */
+struct fg_winograd {
+  struct fg_winograd_shape shape;
+  int lanes;                        /* channels in a vector */
+  int64_t rows, columns;            /* tiles of a sample    */
+  int64_t c_vecs, k_vecs;           /* vectors of channels  */
+  int64_t group, chunk;             /* tiles in a block of registers; tiles done at a time */
+  int64_t chunks, slices;           /* items: chunks of tiles, times slices of k */
+  int64_t v_floats, product_floats; /* of a room, for one of the (m+2)^2 places */
+  int pieces;
+};
+
+/* Whether this machine has vectors that the kernel is written for. */
+bool fg_winograd_runs(void);
+
+void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *shape, int threads);
+size_t fg_winograd_weight_bytes(const struct fg_winograd *plan);
+size_t fg_winograd_scratch_bytes(const struct fg_winograd *plan);
+
+/* G w G' in double, in the order in which the products read it. `w` is [k, c, 3, 3], or where
+ * `turned` [c, k, 3, 3], of which the window is turned by half. */
+void fg_winograd_weights(const struct fg_winograd *plan, const float *w, bool turned, float *u);
+
+void fg_winograd_run(const struct fg_winograd *plan, const float *u,
+                     const struct fg_winograd_operands *operands, void *scratch);
+
+/* Chunk `item / slices`, slice `item % slices`, in a room of one piece (winograd_lanes.h). */
+typedef void fg_winograd_item(const struct fg_winograd *plan, const float *u,
+                              const struct fg_winograd_operands *operands, int64_t item,
+                              float *room);
+fg_winograd_item fg_winograd_item_8, fg_winograd_item_16;
+
+/* Vectors of k that a product computes at a time; panels of one are left for an odd number. */
+enum { FG_WINOGRAD_PANEL = 2 };
+
+#endif

@@ -1,0 +1,71 @@
+/* 3x3 windows of stride 1, which a backend may convolve by Winograd's minimal filtering: sizes that no
+ * tile divides, every padding, channels that fill no vector, one sample and several; with every tail that
+ * such a kernel computes itself, forward and for the input gradient. */
+#include "harness.h"
+
+#define D(...) (__VA_ARGS__)
+#define T(d) FG_TD(F32, FG_NORMAL, 4, d)
+#define NONE                                                                                       \
+  { 0 }
+#define ATTRS(pad, act_)                                                                           \
+  {                                                                                                \
+    .conv = {                                                                                      \
+      .spatial = 2,                                                                                \
+      .group = 1,                                                                                  \
+      .stride = {1, 1},                                                                            \
+      .dilation = {1, 1},                                                                          \
+      .pad_lo = {pad, pad},                                                                        \
+      .pad_hi = {pad, pad},                                                                        \
+      .act = {act_, 0, 0}                                                                          \
+    }                                                                                              \
+  }
+#define BOTH(label, pad, x, w, y, k)                                                               \
+  {.name = label,                                                                                  \
+   .op = FG_OP_conv,                                                                               \
+   .attrs = ATTRS(pad, FG_UNARY_identity),                                                         \
+   .in = {T(x), T(w), FG_R(FG_NORMAL, k)},                                                         \
+   .out = {T(y)},                                                                                  \
+   .constant = 6,                                                                                  \
+   .flags = FG_CASE_NO_GRADIENT},                                                                  \
+      {.name = label ", with residual and relu",                                                   \
+       .op = FG_OP_conv,                                                                           \
+       .attrs = ATTRS(pad, FG_UNARY_relu),                                                         \
+       .in = {T(x), T(w), FG_R(FG_NORMAL, k), T(y)},                                               \
+       .out = {T(y)},                                                                              \
+       .constant = 6,                                                                              \
+       .flags = FG_CASE_NO_GRADIENT},                                                              \
+      {.name = label ", input gradient",                                                           \
+       .op = FG_OP_conv_grad_input,                                                                \
+       .attrs = ATTRS(pad, FG_UNARY_identity),                                                     \
+       .in = {T(y), T(w)},                                                                         \
+       .out = {T(x)},                                                                              \
+       .constant = 2,                                                                              \
+       .flags = FG_CASE_NO_GRADIENT},                                                              \
+      {.name = label ", input gradient behind relu",                                               \
+       .op = FG_OP_conv_grad_input,                                                                \
+       .attrs = ATTRS(pad, FG_UNARY_relu),                                                         \
+       .in = {T(y), T(w), T(x)},                                                                   \
+       .out = {T(x)},                                                                              \
+       .constant = 2,                                                                              \
+       .flags = FG_CASE_NO_GRADIENT | FG_CASE_MAY_DECLINE},                                        \
+  {                                                                                                \
+    .name = label ", input gradient with another behind relu", .op = FG_OP_conv_grad_input,        \
+    .attrs = ATTRS(pad, FG_UNARY_relu), .in = {T(y), T(w), T(x), T(x)}, .out = {T(x)},             \
+    .constant = 2, .flags = FG_CASE_NO_GRADIENT | FG_CASE_MAY_DECLINE                              \
+  }
+
+static const struct fg_case cases[] = {
+    BOTH("winograd 8x8", 1, D(2, 32, 8, 8), D(48, 32, 3, 3), D(2, 48, 8, 8), 48),
+    BOTH("winograd of one tile", 1, D(3, 16, 4, 4), D(16, 16, 3, 3), D(3, 16, 4, 4), 16),
+    BOTH("winograd of odd sizes", 1, D(2, 16, 7, 9), D(32, 16, 3, 3), D(2, 32, 7, 9), 32),
+    BOTH("winograd of a row", 1, D(1, 16, 1, 13), D(16, 16, 3, 3), D(1, 16, 1, 13), 16),
+    BOTH("winograd of one place", 1, D(2, 16, 1, 1), D(16, 16, 3, 3), D(2, 16, 1, 1), 16),
+    BOTH("winograd without padding", 0, D(2, 16, 9, 6), D(16, 16, 3, 3), D(2, 16, 7, 4), 16),
+    BOTH("winograd of padding 2", 2, D(2, 16, 5, 6), D(16, 16, 3, 3), D(2, 16, 7, 8), 16),
+    BOTH("winograd of odd channels", 1, D(2, 13, 6, 7), D(21, 13, 3, 3), D(2, 21, 6, 7), 21),
+    BOTH("winograd of few channels", 1, D(2, 3, 10, 10), D(5, 3, 3, 3), D(2, 5, 10, 10), 5),
+    BOTH("winograd from odd channels", 1, D(1, 13, 6, 6), D(32, 13, 3, 3), D(1, 32, 6, 6), 32),
+    BOTH("winograd of many tiles", 1, D(5, 16, 27, 30), D(16, 16, 3, 3), D(5, 16, 27, 30), 16),
+    BOTH("winograd of many channels", 1, D(2, 80, 5, 5), D(144, 80, 3, 3), D(2, 144, 5, 5), 144),
+};
+FG_TABLE(winograd);

@@ -1,0 +1,189 @@
+/* Winograd's way of a convolution, asked for by force: every case against the oracle in double, in
+ * blocks, twice and between guards; the same bits for every number of threads; what it must leave to
+ * plain sums; and a whole net's gradient beside plain sums'. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness.h"
+#include "net.h"
+
+static const struct {
+  enum fg_convolutions how;
+  const char *name;
+  double tolerance; /* of the largest: rounding grows with the tile */
+} ways[] = {{FG_CONV_WINOGRAD_2, "winograd 2x2", 2e-5}, {FG_CONV_WINOGRAD_4, "winograd 4x4", 2e-4}};
+
+static struct fg_device *opened(int threads, enum fg_convolutions how) {
+  struct fg_device *device;
+  cr_assert_eq(fg_cpu.open(0, threads, &device), FGSM_OK, "%s", fgsm_last_error());
+  device->convolutions = how;
+  return device;
+}
+
+static void sweep(const struct fg_case_table *table, fg_mode mode) {
+  for (int w = 0; w < 2; w++) {
+    struct fg_device *device = opened(2, ways[w].how);
+    struct fg_target target = {&fg_cpu, FG_F32, 2, device};
+    int ran = 0;
+    for (int i = 0; i < table->n; i++) {
+      struct fg_case c = table->cases[i];
+      char why[768] = "";
+      c.tolerance = fmax(c.tolerance, ways[w].tolerance);
+      enum fg_verdict verdict = mode(&c, &target, why, sizeof why);
+      cr_expect(verdict != FG_BROKEN, "%s by %s: %s", c.name, ways[w].name, why);
+      ran += verdict == FG_PASS;
+    }
+    cr_expect(ran > 0 || !device->channel_block, "nothing ran by %s", ways[w].name);
+    fg_cpu.close(device);
+  }
+}
+
+Test(winograd, agrees) {
+  sweep(&fg_cases_winograd, fg_mode_agrees);
+  sweep(&fg_cases_conv, fg_mode_agrees);
+}
+Test(winograd, in_blocks) {
+  sweep(&fg_cases_winograd, fg_mode_blocked);
+}
+Test(winograd, repeats) {
+  sweep(&fg_cases_winograd, fg_mode_repeats);
+}
+Test(winograd, keeps_to_its_buffers) {
+  sweep(&fg_cases_winograd, fg_mode_clean);
+}
+
+/* What the call says of itself once it is prepared; "" for plain sums, NULL where it is declined. */
+static const char *way_of(const struct fg_case *c, struct fg_device *device) {
+  const struct fg_target target = {&fg_cpu, FG_F32, 2, device};
+  const struct fg_run_options o = {.only_prepare = true};
+  struct fg_run run;
+  enum fg_run_result result = fg_run_begin(&run, c, &target, &o);
+  const char *fast = run.call.fast;
+  fg_run_end(&run);
+  return result != FG_RUN_OK ? NULL : fast ? fast : "";
+}
+
+Test(winograd, takes_what_it_can_and_says_so) {
+  for (int w = 0; w < 2; w++) {
+    struct fg_device *device = opened(2, ways[w].how);
+    const char *want = device->channel_block ? ways[w].name : "";
+    for (int i = 0; i < fg_cases_winograd.n; i++) {
+      const char *way = way_of(&fg_cases_winograd.cases[i], device);
+      cr_expect(!device->channel_block || (way && strcmp(way, want) == 0), "%s: '%s', not '%s'",
+                fg_cases_winograd.cases[i].name, way ? way : "declined", want);
+    }
+    fg_cpu.close(device);
+  }
+}
+
+Test(winograd, leaves_the_rest_to_plain_sums) {
+  static const char *const names[] = {"conv 3x3 stride 2",
+                                      "conv 1x1",
+                                      "conv dilated",
+                                      "conv in groups",
+                                      "conv in groups, input gradient",
+                                      "conv depthwise",
+                                      "conv of one channel",
+                                      "conv with weights that are computed",
+                                      "conv with sigmoid",
+                                      "conv 3x3, weight gradient",
+                                      "conv 3x3x3"};
+  struct fg_device *device = opened(2, FG_CONV_WINOGRAD_4);
+  size_t found = 0;
+  for (int i = 0; i < fg_cases_conv.n; i++)
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+      if (strcmp(fg_cases_conv.cases[i].name, names[k]) == 0) {
+        const char *way = way_of(&fg_cases_conv.cases[i], device);
+        cr_expect(way && !*way, "%s: %s", names[k], way ? way : "declined");
+        found++;
+      }
+  cr_expect_eq(found, sizeof names / sizeof *names);
+  fg_cpu.close(device);
+}
+
+Test(winograd, is_not_taken_unless_it_may_be) {
+  struct fg_device *device = opened(2, FG_CONV_DIRECT);
+  const char *way = way_of(&fg_cases_winograd.cases[0], device);
+  cr_expect(way && !*way);
+  fg_cpu.close(device);
+}
+
+Test(winograd, is_the_same_for_every_number_of_threads) {
+  static const struct fg_run_options o = {0};
+  for (int i = 0; i < fg_cases_winograd.n; i++) {
+    struct fg_run run[2];
+    for (int t = 0; t < 2; t++) {
+      struct fg_device *device = opened(t ? 3 : 1, FG_CONV_WINOGRAD_4);
+      const struct fg_target target = {&fg_cpu, FG_F32, t ? 3 : 1, device};
+      enum fg_run_result result = fg_run_begin(&run[t], &fg_cases_winograd.cases[i], &target, &o);
+      cr_expect(result == FG_RUN_OK || !device->channel_block, "%s", run[t].why);
+    }
+    if (run[0].device->channel_block)
+      cr_expect_eq(
+          memcmp(run[0].view.out[0].data, run[1].view.out[0].data, fg_bytes(&run[0].view.out[0])),
+          0, "%s", fg_cases_winograd.cases[i].name);
+    for (int t = 0; t < 2; t++) {
+      struct fg_device *device = run[t].device;
+      fg_run_end(&run[t]);
+      fg_cpu.close(device);
+    }
+  }
+}
+
+/* ---- a whole net */
+
+/* The net's gradient at the samples, and what its plan came to. */
+static double *gradient_by(const char *model, const double *x, const int64_t *labels, int64_t batch,
+                           enum fg_convolutions how, struct fg_plan_info *info, int64_t *n) {
+  struct net net;
+  const struct net_options options = {.convolutions = how};
+  cr_assert_eq(net_open(model, &fg_cpu, batch, &options, &net), FGSM_OK, "%s", fgsm_last_error());
+  cr_assert_eq(net_run(&net, &x, labels), FGSM_OK, "%s", fgsm_last_error());
+  double *g = net_read(&net, net.grad[0], n);
+  *info = *fg_plan_info(net.plan);
+  net_close(&net);
+  return g;
+}
+
+Test(winograd, keeps_the_signs_of_resnet20) {
+  enum { BATCH = 16, PIXELS = 3 * 32 * 32, RECORD = PIXELS + 1 };
+  const char *dir = test_data("ResNet-20 by Winograd's way");
+  if (!dir)
+    return;
+  char model[512], data[512];
+  static unsigned char bytes[BATCH * RECORD];
+  static double x[BATCH * PIXELS];
+  int64_t labels[BATCH], n;
+  struct fg_plan_info plain, info;
+  struct fg_device *device = opened(1, FG_CONV_DIRECT);
+  int block = device->channel_block;
+  fg_cpu.close(device);
+  snprintf(model, sizeof model, "%s/models/cifar10_resnet20_input01.onnx", dir);
+  snprintf(data, sizeof data, "%s/cifar10/test_batch_first1000.bin", dir);
+  FILE *file = fopen(data, "rb");
+  cr_assert(file && fread(bytes, 1, sizeof bytes, file) == sizeof bytes, "%s", data);
+  fclose(file);
+  for (int s = 0; s < BATCH; s++) {
+    labels[s] = bytes[s * RECORD];
+    for (int i = 0; i < PIXELS; i++)
+      x[s * PIXELS + i] = bytes[s * RECORD + 1 + i] / 255.0;
+  }
+  double *want = gradient_by(model, x, labels, BATCH, FG_CONV_DIRECT, &plain, &n);
+  cr_expect_eq(plain.n_fast, 0);
+  for (int w = 0; w < 2; w++) {
+    double *got = gradient_by(model, x, labels, BATCH, ways[w].how, &info, &n), same = 0, all = 0;
+    for (int64_t i = 0; i < n; i++) {
+      all += fabs(want[i]);
+      same += (got[i] > 0) == (want[i] > 0) && (got[i] < 0) == (want[i] < 0) ? fabs(want[i]) : 0;
+    }
+    cr_expect(info.n_fast > 30 || !block, "%s: only %d calls", ways[w].name, info.n_fast);
+    cr_expect(info.n_calls <= plain.n_calls - 14 || !block,
+              "slopes of ReLU are calls of their own");
+    cr_expect(same / all >= 0.9999, "%s: signs agree in %.6f by weight", ways[w].name, same / all);
+    free(got);
+  }
+  free(want);
+}
