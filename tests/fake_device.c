@@ -602,7 +602,9 @@ static void recording_destroy(struct fg_device *base, void *recording) {
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   const struct fg_kernel *inner = fake.inner->kernels[call->op];
-  return inner->prepare ? inner->prepare(call, ((struct device *)device)->inner) : FGSM_OK;
+  struct device *d = (struct device *)device;
+  d->inner->convolutions = device->convolutions;
+  return inner->prepare ? inner->prepare(call, d->inner) : FGSM_OK;
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
