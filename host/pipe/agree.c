@@ -65,7 +65,7 @@ static fgsm_status load(const char *data, const struct fgsm_options *o, int64_t 
   for (int i = 0; i < f->shape.rank; i++)
     bytes *= (size_t)f->shape.dim[i];
   f->n = n;
-  f->x = calloc((size_t)n, bytes);
+  f->x = calloc((size_t)n, bytes ? bytes : 1);
   f->labels = calloc((size_t)n, sizeof *f->labels);
   f->targets = calloc((size_t)n, sizeof *f->targets);
   f->index = calloc((size_t)n, sizeof *f->index);
