@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fgsm.h"
+#include "stress.h"
 
 enum { SAMPLES = 48, VALUES = 36, MOST_BYTES = 1 << 20 };
 
@@ -35,56 +35,7 @@ static struct {
   long (*replays)(void);
 } fake;
 
-/* ---- data */
-
-static void write_npy(const char *path, const char *type, const char *shape, const void *values,
-                      size_t bytes) {
-  char head[128];
-  int n = snprintf(head, sizeof head, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }",
-                   type, shape);
-  int whole = (10 + n + 1 + 63) / 64 * 64;
-  uint16_t length = (uint16_t)(whole - 10);
-  FILE *file = fopen(path, "we");
-  if (!file)
-    abort();
-  fwrite("\x93NUMPY\x01\x00", 1, 8, file);
-  fwrite(&length, 2, 1, file);
-  fprintf(file, "%s%*s\n", head, whole - 11 - n, "");
-  fwrite(values, 1, bytes, file);
-  fclose(file);
-}
-
-static void make_data(void) {
-  static uint8_t x[SAMPLES * VALUES];
-  int64_t y[SAMPLES];
-  char shape[64];
-  uint32_t state = 12345;
-  for (size_t i = 0; i < sizeof x; i++) {
-    state = state * 1664525u + 1013904223u;
-    x[i] = (uint8_t)(state >> 24);
-  }
-  for (int i = 0; i < SAMPLES; i++)
-    y[i] = i * 7 % 3;
-  snprintf(shape, sizeof shape, "%d, 1, 6, 6", SAMPLES);
-  write_npy(data, "|u1", shape, x, sizeof x);
-  snprintf(shape, sizeof shape, "%d,", SAMPLES);
-  write_npy(labels, "<i8", shape, y, sizeof y);
-}
-
 /* ---- a run and the model that it wrote */
-
-static fgsm_status set_words(fgsm_options *o, const char *words) {
-  char copy[256], *rest = copy;
-  snprintf(copy, sizeof copy, "%s", words);
-  for (char *word; (word = strsep(&rest, " "));) {
-    char *value = strchr(word, '=');
-    *value++ = 0;
-    fgsm_status status = fgsm_options_set(o, word, value);
-    if (status != FGSM_OK)
-      return status;
-  }
-  return FGSM_OK;
-}
 
 static fgsm_status run(const fgsm_model *model, const char *words, const char *device) {
   fgsm_options *o = NULL;
@@ -95,9 +46,9 @@ static fgsm_status run(const fgsm_model *model, const char *words, const char *d
            "watch=3",
            labels, out, device);
   if (status == FGSM_OK)
-    status = set_words(o, more);
+    status = stress_set_words(o, more);
   if (status == FGSM_OK)
-    status = set_words(o, words);
+    status = stress_set_words(o, words);
   if (status == FGSM_OK)
     status = fgsm_train_dataset(model, data, o, NULL, NULL, NULL);
   fgsm_options_destroy(o);
@@ -117,17 +68,6 @@ static size_t collect(char *text) {
 
 /* ---- trials */
 
-static uint32_t draw(uint32_t *state, uint32_t below) {
-  *state = *state * 1664525u + 1013904223u;
-  return (*state >> 8) % below;
-}
-
-static void set_number(const char *name, long value) {
-  char text[32];
-  snprintf(text, sizeof text, "%ld", value);
-  setenv(name, text, 1);
-}
-
 static bool complain(long trial, const char *words, const char *what) {
   fprintf(stderr, "trial %ld (%s, FAKE_DELAY=%s FAKE_RECORDS=%s FAKE_FAIL=%s): %s\n", trial, words,
           getenv("FAKE_DELAY"), getenv("FAKE_RECORDS"), getenv("FAKE_FAIL"), what);
@@ -140,19 +80,13 @@ struct tally {
 
 static bool try(const fgsm_model *model, long trial, uint32_t seed, char *const *want,
                 const size_t *n_want, struct tally *tally) {
-  static const char *const points[] = {"open", "alloc", "host_alloc", "upload",  "download",
-                                       "run",  "event", "sync",       "capture", "replay"};
   static char got[MOST_BYTES];
   uint32_t state = seed;
-  int method = (int)draw(&state, N_METHODS);
+  int method = (int)stress_draw(&state, N_METHODS);
   const char *words = methods[method];
-  char fail[64] = "";
-  set_number("FAKE_DELAY", draw(&state, 3) * 50);
-  set_number("FAKE_RECORDS", draw(&state, 4) != 0);
-  if (draw(&state, 2))
-    snprintf(fail, sizeof fail, "%s:%u", points[draw(&state, 10)],
-             1 + draw(&state, draw(&state, 2) ? 12 : 100));
-  setenv("FAKE_FAIL", fail, 1);
+  stress_set_number("FAKE_DELAY", stress_draw(&state, 3) * 50);
+  stress_set_number("FAKE_RECORDS", stress_draw(&state, 4) != 0);
+  bool fails = stress_plan_failure(&state, 100);
   fake.reset();
   fgsm_status status = run(model, words, "cuda");
   size_t n = collect(got);
@@ -161,19 +95,13 @@ static bool try(const fgsm_model *model, long trial, uint32_t seed, char *const 
   tally->replays += fake.replays();
   if (status != FGSM_OK) {
     tally->failed++;
-    if (!*fail || (status != FGSM_DEVICE && status != FGSM_MEMORY))
+    if (!fails || (status != FGSM_DEVICE && status != FGSM_MEMORY))
       return complain(trial, words, fgsm_last_error());
     return n == 0 || complain(trial, words, "a run that failed left a model");
   }
   tally->good++;
   return (n == n_want[method] && memcmp(got, want[method], n) == 0) ||
          complain(trial, words, "what was written differs");
-}
-
-static bool find(void *library, const char *name, void *function) {
-  void *symbol = library ? dlsym(library, name) : NULL;
-  memcpy(function, &symbol, sizeof symbol);
-  return symbol != NULL;
 }
 
 /* What the synchronous backend writes for each method. */
@@ -206,15 +134,16 @@ int main(int argc, char **argv) {
   snprintf(labels, sizeof labels, "%s/y.npy", folder);
   snprintf(out, sizeof out, "%s/out.onnx", folder);
   snprintf(checkpoint, sizeof checkpoint, "%s.checkpoint", out);
-  make_data();
+  stress_make_data(data, labels, SAMPLES, "1, 6, 6", VALUES, 3);
   setenv("FGSM_PLUGIN_PATH", argv[2], 1);
   setenv("FAKE_INNER", argv[3], 1);
   snprintf(path, sizeof path, "%s/libfgsm_cuda.so", argv[2]);
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  bool good =
-      find(library, "fake_reset", &fake.reset) && find(library, "fake_leaks", &fake.leaks) &&
-      find(library, "fake_replays", &fake.replays) && fgsm_model_load(argv[1], &model) == FGSM_OK &&
-      make_wanted(model, argv[3], want, n_want);
+  bool good = stress_find(library, "fake_reset", &fake.reset) &&
+              stress_find(library, "fake_leaks", &fake.leaks) &&
+              stress_find(library, "fake_replays", &fake.replays) &&
+              fgsm_model_load(argv[1], &model) == FGSM_OK &&
+              make_wanted(model, argv[3], want, n_want);
   if (!good)
     fprintf(stderr, "cannot begin: %s\n", library ? fgsm_last_error() : dlerror());
   for (long i = 0; i < runs && good; i++)

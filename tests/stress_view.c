@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fgsm.h"
+#include "stress.h"
 
 /* STRIDE: floats from one batch to the next, each on 64 bytes. */
 enum { N = 4, C = 3, SIDE = 13, VALUES = C * SIDE * SIDE, BATCHES = 5 };
@@ -27,11 +27,6 @@ static float *x, *x_adv, *want; /* BATCHES batches */
 static int64_t *labels;
 static void (*reset)(void);
 static const char *(*leaks)(void);
-
-static uint32_t draw(uint32_t *state, uint32_t below) {
-  *state = *state * 1664525u + 1013904223u;
-  return (*state >> 8) % below;
-}
 
 static fgsm_attack *create(const fgsm_model *model, const char *device, int attack) {
   fgsm_options *o = NULL;
@@ -78,25 +73,26 @@ static bool make_wanted(const fgsm_model *model, int attack) {
 static void fill(void) {
   uint32_t state = 99;
   for (int i = 0; i < BATCHES * STRIDE; i++)
-    x[i] = (float)draw(&state, 256) / 255;
+    x[i] = (float)stress_draw(&state, 256) / 255;
   for (int i = 0; i < BATCHES * 8; i++)
-    labels[i] = draw(&state, 10);
+    labels[i] = stress_draw(&state, 10);
 }
 
 /* False, with words, if something is not as it should be. */
 static bool try(const fgsm_model *model, uint32_t seed, int *failed) {
   static const char *const points[] = {"alloc", "upload", "run", "event"};
   uint32_t state = seed;
-  int attack = (int)draw(&state, N_ATTACKS);
-  bool in_place = draw(&state, 2);
+  int attack = (int)stress_draw(&state, N_ATTACKS);
+  bool in_place = stress_draw(&state, 2);
   char fail[32] = "";
-  if (draw(&state, 3) == 0)
-    snprintf(fail, sizeof fail, "%s:%u", points[draw(&state, 4)], 1 + draw(&state, 60));
+  if (stress_draw(&state, 3) == 0)
+    snprintf(fail, sizeof fail, "%s:%u", points[stress_draw(&state, 4)],
+             1 + stress_draw(&state, 60));
   fill();
   memset(x_adv, 0xFF, BATCHES * STRIDE * sizeof *x_adv);
   if (!make_wanted(model, attack))
     return false;
-  setenv("FAKE_DELAY", draw(&state, 2) ? "200" : "0", 1);
+  setenv("FAKE_DELAY", stress_draw(&state, 2) ? "200" : "0", 1);
   setenv("FAKE_FAIL", fail, 1);
   reset();
   fgsm_attack *a = create(model, "cuda", attack);
@@ -121,12 +117,6 @@ static bool try(const fgsm_model *model, uint32_t seed, int *failed) {
   return false;
 }
 
-static bool find(void *library, const char *name, void *function) {
-  void *symbol = library ? dlsym(library, name) : NULL;
-  memcpy(function, &symbol, sizeof symbol);
-  return symbol != NULL;
-}
-
 int main(int argc, char **argv) {
   if (argc < 3)
     return 2;
@@ -143,8 +133,9 @@ int main(int argc, char **argv) {
   setenv("FAKE_INNER", "cpu", 1);
   snprintf(path, sizeof path, "%s/libfgsm_cuda.so", argv[2]);
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  bool good = x && x_adv && want && labels && find(library, "fake_reset", &reset) &&
-              find(library, "fake_leaks", &leaks) && fgsm_model_load(argv[1], &model) == FGSM_OK;
+  bool good = x && x_adv && want && labels && stress_find(library, "fake_reset", &reset) &&
+              stress_find(library, "fake_leaks", &leaks) &&
+              fgsm_model_load(argv[1], &model) == FGSM_OK;
   if (!good)
     fprintf(stderr, "cannot begin: %s\n", library ? fgsm_last_error() : dlerror());
   for (int i = 0; i < runs && good; i++)

@@ -10,11 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 export OMP_NUM_THREADS=1 TMPDIR="$work"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-timeout 60 "$mpirun" --oversubscribe --bind-to none -n 2 true >started 2>&1 </dev/null || {
-  echo "skipped: mpirun starts no two processes on this machine: $(cat started)"
-  exit 77
-}
+. "$2/tests/ranks.sh"
 checks=0
 failures=0
 
@@ -35,26 +31,6 @@ says() {
   checks=$((checks + 1))
   grep -q -e "$1" stderr || fail "standard error does not say '$1': $(cat stderr)"
 }
-ranks() {
-  n=$1
-  shift
-  "$mpirun" --oversubscribe --bind-to none -n "$n" "$@"
-}
-
-# ---- data: 240 images of 6 x 6, the bytes of a model, and labels
-{
-  printf '\000\000\010\003\000\000\000\360\000\000\000\006\000\000\000\006'
-  cat "$golden/training.onnx" "$golden/training_smooth.onnx" "$golden/conv.onnx" | head -c 8640
-} >images-idx3-ubyte
-{
-  printf '\000\000\010\001\000\000\000\360'
-  i=0
-  while [ $i -lt 80 ]; do
-    printf '\001\002\000'
-    i=$((i + 1))
-  done
-} >labels-idx1-ubyte
-
 # same MODEL WORDS... : one rank and two come to the same weights. The model `training` has
 # BatchNormalization, whose statistics are those of both ranks' batch.
 run() {
