@@ -1,4 +1,4 @@
-/* The options that a user can set, parsed. options.c holds the one table that names, documents and
+/* The options that a user can set, parsed. option_table.c holds the one table that names, documents and
  * parses them; the command line, its help, the manual page, shell completions and config files all
  * come from it. */
 #ifndef FG_OPTIONS_H

@@ -29,5 +29,15 @@ fg_set_fn fg_set_functional;
 fg_set_fn fg_set_eps;
 fg_set_fn fg_set_device;
 fg_set_fn fg_set_feed;
+fg_set_fn fg_set_config; /* all that a file says */
+
+/* An option: what people read of it, and how it is set. */
+struct fg_option_row {
+  fgsm_option_info info;
+  fg_set_fn *set;
+  size_t field, size;
+};
+extern const struct fg_option_row fg_option_rows[]; /* option_table.c */
+extern const size_t fg_option_count;
 
 #endif
