@@ -129,7 +129,7 @@ fgsm_status fg_agreement_measure(const struct fg_onnx *onnx, const struct fg_agr
     status = run_way(way, &given, g);
   if (status == FGSM_OK) {
     fg_agreement_of(n, count, g, e, out);
-    snprintf(out->with, sizeof out->with, "%s", exact->options->precision);
+    snprintf(out->with, sizeof out->with, "%s", exact->name);
   }
   free(given.classes);
   free(e);

@@ -7,8 +7,7 @@
 #include "attack.h"
 
 struct fg_agreement {
-  char with
-      [32]; /* the exact way: its precision, or what the caller calls it; "" where the attack takes no gradient */
+  char with[32];   /* the exact way's name; "" where the attack takes no gradient */
   int64_t samples; /* whose gradients were compared */
   int64_t skipped; /* whose exact gradient is not finite or all zero: it has no signs */
   /* Shares, from 0 to 1. A zero's sign is 0 and agrees with a zero alone; what is not a number agrees
@@ -24,6 +23,7 @@ void fg_agreement_of(int64_t n, int64_t count, const double *gradient, const dou
 struct fg_agreement_way {
   const struct fgsm_options *options;
   const struct fg_device_opener *opener;
+  const char *name; /* what people call it; of the exact way alone */
 };
 
 /* Gradients of the samples' losses at the samples themselves, both ways, one after the other, in passes

@@ -87,10 +87,7 @@ static bool forgivable(fgsm_status status) {
   return status == FGSM_UNSUPPORTED || status == FGSM_MEMORY;
 }
 
-/* Names what was compared with, and warns where that turned many signs. */
-static void conclude(struct fg_agreement *agreement, const char *why) {
-  if (*agreement->with || *why)
-    strcpy(agreement->with, exact_name);
+static void warn_of_turned(const struct fg_agreement *agreement) {
   if (agreement->samples > 0 && agreement->weighted < LEAST_WEIGHTED)
     fg_log(FGSM_LOG_WARNING,
            "%.2f %% of the gradient's signs, by |g|, are not those of --precision fp32 --exact",
@@ -106,8 +103,8 @@ fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
   exact.options.exact = true;
   const struct fg_device_opener asked_opener = {open_device, &asked},
                                 exact_opener = {open_device, &exact};
-  const struct fg_agreement_way asked_way = {&asked.options, &asked_opener},
-                                exact_way = {&exact.options, &exact_opener};
+  const struct fg_agreement_way asked_way = {&asked.options, &asked_opener, NULL},
+                                exact_way = {&exact.options, &exact_opener, exact_name};
   struct first f = {.n = 0};
   *why = 0;
   fgsm_status status = load(data, options, batch < n ? batch : n, &f);
@@ -119,6 +116,7 @@ fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
     batch /= 2; /* beside the attack there is less room */
     if (batch == 0) {
       fg_error_copy(why, 256);
+      strcpy(out->with, exact_name);
       status = FGSM_OK;
       break;
     }
@@ -126,7 +124,7 @@ fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
     f.n = batch < f.n ? batch : f.n;
   }
   if (status == FGSM_OK)
-    conclude(out, why);
+    warn_of_turned(out);
   free(f.index);
   free(f.targets);
   free(f.labels);

@@ -16,6 +16,8 @@ static fgsm_status judge_options(const struct fg_run *run, int steps, fgsm_optio
   snprintf(text, sizeof text, "%d", steps);
   FG_TRY(fgsm_options_create(&o));
   fgsm_status status = fgsm_options_set(o, "attack", steps > 0 ? "pgd" : "fgsm");
+  if (status == FGSM_OK)
+    status = fgsm_options_set(o, "exact", "true"); /* as the training itself */
   for (size_t i = 0; i < sizeof shared / sizeof *shared && status == FGSM_OK; i++) {
     if (fg_options_given(run->options, shared[i]))
       status = fgsm_options_set(o, shared[i], fgsm_options_get(run->options, shared[i]));
@@ -38,8 +40,6 @@ static fgsm_status make_attacker(const struct fg_run *run, const struct fg_onnx 
   struct fg_device *device;
   FG_TRY(judge_options(run, steps, &options));
   fgsm_status status = fg_device_open(&run->devices, 0, options, &device);
-  if (status == FGSM_OK)
-    device->convolutions = FG_CONV_DIRECT; /* as the training itself */
   if (status == FGSM_OK)
     status = fg_attacker_create(model, options, device, &run->feed.shape, NULL, run->part, out);
   fgsm_options_destroy(options);
