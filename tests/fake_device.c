@@ -2,8 +2,6 @@
 #include "fake_device.h"
 
 #include <math.h>
-#include "nccl.h"
-
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

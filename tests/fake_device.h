@@ -5,7 +5,7 @@
  * takes a random while first. Device memory begins as NaN; what was not pinned by host_alloc is copied
  * at once, what was is read when the transfer's turn comes. So a missing event, or a buffer that is
  * written too soon, shows as wrong results. In bf16 it rounds what products give to that many digits.
- * written too soon, shows as wrong results. Ranks join by NCCL, as real cards do (tools/fake_nccl.c).
+ * Ranks join by NCCL, as real cards do (tools/fake_nccl.c).
  * Set by the environment:
  *
  *   FAKE_INNER=cpu|ref      whose kernels compute, in whose real type (cpu)
