@@ -5,6 +5,7 @@ torch.compile or not, CUDA graphs or not, the data on the device already; the fa
 is compared with, and named. Both sides compute x' = clip(x + eps sign(gradient of the cross-entropy));
 neither looks at x' afterwards."""
 
+import copy
 import json
 import statistics
 import subprocess
@@ -65,10 +66,10 @@ def variants(net, shape, batch, device, dtype, compile_modes):
     except Exception as why:  # fx raises whatever the net makes it raise
         print(f"    not folded: {type(why).__name__}")
     for folded, form in forms:
-        form = form.to(device, dtype)
+        form = copy.deepcopy(form).to(device, dtype)
         layouts = [torch.contiguous_format] + ([torch.channels_last] if len(shape) == 3 else [])
         for layout in layouts:
-            laid = form.to(memory_format=layout) if len(shape) == 3 else form
+            laid = copy.deepcopy(form).to(memory_format=layout) if len(shape) == 3 else form
             x = torch.rand(batch, *shape, device=device).to(dtype)
             x = x.to(memory_format=layout) if len(shape) == 3 else x
             for mode in [None] + compile_modes:

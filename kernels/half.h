@@ -70,8 +70,8 @@ static inline void fg_half_put(enum fg_type type, void *data, int64_t i, float v
 }
 
 /* Inputs and outputs of an operator that may be stored in half precision, as bit masks: activations,
- * gradients and the weights of products, but no statistics, no vectors of one number per channel, and
- * nothing that the attack's step reads or writes. An operator that asks gains by it (a product); others
+ * gradients and the weights of products, but no statistics, no vectors of one number per channel but a
+ * product's bias, and nothing that the attack's step reads or writes. An operator that asks gains by it (a product); others
  * follow what reaches them. */
 struct fg_half_slots {
   uint32_t in, out;

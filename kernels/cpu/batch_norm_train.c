@@ -97,6 +97,8 @@ static void sum_body(const void *ctx, int64_t begin, int64_t end) {
 
 /* The two sums of every channel over the whole batch, into those of the first outer. */
 static void total(const struct norm *n) {
+  for (int64_t i = 0; n->outer == 0 && i < 2 * n->channels; i++)
+    n->sums[i] = 0;
   for (int64_t o = 1; o < n->outer; o++)
     for (int64_t i = 0; i < 2 * n->channels; i++)
       n->sums[i] += n->sums[o * n->channels * 2 + i];
@@ -129,15 +131,15 @@ static void apply_body(const void *ctx, int64_t begin, int64_t end) {
   batch_norm_apply(ctx, begin, end);
 }
 
-/* Two doubles a plane, and three floats a channel. */
+/* Two doubles a plane, a channel's at least, and three floats a channel. */
 static size_t scratch_bytes(const struct fg_tensor *x) {
-  size_t channels = (size_t)x->dim[1], outer = (size_t)x->dim[0];
+  size_t channels = (size_t)x->dim[1], outer = x->dim[0] ? (size_t)x->dim[0] : 1;
   return 2 * channels * outer * sizeof(double) + 3 * channels * sizeof(float);
 }
 
 static void use_scratch(struct norm *n, void *scratch) {
   n->sums = scratch;
-  n->a = (float *)(n->sums + 2 * n->channels * n->outer);
+  n->a = (float *)(n->sums + 2 * n->channels * (n->outer ? n->outer : 1));
   n->b = n->a + n->channels;
   n->c = n->b + n->channels;
 }

@@ -377,6 +377,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
     status = choose((struct fg_cpu_device *)base, call, state);
   else if (s.direction == FG_DNNL_FORWARD && fg_count(s.y) != 0)
     status = FG_FAIL(UNSUPPORTED, "cpu: a convolution over no channels");
+  else if (call->op == FG_OP_conv_grad_input && call->n_in > 2 && fg_count(s.x) != 0)
+    status = FG_FAIL(UNSUPPORTED, "cpu: a convolution's gradient of nothing, and more added to it");
   if (status != FGSM_OK) {
     free(state);
     return status;

@@ -25,7 +25,7 @@
 #define TRIAL_FLOPS 6e8
 #define TRIAL_TILES 84
 #define TRIAL_SECONDS 0.04
-#define ALL_TRIALS_SECONDS 1.0 /* a file may hold many shapes; the rest is left to plain sums */
+#define ALL_TRIALS_SECONDS 1.0 /* a file may hold many shapes; the rest is plain sums, for good */
 /* By how much Winograd's way must be faster to be worth its rounding. */
 #define WORTH 0.95
 
@@ -202,15 +202,12 @@ int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *call) {
   char key[FG_CONV_KEY_SIZE];
   union fg_attrs attrs;
   struct fg_call whole = *call, trial = bare(device, call, &attrs);
-  for (int i = 0; i < 2; i++)
-    (i ? &whole.out[0] : &whole.in[0])->layout = trial.in[0].layout;
+  whole.in[0].layout = whole.out[0].layout = trial.in[0].layout;
   fg_conv_key("way", &whole, key);
   int m = fg_conv_recall(key);
   if (m == 0 || m == 2 || m == 4)
     return m;
-  if (device->trial_seconds > ALL_TRIALS_SECONDS)
-    return 0;
-  m = fastest(device, &trial);
+  m = device->trial_seconds > ALL_TRIALS_SECONDS ? 0 : fastest(device, &trial);
   fg_conv_remember(key, m);
   return m;
 }

@@ -309,25 +309,19 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   size_t weights = (size_t)fg_count(&call->in[W]) * sizeof(float);
   size_t gradient = fg_bytes(&call->in[X0]);
   call->scratch_bytes = (size_t)(state->pieces * room_floats(&state->shape)) * sizeof(float) +
-                        (gradient + 63) / 64 * 64 + weights;
-  if (!(call->constant >> W & 1) || !call->in[W].data)
+                        (gradient + 63) / 64 * 64;
+  if (!(call->constant >> W & 1) || !call->in[W].data) {
+    call->scratch_bytes += weights;
     return FGSM_OK;
+  }
   state->packed = malloc(weights ? weights : 1);
   if (!state->packed) {
     release(call);
     return FG_FAIL(MEMORY, "no memory for a convolution's weights");
   }
   pack(&state->shape, call->in[W].data, state->packed);
+  call->state_bytes = weights;
   return FGSM_OK;
-}
-
-static void step_samples(const void *ctx, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; i++)
-    fg_cpu_step_sample(ctx, i);
-}
-
-static float *out(const struct fg_call *call, int i) {
-  return i < call->n_out && fg_cpu_present(&call->out[i]) ? call->out[i].data : NULL;
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
@@ -335,7 +329,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   const struct state *state = call->state;
   const struct shape *t = &state->shape;
   const struct fg_tensor *in = call->in;
-  float *rooms = scratch, *dx = out(call, GRADIENT);
+  float *rooms = scratch, *dx = fg_cpu_output(call, GRADIENT);
   float *own = rooms + state->pieces * room_floats(t);
   float *packed = own + (fg_bytes(&in[X0]) + 63) / 64 * 16;
   if (!state->packed)
@@ -356,13 +350,12 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     .x0 = in[X0].data,
     .x = in[X].data,
     .g = j.dx,
-    .next = out(call, NEXT),
-    .stats = out(call, STATS),
+    .next = fg_cpu_output(call, NEXT),
+    .stats = fg_cpu_output(call, STATS),
     .n = fg_cpu_features(&in[X0]),
     .attrs = call->attrs->conv_step.step
   };
-  double each = step.attrs.norm == FG_NORM_linf ? 3 : 15;
-  fg_cpu_parallel(t->samples, 1, 50 + each * (double)step.n, step_samples, &step);
+  fg_cpu_step_samples(&step, t->samples);
   return FGSM_OK;
 }
 

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "feature.h"
 #include "kept.h"
 
 enum { BIAS = 2, SLOPE_OF = 2, RESIDUAL = 3 };
@@ -16,10 +17,6 @@ struct fg_conv_winograd {
 
 static bool is_gradient(const struct fg_call *call) {
   return call->op == FG_OP_conv_grad_input;
-}
-
-static const struct fg_tensor *optional(const struct fg_call *call, int i) {
-  return i < call->n_in && fg_cpu_present(&call->in[i]) ? &call->in[i] : NULL;
 }
 
 static bool has_shape(const struct fg_conv_attrs *a, const struct fg_tensor *w) {
@@ -39,10 +36,11 @@ bool fg_conv_winograd_fits(const struct fg_call *call) {
       !has_shape(a, w) || !(call->constant >> 1 & 1) || !w->data || w->layout != FG_PLAIN)
     return false;
   for (int i = is_gradient(call) ? SLOPE_OF : RESIDUAL; i <= RESIDUAL; i++)
-    if (optional(call, i) && (call->in[i].layout != y->layout || !fg_same_shape(&call->in[i], y)))
+    if (fg_cpu_optional(call, i) &&
+        (call->in[i].layout != y->layout || !fg_same_shape(&call->in[i], y)))
       return false;
   if (is_gradient(call))
-    return a->act.kind == (optional(call, SLOPE_OF) ? FG_UNARY_relu : FG_UNARY_identity);
+    return a->act.kind == (fg_cpu_optional(call, SLOPE_OF) ? FG_UNARY_relu : FG_UNARY_identity);
   return a->act.kind == FG_UNARY_relu || a->act.kind == FG_UNARY_identity;
 }
 
@@ -110,7 +108,8 @@ size_t fg_conv_winograd_scratch_bytes(const struct fg_conv_winograd *w) {
 void fg_conv_winograd_run(const struct fg_conv_winograd *w, const struct fg_call *call,
                           void *scratch) {
   bool gradient = is_gradient(call);
-  const struct fg_tensor *third = optional(call, BIAS), *residual = optional(call, RESIDUAL);
+  const struct fg_tensor *third = fg_cpu_optional(call, BIAS),
+                         *residual = fg_cpu_optional(call, RESIDUAL);
   struct fg_winograd_operands o = {
       .x = call->in[0].data, .y = call->out[0].data, .residual = residual ? residual->data : NULL};
   if (third && gradient)

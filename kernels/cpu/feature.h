@@ -21,6 +21,11 @@ static inline const struct fg_tensor *fg_cpu_optional(const struct fg_call *call
   return i < call->n_in && fg_cpu_present(&call->in[i]) ? &call->in[i] : NULL;
 }
 
+/* Output i's memory, NULL where it is not wanted. */
+static inline void *fg_cpu_output(const struct fg_call *call, int i) {
+  return i < call->n_out && fg_cpu_present(&call->out[i]) ? call->out[i].data : NULL;
+}
+
 /* FGSM_UNSUPPORTED unless eps_map is float32, mask float32, uint8 or bool (or absent), both of a
  * sample's shape. */
 fgsm_status fg_cpu_check_features(const struct fg_call *call, const struct fg_tensor *x,

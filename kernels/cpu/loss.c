@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#include "vmath.h"
+#include "feature.h"
 
 enum { DLOGITS, LOSS, PREDICTION };
 
@@ -150,7 +150,8 @@ static double sample(const struct fg_loss_attrs *a, const float *c, const float 
 double fg_cpu_loss_sample(const struct fg_loss_attrs *a, const float *c, const float *z, int64_t k,
                           int64_t label, float *d, int32_t *prediction) {
   bool broken = has_nan(z, k);
-  *prediction = broken ? -1 : (int32_t)largest(z, k, -1, -1);
+  if (prediction)
+    *prediction = broken ? -1 : (int32_t)largest(z, k, -1, -1);
   return sample(a, c, z, k, label, broken, d);
 }
 
@@ -160,7 +161,7 @@ int64_t fg_cpu_loss_classes(enum fg_loss_kind kind) {
 
 fgsm_status fg_cpu_check_functional(const struct fg_call *call, const struct fg_loss_attrs *a,
                                     int i, int64_t classes) {
-  const struct fg_tensor *c = i < call->n_in && fg_cpu_present(&call->in[i]) ? &call->in[i] : NULL;
+  const struct fg_tensor *c = fg_cpu_optional(call, i);
   if ((c != NULL) != (a->kind == FG_LOSS_linear) ||
       (c && (c->type != FG_F32 || fg_count(c) != classes)))
     return FG_FAIL(UNSUPPORTED, "cpu: %s: coefficients for a linear loss alone, float32 [%lld]",
@@ -172,18 +173,12 @@ static void samples(const void *ctx, int64_t begin, int64_t end) {
   const struct loss *c = ctx;
   for (int64_t i = begin; i < end; i++) {
     const float *z = c->z + i * c->k;
-    int32_t prediction;
-    double loss = fg_cpu_loss_sample(c->attrs, c->functional, z, c->k, c->labels[i],
-                                     c->d ? c->d + i * c->k : NULL, &prediction);
+    double loss =
+        fg_cpu_loss_sample(c->attrs, c->functional, z, c->k, c->labels[i],
+                           c->d ? c->d + i * c->k : NULL, c->prediction ? c->prediction + i : NULL);
     if (c->loss)
       c->loss[i] = (float)loss;
-    if (c->prediction)
-      c->prediction[i] = prediction;
   }
-}
-
-static void *optional(const struct fg_call *call, int i) {
-  return i < call->n_out && fg_cpu_present(&call->out[i]) ? call->out[i].data : NULL;
 }
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
@@ -207,9 +202,9 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
                    .z = z->data,
                    .functional = call->n_in > 2 ? call->in[2].data : NULL,
                    .labels = call->in[1].data,
-                   .d = optional(call, DLOGITS),
-                   .loss = optional(call, LOSS),
-                   .prediction = optional(call, PREDICTION),
+                   .d = fg_cpu_output(call, DLOGITS),
+                   .loss = fg_cpu_output(call, LOSS),
+                   .prediction = fg_cpu_output(call, PREDICTION),
                    .k = z->dim[1]};
   fg_cpu_parallel(z->dim[0], 1, 30 + 3 * (double)c.k, samples, &c);
   return FGSM_OK;

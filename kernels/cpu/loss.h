@@ -4,7 +4,7 @@
 
 #include "cpu.h"
 
-/* z [k] -> the loss, *prediction, and the gradient d [k] unless it is NULL. c [k]: a linear loss's. */
+/* z [k] -> the loss, and *prediction and the gradient d [k] unless they are NULL. c [k]: a linear loss's. */
 double fg_cpu_loss_sample(const struct fg_loss_attrs *a, const float *c, const float *z, int64_t k,
                           int64_t label, float *d, int32_t *prediction);
 

@@ -42,7 +42,6 @@ struct seat {
 };
 
 struct attack {
-  const struct fg_call *call;
   const struct fg_mlp_attrs *a;
   const struct fg_mlp_net *net;
   const struct fg_tensor *eps_map, *mask;
@@ -80,7 +79,7 @@ static void judge_samples(const struct attack *c, struct mine *m, struct seat *s
                           int64_t n, int64_t tile, bool gradient, float *losses) {
   const float *z = m->room.h[c->a->layers];
   int64_t k = c->classes;
-  float d[64], *slope = k <= 64 ? d : m->room.other; /* other is free until the way back */
+  float *slope = m->room.other; /* free until the way back */
   if (gradient && tile > n)
     memset(m->room.d, 0, (size_t)(k * tile) * sizeof(float));
   for (int64_t s = 0; s < n; s++) {
@@ -356,11 +355,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
     return FG_FAIL(MEMORY, "no memory for the weights of a dense network");
   }
   fg_mlp_net_pack(&state->net, call->in[WEIGHTS].data, state->packed);
+  call->state_bytes = packed_bytes;
   return FGSM_OK;
-}
-
-static void *out(const struct fg_call *call, int i) {
-  return i < call->n_out && fg_cpu_present(&call->out[i]) ? call->out[i].data : NULL;
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
@@ -378,7 +374,6 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     net.packed = packed;
   }
   struct attack c = {
-    .call = call,
     .a = a,
     .net = &net,
     .eps_map = fg_cpu_optional(call, EPS_MAP),
@@ -388,11 +383,11 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     .x = in[X].data,
     .labels = in[LABELS].data,
     .functional = call->n_in > FUNCTIONAL ? in[FUNCTIONAL].data : NULL,
-    .next = out(call, NEXT),
-    .loss = out(call, LOSS),
-    .prediction = out(call, PREDICTION),
-    .stats = out(call, STATS),
-    .logits = out(call, LOGITS),
+    .next = fg_cpu_output(call, NEXT),
+    .loss = fg_cpu_output(call, LOSS),
+    .prediction = fg_cpu_output(call, PREDICTION),
+    .stats = fg_cpu_output(call, STATS),
+    .logits = fg_cpu_output(call, LOGITS),
     .samples = in[X].dim[0],
     .features = a->width[0],
     .classes = a->width[a->layers],

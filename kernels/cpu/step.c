@@ -316,6 +316,11 @@ static void samples(const void *ctx, int64_t begin, int64_t end) {
     fg_cpu_step_sample(ctx, i);
 }
 
+void fg_cpu_step_samples(const struct fg_cpu_step *c, int64_t n) {
+  double each = c->attrs.norm == FG_NORM_linf ? 3 : 15;
+  fg_cpu_parallel(n, 1, 50 + each * (double)c->n, samples, c);
+}
+
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   (void)device;
   const struct fg_tensor *x0 = &call->in[X0];
@@ -330,10 +335,6 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   return FGSM_OK;
 }
 
-static float *out(const struct fg_call *call, int i) {
-  return i < call->n_out && fg_cpu_present(&call->out[i]) ? call->out[i].data : NULL;
-}
-
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   (void)scratch, (void)stream;
   const struct fg_tensor *x0 = &call->in[X0];
@@ -346,14 +347,13 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     .x = call->in[X].data,
     .g = call->in[G].data,
     .m = fg_cpu_present(&call->in[M]) ? call->in[M].data : NULL,
-    .next = out(call, NEXT),
-    .m_next = out(call, M_NEXT),
-    .stats = out(call, STATS),
+    .next = fg_cpu_output(call, NEXT),
+    .m_next = fg_cpu_output(call, M_NEXT),
+    .stats = fg_cpu_output(call, STATS),
     .n = fg_cpu_features(x0),
     .attrs = call->attrs->step
   };
-  double each = c.attrs.norm == FG_NORM_linf ? 3 : 15;
-  fg_cpu_parallel(x0->dim[0], 1, 50 + each * (double)c.n, samples, &c);
+  fg_cpu_step_samples(&c, x0->dim[0]);
   return FGSM_OK;
 }
 

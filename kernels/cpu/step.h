@@ -16,6 +16,8 @@ struct fg_cpu_step {
 
 /* Sample i of all of these. `x` and `next` may be the same memory. */
 void fg_cpu_step_sample(const struct fg_cpu_step *c, int64_t i);
+/* The first n samples, in parallel. */
+void fg_cpu_step_samples(const struct fg_cpu_step *c, int64_t n);
 
 /* Whether the step is plain: linf, projected, without momentum, mask or map (step_plain.c). */
 bool fg_cpu_step_is_plain(const struct fg_cpu_step *c);
