@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "nccl.h"
+
 enum kind { CALL, COPY, RECORD, WAIT, REPLAY };
 
 /* One piece of work. */

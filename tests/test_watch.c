@@ -83,21 +83,20 @@ Test(watch, going_back_restores_every_bit_and_then_takes_care) {
   s.run.done = 1;
   cr_assert_eq(fg_watch_keep(&s.run), FGSM_OK);
   train(&s, 3);
-  s.run.watch.bad = 2;
-  s.run.watch.overfit = true;
+  s.run.watch.bad = FG_WATCH_BAD_LOOKS;
   cr_assert_eq(fg_watch_keep(&s.run), FGSM_OK); /* a bad end is not kept */
   cr_assert_eq(fg_snapshot_take(&s.run, &now), FGSM_OK);
   cr_expect(memcmp(now.pieces, s.run.watch.good.pieces, now.bytes) != 0);
   cr_assert_eq(fg_watch_act(&s.run, &back, &stop), FGSM_OK);
   cr_assert_eq(fg_snapshot_take(&s.run, &now), FGSM_OK);
-  cr_expect(back && !stop && !s.run.watch.overfit && s.run.watch.bad == 0);
+  cr_expect(back && !stop && s.run.watch.bad == 0);
   cr_expect(memcmp(now.pieces, s.run.watch.good.pieces, now.bytes) == 0, "not all went back");
   cr_expect_eq(s.run.done, 1);
   cr_expect_eq(*fg_engine_steps(s.run.engine), 5);
   cr_expect_eq(s.run.watch.cautious_to, 10, "careful to step %lld",
                (long long)s.run.watch.cautious_to);
   cr_expect_str_eq(last_event(&s), "rollback");
-  s.run.watch.overfit = true;
+  s.run.watch.bad = FG_WATCH_BAD_LOOKS;
   cr_assert_eq(fg_watch_act(&s.run, &back, &stop), FGSM_OK);
   cr_expect_eq(s.run.watch.cautious_to, 15, "the second time is no longer");
   free(now.pieces);
@@ -109,11 +108,11 @@ Test(watch, stopping_ends_where_it_was_good) {
   bool back, stop;
   open_scene(&s, "method=rs-fgsm eps=0.1 on-overfit=stop");
   train(&s, 2);
-  s.run.watch.overfit = true;
+  s.run.watch.bad = FG_WATCH_BAD_LOOKS;
   cr_expect_eq(fg_watch_act(&s.run, &back, &stop), FGSM_CHECK, "there was nothing to go back to");
-  s.run.watch.overfit = false;
+  s.run.watch.bad = 0;
   cr_assert_eq(fg_watch_keep(&s.run), FGSM_OK);
-  s.run.watch.overfit = true;
+  s.run.watch.bad = FG_WATCH_BAD_LOOKS;
   cr_assert_eq(fg_watch_act(&s.run, &back, &stop), FGSM_OK);
   cr_expect(back && stop);
   cr_expect_str_eq(last_event(&s), "stop");
@@ -124,7 +123,7 @@ Test(watch, going_on_does_nothing) {
   struct scene s;
   bool back, stop;
   open_scene(&s, "method=rs-fgsm eps=0.1");
-  s.run.watch.overfit = true;
+  s.run.watch.bad = FG_WATCH_BAD_LOOKS;
   cr_assert_eq(fg_watch_keep(&s.run), FGSM_OK);
   cr_assert_eq(fg_watch_act(&s.run, &back, &stop), FGSM_OK);
   cr_expect(!back && !stop && !s.run.watch.good.pieces);

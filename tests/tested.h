@@ -1,4 +1,4 @@
-/* The backend that device_cases.c and device_nets.c test: one that is found by name (tested_named.c),
+/* The backend that device_cases.c, device_nets.c and device_training.c test: one that is found by name (tested_named.c),
  * or the CUDA kernels on the CPU (simt/tested_simt.c). */
 #ifndef TESTED_H
 #define TESTED_H

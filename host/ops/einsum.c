@@ -1,6 +1,7 @@
 /* Einsum as what it reduces to: diagonals of labels that one operand bears twice, sums over labels that
- * only one operand has, then a batched product of two operands at a time, then a transposition. Labels are small numbers: letters, then the axes that an ellipsis stands
- * for, counted from the right so that they broadcast. */
+ * only one operand has, then a batched product of two operands at a time, then a transposition. Labels
+ * are small numbers: letters, then the axes that an ellipsis stands for, counted from the right so that
+ * they broadcast. */
 #include <ctype.h>
 #include <string.h>
 

@@ -52,11 +52,12 @@ fgsm_status fg_rule_unary(const struct fg_unary_attrs *a) FGSM_MUST_USE;
  * from the end). A computed one cannot be seen here: kernels look. */
 fgsm_status fg_rule_index(const struct fg_graph *g, fg_id index, int64_t n) FGSM_MUST_USE;
 
-/* What step and its fusions share: attributes; eps_map and mask (NULL: absent) have a sample's
- * shape; params are there. */
 /* c of a linear loss over so many classes, of z's type; absent for every other loss. */
 fgsm_status fg_rule_functional(enum fg_loss_kind kind, const struct fg_value *c,
                                const struct fg_value *z, int64_t classes) FGSM_MUST_USE;
+
+/* What step and its fusions share: attributes; eps_map and mask (NULL: absent) have a sample's
+ * shape; params are there. */
 fgsm_status fg_rule_step(const struct fg_step_attrs *a, const struct fg_value *x0,
                          const struct fg_value *eps_map, const struct fg_value *mask,
                          const struct fg_value *params) FGSM_MUST_USE;

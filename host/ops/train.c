@@ -1,5 +1,6 @@
 /* What training adds: normalisation by the batch's own statistics, the operators that write weights,
- * descend and average, which have no results and no gradient, the sum over ranks, and samples drawn from a dataset. */
+ * descend and average, which have no results and no gradient, the sum over ranks, and samples drawn from
+ * a dataset. */
 #include <math.h>
 #include <string.h>
 

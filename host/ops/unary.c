@@ -170,9 +170,10 @@ fgsm_status fg_import_Abs(struct fg_import *im) {
   fg_id x, minus;
   FG_TRY(fg_input(im, 0, &x));
   enum fg_type type = fg_value(im->g, x)->type;
-  im->out[0] = x;
-  if (type == FG_U8)
+  if (type == FG_U8) {
+    im->out[0] = x;
     return FGSM_OK;
+  }
   if (fg_type_is_real(type))
     return one(im, FG_UNARY_abs, 0, 0);
   FG_TRY(negate_int(im->g, x, &minus));

@@ -21,10 +21,10 @@ enum { LINE = 128 };
 /* ---- writing */
 
 static json_t *watch_json(const struct fg_watch *w) {
-  return json_pack("{s:f, s:b, s:I, s:I, s:I, s:I, s:[I, I, I]}", "best", w->best, "overfit",
-                   w->overfit, "bad", (json_int_t)w->bad, "times", (json_int_t)w->times,
-                   "rollbacks", (json_int_t)w->rollbacks, "cautious_to", (json_int_t)w->cautious_to,
-                   "good", (json_int_t)w->good.done, (json_int_t)w->good.steps,
+  return json_pack("{s:f, s:I, s:I, s:I, s:I, s:[I, I, I]}", "best", w->best, "bad",
+                   (json_int_t)w->bad, "times", (json_int_t)w->times, "rollbacks",
+                   (json_int_t)w->rollbacks, "cautious_to", (json_int_t)w->cautious_to, "good",
+                   (json_int_t)w->good.done, (json_int_t)w->good.steps,
                    (json_int_t)(w->good.pieces ? w->good.bytes : 0));
 }
 
@@ -202,14 +202,12 @@ static fgsm_status restore_pieces(struct fg_run *run, const struct reading *r, s
 static fgsm_status restore_watch(struct fg_run *run, const struct reading *r, size_t at) {
   struct fg_watch *w = &run->watch;
   json_int_t bad, times, rollbacks, cautious_to, done, steps, bytes;
-  int overfit;
-  if (json_unpack(r->header, "{s:{s:F, s:b, s:I, s:I, s:I, s:I, s:[I, I, I]}}", "watch", "best",
-                  &w->best, "overfit", &overfit, "bad", &bad, "times", &times, "rollbacks",
-                  &rollbacks, "cautious_to", &cautious_to, "good", &done, &steps, &bytes) != 0 ||
+  if (json_unpack(r->header, "{s:{s:F, s:I, s:I, s:I, s:I, s:[I, I, I]}}", "watch", "best",
+                  &w->best, "bad", &bad, "times", &times, "rollbacks", &rollbacks, "cautious_to",
+                  &cautious_to, "good", &done, &steps, &bytes) != 0 ||
       bytes < 0 || (size_t)bytes != r->bytes - at ||
       (bytes > 0 && (size_t)bytes != at - r->header_bytes))
     return damaged(r);
-  w->overfit = overfit != 0;
   w->bad = bad;
   w->times = times;
   w->rollbacks = rollbacks;

@@ -46,12 +46,16 @@ fgsm_status fg_train_bind(struct fg_engine *e, struct fg_train_pass *pass) {
   return FGSM_OK;
 }
 
-static fgsm_status make_arena(struct fg_engine *e) {
+size_t fg_train_arena_bytes(const struct fg_engine *e) {
   size_t bytes = 0;
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
     if (e->pass[i].plan && fg_plan_info(e->pass[i].plan)->arena_bytes > bytes)
       bytes = fg_plan_info(e->pass[i].plan)->arena_bytes;
-  FG_TRY(allocate(e, bytes, &e->arena));
+  return bytes;
+}
+
+static fgsm_status make_arena(struct fg_engine *e) {
+  FG_TRY(allocate(e, fg_train_arena_bytes(e), &e->arena));
   for (int i = 0; i < FG_TRAIN_PARTS; i++)
     if (e->pass[i].plan) {
       FG_TRY(fg_plan_place(e->pass[i].plan, e->arena));
@@ -62,9 +66,8 @@ static fgsm_status make_arena(struct fg_engine *e) {
 
 static fgsm_status make_memory(struct fg_engine *e) {
   size_t n = (size_t)e->batch;
-  bool adam = e->spec.optimiser.kind != FG_DESCEND_sgd;
-  FG_TRY(fg_weights_prepare(&e->weights, adam || e->spec.momentum > 0, adam,
-                            e->spec.average_decay > 0));
+  FG_TRY(
+      fg_weights_prepare(&e->weights, e->spec.keeps_m, e->spec.keeps_v, e->spec.average_decay > 0));
   FG_TRY(fg_train_make_wires(e));
   for (int i = 0; i < 2; i++)
     FG_TRY(allocate(e, fg_train_wire_bytes(e, FG_TRAIN_x), &e->ring[i]));

@@ -60,6 +60,7 @@ struct fg_train_recording {
   void *crafted;
   bool has_run;
 };
+
 /* What is looked at after a step, at once. */
 enum { FG_TRAIN_SEEN = 5 };
 
@@ -91,7 +92,9 @@ struct fg_engine {
 };
 
 size_t fg_train_wire_bytes(const struct fg_engine *e, enum fg_train_wire wire);
-/* Whether a pass reads or writes the wire. */
+/* Bytes of the arena that all passes share. */
+size_t fg_train_arena_bytes(const struct fg_engine *e);
+/* Whether a pass reads or writes the wire; never of x and next, whose memory is the ring's. */
 bool fg_train_uses(const struct fg_engine *e, enum fg_train_wire wire);
 /* Once the passes are made: bytes of the host's memory; FGSM_UNSUPPORTED where option max-memory
  * allows less. */

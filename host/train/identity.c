@@ -8,8 +8,9 @@
 /* Options that may change between a run and its resumption: where things are written and shown, and
  * what it is computed with. */
 static bool is_free(const char *name) {
-  static const char *const names[] = {"out",   "log",    "checkpoint", "resume",  "json",
-                                      "quiet", "config", "device",     "threads", "max-memory"};
+  static const char *const names[] = {"out",    "log",     "report",    "checkpoint",
+                                      "resume", "json",    "quiet",     "config",
+                                      "device", "threads", "max-memory"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (strcmp(names[i], name) == 0)
       return true;

@@ -83,8 +83,8 @@ fgsm_status fg_run_answer(const struct fg_run *run, char **json) {
       json_object_get(last, "clean_accuracy"), "robust_accuracy",
       json_object_get(last, "robust_accuracy"), "seconds", run->before + fg_now() - run->began,
       "train_seconds", trained, "samples_per_second", seen / (trained > 0 ? trained : 1e-9),
-      "history", epochs, "overfitting", "at_the_end", w->overfit, "times", (json_int_t)w->times,
-      "rollbacks", (json_int_t)w->rollbacks);
+      "history", epochs, "overfitting", "at_the_end", fg_watch_is_overfit(w), "times",
+      (json_int_t)w->times, "rollbacks", (json_int_t)w->rollbacks);
   *json = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
   json_decref(object);
   return *json ? FGSM_OK

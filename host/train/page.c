@@ -91,7 +91,7 @@ static void add_head(struct fg_text *page, const struct fg_run *run) {
                 "<p class='bad'>Catastrophic overfitting was seen %lld time%s%s; rollbacks: "
                 "%lld.</p>\n",
                 (long long)run->watch.times, run->watch.times == 1 ? "" : "s",
-                run->watch.overfit ? ", and the run ends in it" : "",
+                fg_watch_is_overfit(&run->watch) ? ", and the run ends in it" : "",
                 (long long)run->watch.rollbacks);
 }
 

@@ -22,15 +22,20 @@ struct fg_snapshot {
   size_t bytes;
 };
 
+enum { FG_WATCH_BAD_LOOKS = 2 }; /* in a row are overfitting */
+
 /* What is known of catastrophic overfitting. */
 struct fg_watch {
-  double best;  /* accuracy under PGD, so far                        */
-  int64_t bad;  /* looks in a row, the last ones                     */
-  bool overfit; /* so many that it is                                */
+  double best; /* accuracy under PGD, so far    */
+  int64_t bad; /* looks in a row, the last ones */
   int64_t times, rollbacks;
   int64_t cautious_to;     /* the engine's step up to which it crafts carefully */
   struct fg_snapshot good; /* the end of the last epoch whose look was not bad */
 };
+
+static inline bool fg_watch_is_overfit(const struct fg_watch *watch) {
+  return watch->bad >= FG_WATCH_BAD_LOOKS;
+}
 
 struct fg_run {
   const struct fg_onnx *onnx;

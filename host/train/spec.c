@@ -21,6 +21,8 @@ static fgsm_status resolve_optimiser(const struct fgsm_options *o, struct fg_eng
   spec->optimiser =
       (struct fg_descend_attrs){.kind = (enum fg_descend_kind)kind, .nesterov = o->nesterov};
   spec->momentum = sgd ? o->momentum : 0.9; /* beta1 (Kingma & Ba 2015) */
+  spec->keeps_m = !sgd || spec->momentum > 0;
+  spec->keeps_v = !sgd;
   spec->beta2 = 0.999;
   spec->epsilon = 1e-8;
   spec->decay = o->weight_decay;

@@ -117,10 +117,11 @@ static int64_t count(const struct fg_engine *e, enum fg_train_wire wire, int pla
 
 /* What the ranks' parts of a batch come to together. */
 static fgsm_status look(struct fg_engine *e, struct fg_train_losses *out) {
-  static const enum fg_train_wire wires[] = {FG_TRAIN_clean_loss, FG_TRAIN_loss, FG_TRAIN_penalty,
-                                             FG_TRAIN_clean_prediction, FG_TRAIN_prediction};
+  static const enum fg_train_wire wires[FG_TRAIN_SEEN] = {
+      FG_TRAIN_clean_loss, FG_TRAIN_loss, FG_TRAIN_penalty, FG_TRAIN_clean_prediction,
+      FG_TRAIN_prediction};
   double share = e->spec.method.clean_share;
-  FG_TRY(fg_train_bring(e, 5, wires));
+  FG_TRY(fg_train_bring(e, FG_TRAIN_SEEN, wires));
   out->own = share * mean(e, FG_TRAIN_clean_loss, 0) + (1 - share) * mean(e, FG_TRAIN_loss, 1) +
              mean(e, FG_TRAIN_penalty, 2);
   out->clean = count(e, FG_TRAIN_clean_prediction, 3);
@@ -150,7 +151,7 @@ fgsm_status fg_engine_step(struct fg_engine *e, const struct fg_train_batch *bat
 }
 
 fgsm_status fg_engine_cosine(struct fg_engine *e, const struct fg_train_batch *batch, double *out) {
-  static const enum fg_train_wire wires[] = {FG_TRAIN_cosine};
+  static const enum fg_train_wire wires[FG_TRAIN_SEEN] = {FG_TRAIN_cosine};
   if (!e->pass[FG_TRAIN_WATCH].plan)
     return FG_FAIL(INTERNAL, "the engine is not watched");
   FG_TRY(load(e, batch, 0));

@@ -39,7 +39,8 @@ void fg_train_traffic_end(struct fg_engine *e) {
 /* ---- wires */
 
 bool fg_train_uses(const struct fg_engine *e, enum fg_train_wire wire) {
-  for (int i = 0; i < FG_TRAIN_PARTS; i++)
+  bool ring = wire == FG_TRAIN_x || wire == FG_TRAIN_next;
+  for (int i = 0; i < FG_TRAIN_PARTS && !ring; i++)
     if (e->pass[i].plan && e->pass[i].wire[wire] != FG_ABSENT)
       return true;
   return false;
@@ -85,8 +86,7 @@ fgsm_status fg_train_make_wires(struct fg_engine *e) {
         fg_train_uses(e, (enum fg_train_wire)w)) /* fg_engine_settle fills it */
       FG_TRY(
           e->device->backend->alloc(e->device, fg_train_wire_bytes(e, FG_TRAIN_data), &e->wire[w]));
-    else if (!is_control(w) && fg_train_uses(e, (enum fg_train_wire)w) && w != FG_TRAIN_x &&
-             w != FG_TRAIN_next)
+    else if (!is_control(w) && fg_train_uses(e, (enum fg_train_wire)w))
       FG_TRY(make_wire(e, (enum fg_train_wire)w));
   return e->device->backend->sync(e->device, e->stream); /* weights are written on another */
 }

@@ -34,9 +34,11 @@ static void show(const struct fg_run *run) {
 
 /* The loss was not a number: says where that began, and what is left. */
 static fgsm_status give_up(struct fg_run *run, const struct fg_train_losses *losses) {
-  char first[200] = "on another rank", kept[512] = "";
-  if (!isfinite(losses->own))
-    FG_TRY(fg_engine_diagnose(run->engine, run->onnx, run->options, first, sizeof first));
+  char first[200], kept[512] = "";
+  /* By all ranks: batch statistics are of all of them. */
+  FG_TRY(fg_engine_diagnose(run->engine, run->onnx, run->options, first, sizeof first));
+  if (isfinite(losses->own))
+    snprintf(first, sizeof first, "on another rank");
   if (run->checkpoint && run->done > 0)
     snprintf(kept, sizeof kept, "; the end of epoch %lld is kept in %.400s", (long long)run->done,
              run->checkpoint);
@@ -243,6 +245,16 @@ static fgsm_status resume(struct fg_run *run) {
   return FGSM_OK;
 }
 
+/* A rank's own card of those of its machine; the only one, where a starter shows each rank one alone. */
+static fgsm_status choose_card(struct fg_run *run) {
+  int there;
+  if (!run->ranks || run->devices.backend->host_memory)
+    return FGSM_OK;
+  FG_TRY(run->devices.backend->count(&there));
+  run->devices.index[0] = there > 1 ? run->ranks->local : 0;
+  return FGSM_OK;
+}
+
 static fgsm_status begin(struct fg_run *run) {
   const struct fgsm_options *o = run->options;
   if (o->epochs < 1)
@@ -259,8 +271,7 @@ static fgsm_status begin(struct fg_run *run) {
                    "--device %s: a process trains on one device, not %d; mpirun starts one for "
                    "each card",
                    o->device, run->devices.n);
-  if (run->ranks && !run->devices.backend->host_memory)
-    run->devices.index[0] = run->ranks->local;
+  FG_TRY(choose_card(run));
   FG_TRY(fg_feed_open(run->data_path, o, &run->feed));
   if (!run->onnx)
     FG_TRY(make_model(run));

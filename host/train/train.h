@@ -161,9 +161,10 @@ struct fg_engine_spec {
   struct fg_method method;
   struct fg_descend_attrs optimiser; /* decays is set per weight */
   double momentum, beta2, epsilon, decay;
-  bool decay_vectors;   /* biases and scales decay too, as PyTorch's optimisers do */
-  double clip;          /* of the gradient's norm; 0: none */
-  double average_decay; /* of averaged weights; 0: none */
+  bool keeps_m, keeps_v; /* moments of the gradients */
+  bool decay_vectors;    /* biases and scales decay too, as PyTorch's optimisers do */
+  double clip;           /* of the gradient's norm; 0: none */
+  double average_decay;  /* of averaged weights; 0: none */
   enum fg_norm_mode craft_norms;
   double smoothing; /* of labels */
   bool smooth_others;

@@ -11,7 +11,7 @@
 
 #include "run.h"
 
-enum { SAMPLES = 256, PGD_STEPS = 10, BAD_LOOKS = 2 };
+enum { SAMPLES = 256, PGD_STEPS = 10 };
 static const double DROP = 0.2, GAP = 0.15, COSINE = 0.5;
 
 bool fg_watch_is_due(const struct fg_run *run) {
@@ -59,12 +59,12 @@ fgsm_status fg_watch_look(struct fg_run *run) {
   fg_onnx_close(model);
   FG_TRY(status);
   FG_TRY(look_at_gradients(run, &cosine));
-  bool was = w->overfit;
+  bool was = fg_watch_is_overfit(w);
   w->bad = fg_watch_is_bad(w->best, fgsm, pgd, cosine) ? w->bad + 1 : 0;
-  w->overfit = w->bad >= BAD_LOOKS;
   w->best = fmax(w->best, pgd);
-  w->times += w->overfit && !was;
-  if (w->overfit && !was && run->writes)
+  bool overfit = fg_watch_is_overfit(w);
+  w->times += overfit && !was;
+  if (overfit && !was && run->writes)
     fg_log(FGSM_LOG_WARNING,
            "epoch %lld, step %lld: catastrophic overfitting: of %lld watched samples %.1f %% "
            "withstand FGSM and %.1f %% PGD; the gradients' cosine is %.2f",
@@ -74,7 +74,7 @@ fgsm_status fg_watch_look(struct fg_run *run) {
                     json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:b}", "event", "watch", "epoch",
                               (json_int_t)run->done + 1, "step", (json_int_t)run->now.steps,
                               "clean_accuracy", clean, "fgsm_accuracy", fgsm, "pgd_accuracy", pgd,
-                              "cosine", cosine, "overfit", w->overfit));
+                              "cosine", cosine, "overfit", overfit));
 }
 
 /* ---- going back */
@@ -128,7 +128,7 @@ static void be_careful(struct fg_run *run) {
 fgsm_status fg_watch_act(struct fg_run *run, bool *back, bool *stop) {
   struct fg_watch *w = &run->watch;
   *back = *stop = false;
-  if (!w->overfit || !keeps(run))
+  if (!fg_watch_is_overfit(w) || !keeps(run))
     return FGSM_OK;
   if (!w->good.pieces)
     return FG_FAIL(
@@ -138,7 +138,6 @@ fgsm_status fg_watch_act(struct fg_run *run, bool *back, bool *stop) {
         (long long)run->done + 1, (long long)run->now.steps);
   *stop = run->options->on_overfit[0] == 's';
   FG_TRY(fg_snapshot_restore(run, &w->good));
-  w->overfit = false;
   w->bad = 0;
   *back = true;
   if (!*stop)

@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(256)
 }
 
 bool is_castable(enum fg_type type) {
-  return fg_cuda_is_real(type) || type == FG_F64 || fg_cuda_is_int(type);
+  return fg_type_is_real(type) || fg_cuda_is_int(type);
 }
 
 fgsm_status prepare(struct fg_call *call, struct fg_device *) {

@@ -67,31 +67,22 @@ __global__ void __launch_bounds__(256)
   y[e] = v;
 }
 
-/* The same for floats, four at a time.
+/* The same for floats, four of a row at a time: rows are of multiples of four, and aligned.
  * ptxas budget: combine_floats registers 32 shared 0 blocks 8 loads16 stores16 */
 __global__ void __launch_bounds__(256)
     combine_floats(int kind, const float *x, const float *u, const int64_t *head,
-                   const int64_t *next, float *y, int64_t count, int64_t inner, bool wide) {
+                   const int64_t *next, float *y, int64_t count, int64_t inner) {
   const int64_t e = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x);
   float v[4], more[4];
   if (e >= count)
     return;
-  if (wide) { /* all four are of one row */
-    fg_cuda_load4(x, e, count, true, v, 0.0f);
-    for (int64_t i = head[e / inner]; i >= 0; i = next[i]) {
-      fg_cuda_load4(u + i * inner, e % inner, inner, true, more, 0.0f);
-      for (int k = 0; k < 4; k++)
-        v[k] = combine(kind, v[k], more[k]);
-    }
-    fg_cuda_store4(y, e, count, true, v);
-    return;
+  fg_cuda_load4(x, e, count, true, v, 0.0f);
+  for (int64_t i = head[e / inner]; i >= 0; i = next[i]) {
+    fg_cuda_load4(u + i * inner, e % inner, inner, true, more, 0.0f);
+    for (int k = 0; k < 4; k++)
+      v[k] = combine(kind, v[k], more[k]);
   }
-  for (int k = 0; k < 4 && e + k < count; k++) {
-    v[k] = x[e + k];
-    for (int64_t i = head[(e + k) / inner]; i >= 0; i = next[i])
-      v[k] = combine(kind, v[k], u[i * inner + (e + k) % inner]);
-    y[e + k] = v[k];
-  }
+  fg_cuda_store4(y, e, count, true, v);
 }
 
 fgsm_status prepare(struct fg_call *call, struct fg_device *) {
@@ -146,11 +137,13 @@ bool all_aligned(const struct fg_call *call) {
 
 fgsm_status join_floats(const struct fg_call *call, const struct chains &c) {
   const int64_t count = fg_count(&call->in[X]), inner = count / call->in[X].dim[0];
-  return fg_cuda_launched(
-      call, FGSM_LAUNCH(combine_floats, dim3(fg_cuda_blocks(count, 4 * 256)), dim3(256), 0,
-                        c.stream, (int)call->attrs->scatter.kind, (const float *)call->in[X].data,
-                        (const float *)call->in[U].data, c.head, c.next, (float *)call->out[0].data,
-                        count, inner, inner % 4 == 0 && all_aligned(call)));
+  if (inner % 4 != 0 || !all_aligned(call))
+    return join<float>(call, c);
+  return fg_cuda_launched(call, FGSM_LAUNCH(combine_floats, dim3(fg_cuda_blocks(count, 4 * 256)),
+                                            dim3(256), 0, c.stream, (int)call->attrs->scatter.kind,
+                                            (const float *)call->in[X].data,
+                                            (const float *)call->in[U].data, c.head, c.next,
+                                            (float *)call->out[0].data, count, inner));
 }
 
 fgsm_status place(const struct fg_call *call, const struct chains &c) {
