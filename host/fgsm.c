@@ -134,6 +134,9 @@ fgsm_status fgsm_train_dataset(const fgsm_model *model, const char *data,
     return FG_FAIL(USAGE, "fgsm_train_dataset: data and options must not be NULL");
   if (!model == !options->arch)
     return FG_FAIL(USAGE, "fgsm_train_dataset: a model, or option 'arch', and not both");
+  FG_TRY(one_batch(options));
+  if (options->batch_auto)
+    return FG_FAIL(USAGE, "option 'batch': auto measures attacks; training wants a number");
   return fg_train(model ? model->onnx : NULL, model ? model->path : NULL, data, options, progress,
                   user, json);
 }

@@ -75,15 +75,7 @@ static fgsm_status run_batch(struct fg_attacker *a, struct given *given, int64_t
                      (size_t)a->info.batch * sizeof *a->labels));
   }
   FG_TRY(fg_pass_run(a, &a->gradient, a->wire[FG_WIRE_x0], NULL));
-  double *all = malloc((size_t)(a->info.batch * a->count) * sizeof *all);
-  if (!all)
-    return FG_FAIL(MEMORY, "no memory for a batch's gradient");
-  fgsm_status status =
-      fg_download_reals(a, a->wire[FG_WIRE_gradient], a->info.batch * a->count, all);
-  if (status == FGSM_OK)
-    memcpy(out + at * a->count, all, (size_t)(b.n * a->count) * sizeof *all);
-  free(all);
-  return status;
+  return fg_download_reals(a, a->wire[FG_WIRE_gradient], b.n * a->count, out + at * a->count);
 }
 
 /* All gradients of one way. */
@@ -111,13 +103,11 @@ fgsm_status fg_agreement_measure(const struct fg_onnx *onnx, const struct fg_agr
                                  const int64_t *index, struct fg_agreement *out) {
   struct fg_attack_spec spec;
   struct given given = {onnx, shape, arrays, batch, n, x, labels, targets, index, NULL, false};
-  int64_t count = 1;
+  int64_t count = fg_sample_count(shape);
   *out = (struct fg_agreement){.samples = 0};
   FG_TRY(fg_attack_resolve(way->options, &spec));
   if (spec.steps == 0)
     return FGSM_OK;
-  for (int i = 0; i < shape->rank; i++)
-    count *= shape->dim[i];
   size_t bytes = (size_t)(n * count) * sizeof(double);
   double *g = malloc(bytes), *e = malloc(bytes);
   given.classes = malloc((size_t)n * sizeof *given.classes);

@@ -42,6 +42,14 @@ struct fg_sample_shape {
   int64_t dim[FG_MAX_RANK];
 };
 
+/* Its values; of a shape that a dataset's reader, or fg_attacker_create, has checked against overflow. */
+static inline int64_t fg_sample_count(const struct fg_sample_shape *shape) {
+  int64_t n = 1;
+  for (int i = 0; i < shape->rank; i++)
+    n *= shape->dim[i];
+  return n;
+}
+
 /* An input that is not attacked: the same values for every sample. */
 struct fg_attack_feed {
   const char *name;

@@ -305,12 +305,14 @@ static fgsm_status make_staging(struct fg_attacker *a) {
   a->predictions = malloc(batch * sizeof *a->predictions);
   a->index = malloc(batch * sizeof *a->index);
   a->reals = malloc(batch * row * sizeof *a->reals);
-  a->rows = malloc(batch * FG_PARAM_COUNT * sizeof *a->rows);
-  a->bounds = calloc(batch, sizeof *a->bounds);
+  if (a->info.spec.halvings) {
+    a->rows = malloc(batch * FG_PARAM_COUNT * sizeof *a->rows);
+    a->bounds = calloc(batch, sizeof *a->bounds);
+  }
   a->clean = calloc(batch, sizeof *a->clean);
   a->flags = calloc(batch, sizeof *a->flags);
-  if (!a->labels || !a->predictions || !a->index || !a->reals || !a->rows || !a->bounds ||
-      !a->clean || !a->flags)
+  if (!a->labels || !a->predictions || !a->index || !a->reals || !a->clean || !a->flags ||
+      (a->info.spec.halvings && (!a->rows || !a->bounds)))
     return FG_FAIL(MEMORY, "no memory for a batch of %zu samples; --batch less may help", batch);
   return FGSM_OK;
 }

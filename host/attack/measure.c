@@ -51,9 +51,7 @@ void fg_measure_fill(const struct fg_sample_shape *shape, const struct fgsm_opti
                      int64_t n, int64_t first, void *x) {
   double lo = options->clip_none ? 0 : options->clip_lo;
   double hi = options->clip_none ? 1 : options->clip_hi;
-  int64_t count = n;
-  for (int i = 0; i < shape->rank; i++)
-    count *= shape->dim[i];
+  int64_t count = n * fg_sample_count(shape);
   if (shape->type == FG_U8) {
     lo = ceil(255 * lo - 1e-6);
     hi = fmax(lo, floor(255 * hi + 1e-6));
@@ -163,11 +161,11 @@ const struct fg_plan *fg_measure_plan(const struct fg_measure *m) {
   return main_pass(m)->plan;
 }
 
+_Static_assert((int)FG_STAGES == (int)FG_ATTACK_PASSES, "a stage is a pass");
+
 static struct fg_pass *stage_at(const struct fg_measure *m, int i) {
-  struct fg_attacker *a = m->a;
-  struct fg_pass *const passes[FG_STAGES] = {&a->dequantize, &a->start,  &a->gradient, &a->step,
-                                             &a->rest,       &a->search, &a->settle,   &a->quantize,
-                                             &a->evaluate,   &a->keep};
+  struct fg_pass *passes[FG_ATTACK_PASSES];
+  fg_attacker_passes(m->a, passes);
   return passes[i];
 }
 
@@ -179,15 +177,11 @@ const char *fg_stage_name(int stage) {
 }
 
 size_t fg_measure_buffer_bytes(const struct fg_measure *m) {
-  size_t bytes = 2 * (size_t)(m->a->info.batch * m->a->count) * fg_type_size(m->a->real);
-  bool seen[FG_WIRE_COUNT] = {[FG_WIRE_x] = true, [FG_WIRE_next] = true};
-  for (int i = 0; i < FG_STAGES; i++)
-    for (int w = 0; w < FG_WIRE_COUNT && stage_at(m, i)->plan; w++)
-      if (!seen[w] && stage_at(m, i)->wire[w] != FG_ABSENT) {
-        seen[w] = true;
-        bytes += fg_value_bytes(fg_plan_graph(stage_at(m, i)->plan), stage_at(m, i)->wire[w]);
-      }
-  return bytes;
+  size_t bytes[FG_WIRE_COUNT], sum = 0;
+  fg_memory_wires(m->a, bytes);
+  for (int w = 0; w < FG_WIRE_COUNT; w++)
+    sum += bytes[w];
+  return sum;
 }
 
 /* ---- measuring */

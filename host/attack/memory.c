@@ -8,9 +8,9 @@
 #include "attacker.h"
 
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]) {
-  struct fg_pass *all[FG_ATTACK_PASSES] = {&a->dequantize, &a->start,    &a->gradient, &a->step,
-                                           &a->settle,     &a->evaluate, &a->quantize, &a->keep,
-                                           &a->rest,       &a->search};
+  struct fg_pass *all[FG_ATTACK_PASSES] = {&a->dequantize, &a->start,  &a->gradient, &a->step,
+                                           &a->rest,       &a->search, &a->settle,   &a->quantize,
+                                           &a->evaluate,   &a->keep};
   memcpy(list, all, sizeof all);
 }
 
@@ -47,6 +47,8 @@ size_t fg_memory_need(struct fg_attacker *a, size_t arena) {
   /* staging: a sample in double and as it is written, and rows of class scores */
   sum += batch * ((size_t)a->count * (sizeof(double) + fg_type_size(a->info.out_type)) +
                   (size_t)a->info.classes * sizeof(double) + 64);
+  if (a->info.spec.halvings)
+    sum += batch * (FG_PARAM_COUNT * sizeof *a->rows + sizeof *a->bounds);
   return sum + (a->device->backend->host_memory ? arena : 0);
 }
 

@@ -21,15 +21,20 @@ static bool is_reached(const struct fg_attacker *a, int64_t s, int32_t predictio
   return prediction >= 0 && (prediction == a->labels[s]) == a->loss.targeted;
 }
 
-/* Sends every sample to its t and looks at what would be written of it; *x is that iterate. */
-static fgsm_status look_at(struct fg_attacker *a, const struct fg_batch *b, void **x) {
+/* Sends every sample to its t: ring[0]. */
+static fgsm_status send(struct fg_attacker *a) {
   for (int64_t s = 0; s < a->info.batch; s++)
     fg_run_params(a, a->info.eps[0], a->bounds[s].t, 0, 0, a->rows + s * FG_PARAM_COUNT);
   FG_TRY(fg_upload(a, a->wire[FG_WIRE_rows], a->rows,
                    (size_t)(a->info.batch * FG_PARAM_COUNT) * sizeof *a->rows));
-  FG_TRY(fg_pass_run(a, &a->step, a->wire[FG_WIRE_x0], a->ring[0]));
-  *x = a->ring[0];
-  FG_TRY(fg_run_look(a, b, x));
+  return fg_pass_run(a, &a->step, a->wire[FG_WIRE_x0], a->ring[0]);
+}
+
+/* Sends every sample to its t and looks at what would be written of it. */
+static fgsm_status look_at(struct fg_attacker *a, const struct fg_batch *b) {
+  void *x = a->ring[0];
+  FG_TRY(send(a));
+  FG_TRY(fg_run_look(a, b, &x));
   return fg_run_outcome(a, a->predictions, a->reals);
 }
 
@@ -46,7 +51,6 @@ static bool halve(const struct fg_attacker *a, struct fg_bounds *m) {
 }
 
 static fgsm_status narrow(struct fg_attacker *a, const struct fg_batch *b) {
-  void *x;
   for (int i = 0; i < a->info.spec.halvings; i++) {
     bool left = false;
     for (int64_t s = 0; s < a->info.batch; s++)
@@ -56,7 +60,7 @@ static fgsm_status narrow(struct fg_attacker *a, const struct fg_batch *b) {
         a->bounds[s].t = a->bounds[s].hi;
     if (!left)
       return FGSM_OK;
-    FG_TRY(look_at(a, b, &x));
+    FG_TRY(look_at(a, b));
     for (int64_t s = 0; s < a->info.batch; s++) {
       struct fg_bounds *m = &a->bounds[s];
       if (m->t > m->lo && m->t < m->hi)
@@ -72,7 +76,7 @@ static fgsm_status climb_slowly(struct fg_attacker *a, const struct fg_batch *b,
   FG_TRY(fg_run_first_gradient(a));
   for (int64_t s = 0; s < a->info.batch; s++)
     a->bounds[s] = (struct fg_bounds){.hi = 1, .t = 1};
-  FG_TRY(look_at(a, b, out));
+  FG_TRY(look_at(a, b));
   for (int64_t s = 0; s < a->info.batch; s++) {
     struct fg_bounds *m = &a->bounds[s];
     m->any = is_reached(a, s, a->predictions[s]);
@@ -82,7 +86,8 @@ static fgsm_status climb_slowly(struct fg_attacker *a, const struct fg_batch *b,
   FG_TRY(narrow(a, b));
   for (int64_t s = 0; s < a->info.batch; s++)
     a->bounds[s].t = a->bounds[s].hi;
-  return look_at(a, b, out);
+  *out = a->ring[0];
+  return send(a);
 }
 
 /* In one call. */

@@ -204,11 +204,17 @@ static fgsm_status replay_search(struct fg_attacker *a) {
   if (a->search.plan)
     return fg_pass_run(a, &a->search, x, a->ring[0]);
   FG_TRY(fg_pass_run(a, &a->gradient, x, NULL));
-  for (int look = 0; look < a->info.spec.halvings + 2; look++) {
-    FG_TRY(fg_pass_run(a, &a->step, x, a->ring[0]));
-    FG_TRY(fg_pass_run(a, &a->evaluate, a->ring[0], NULL));
+  for (int look = 0; look < a->info.spec.halvings + 1; look++) {
+    void *at = a->ring[0];
+    FG_TRY(fg_pass_run(a, &a->step, x, at));
+    if (a->info.out_type == FG_U8) {
+      FG_TRY(fg_pass_run(a, &a->quantize, at, NULL));
+      at = a->ring[1];
+      FG_TRY(fg_pass_run(a, &a->dequantize, NULL, at));
+    }
+    FG_TRY(fg_pass_run(a, &a->evaluate, at, NULL));
   }
-  return FGSM_OK;
+  return fg_pass_run(a, &a->step, x, a->ring[0]);
 }
 
 static fgsm_status replay_climb(struct fg_attacker *a) {

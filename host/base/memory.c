@@ -1,5 +1,5 @@
 /* How much memory this process should take at most, and amounts of it as text. What the machine has,
- * what its cgroup allows (v2, then v1) and what its own limit allows are asked for, not what happens
+ * what its cgroups allow and what its own limit allows are asked for, not what happens
  * to be free: so that the same command decides the same way each time. */
 #include <stdint.h>
 #include <stdio.h>

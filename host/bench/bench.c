@@ -112,9 +112,8 @@ static fgsm_status make_samples(const struct fg_bench_row *row, struct samples *
 
 /* Several batches, but no more data than is reasonable. */
 static int64_t piped_samples(const struct fg_bench_row *row, const struct fg_sample_shape *shape) {
-  int64_t batch = fg_measure_info(row->m)->batch, bytes = (int64_t)fg_type_size(shape->type);
-  for (int i = 0; i < shape->rank; i++)
-    bytes *= shape->dim[i];
+  int64_t batch = fg_measure_info(row->m)->batch;
+  int64_t bytes = fg_sample_count(shape) * (int64_t)fg_type_size(shape->type);
   int64_t n = row->asked > batch ? row->asked : batch, most = MOST_DATA_BYTES / (bytes * n);
   return n * (most < 1 ? 1 : most < PIPED_BATCHES ? most : PIPED_BATCHES);
 }

@@ -51,10 +51,8 @@ static fgsm_status write_data(const char *path, const struct fgsm_options *optio
   struct fg_dataset_info info = {
       .n = n, .type = shape->type, .stored = shape->type, .rank = shape->rank, .has_labels = true};
   struct fg_sink *sink = NULL;
-  size_t bytes = fg_type_size(shape->type);
+  size_t bytes = (size_t)fg_sample_count(shape) * fg_type_size(shape->type);
   memcpy(info.dim, shape->dim, sizeof info.dim);
-  for (int i = 0; i < shape->rank; i++)
-    bytes *= (size_t)shape->dim[i];
   void *x = malloc(bytes);
   fgsm_status status = x ? fg_sink_open(path, &info, &sink) : FG_FAIL(MEMORY, "no memory");
   for (int64_t i = 0; i < n && status == FGSM_OK; i++) {

@@ -99,6 +99,8 @@ void fg_energy_open(struct fg_energy *e, const char *powercap, const char *nvml,
     snprintf(e->source, sizeof e->source, "unavailable: no memory");
   else if (card < 0)
     open_rapl(e, powercap);
+  else if (getenv("CUDA_VISIBLE_DEVICES"))
+    snprintf(e->source, sizeof e->source, "unavailable: CUDA_VISIBLE_DEVICES renumbers the cards");
   else
     open_nvml(e, nvml, card);
 }

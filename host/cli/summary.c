@@ -77,6 +77,8 @@ static void print_agreement(const json_t *r) {
     return;
   if (*text(a, "why"))
     printf("  agreement with %-10s not measured: %s\n", text(a, "with"), text(a, "why"));
+  else if (!count(a, "samples"))
+    printf("  agreement with %-10s not measured: no exact gradient has signs\n", text(a, "with"));
   else
     printf("  agreement with %-10s %.4f %% of the gradient's signs, %.4f %% weighted by |g| (first "
            "%lld "

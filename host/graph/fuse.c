@@ -137,6 +137,8 @@ static bool fuse_slope(struct fg_rewrite *rw, int64_t at, struct fg_device *devi
       fused.n_in > 2)
     return false;
   bool second = user->n_in > 3 && user->in[3] == fused.out[0];
+  if (!second && user->in[2] != fused.out[0])
+    return false; /* what the slope is of, and no gradient */
   fg_id other = user->n_in > 3 ? user->in[second ? 2 : 3] : FG_ABSENT;
   if (other == fused.out[0])
     return false;

@@ -118,9 +118,9 @@ static fgsm_status place_all(struct halves *h) {
 fgsm_status fg_halve(struct fg_graph *g, struct fg_device *device) {
   enum fg_precision precision = device->precision;
   bool half = precision == FG_PRECISION_bf16 || precision == FG_PRECISION_fp16;
-  FG_TRY(fg_graph_compact(g));
   if (!half || !device->backend->takes_half)
     return FGSM_OK;
+  FG_TRY(fg_graph_compact(g));
   size_t n = (size_t)g->n_values + 1;
   struct halves h = {.g = g,
                      .device = device,

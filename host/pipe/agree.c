@@ -21,25 +21,9 @@ static const char exact_precision[] = "fp32", exact_name[] = "exact fp32";
 static const double LEAST_WEIGHTED = 0.995;
 
 bool fg_job_approximates(const struct fgsm_options *options, const struct fg_attacker *attacker) {
-  return (*options->precision && strcmp(options->precision, exact_precision) != 0) ||
-         fg_attacker_info(attacker)->gradient.n_fast > 0;
-}
-
-/* n samples from the job's first on, as a dataset's reader gives them. */
-static fgsm_status read_first(const char *path, const char *labels_path, int64_t start, int64_t n,
-                              size_t x_bytes, void *x, int64_t *labels) {
-  struct fg_dataset *dataset = NULL;
-  int64_t got = 0;
-  FG_TRY(fg_dataset_open(path, labels_path, &dataset));
-  fgsm_status status = fg_dataset_seek(dataset, start);
-  for (int64_t done = 0; done < n && status == FGSM_OK; done += got) {
-    status = fg_dataset_read(dataset, n - done, (char *)x + (size_t)done * x_bytes, labels + done,
-                             NULL, &got);
-    if (status == FGSM_OK && got < 1)
-      status = FG_FAIL(DATA, "%s: ends before its last sample", path);
-  }
-  fg_dataset_close(dataset);
-  return status;
+  const struct fg_attacker_info *info = fg_attacker_info(attacker);
+  bool coarse = *options->precision && strcmp(options->precision, exact_precision) != 0;
+  return info->spec.steps > 0 && (coarse || info->gradient.n_fast > 0);
 }
 
 /* What is compared: the first samples with all that belongs to them. */
@@ -51,35 +35,61 @@ struct first {
   bool has_targets;
 };
 
-static fgsm_status load(const char *data, const struct fgsm_options *o, int64_t n,
-                        struct first *f) {
-  bool predicted = o->labels && strcmp(o->labels, "predicted") == 0;
-  const char *labels = predicted ? NULL : o->labels;
-  struct fg_dataset *dataset;
-  FG_TRY(fg_dataset_open(data, labels, &dataset));
-  const struct fg_dataset_info *info = fg_dataset_info(dataset);
-  size_t bytes = fg_type_size(info->type);
+/* Samples and labels from the job's first on. */
+static fgsm_status read_first(struct fg_dataset *dataset, const char *path, int64_t start,
+                              struct first *f, int64_t *labels) {
+  size_t bytes = (size_t)fg_sample_count(&f->shape) * fg_type_size(f->shape.type);
+  int64_t got;
+  FG_TRY(fg_dataset_seek(dataset, start));
+  for (int64_t done = 0; done < f->n; done += got) {
+    FG_TRY(fg_dataset_read(dataset, f->n - done, (char *)f->x + (size_t)done * bytes, labels + done,
+                           NULL, &got));
+    if (got < 1)
+      return FG_FAIL(DATA, "%s: ends before its last sample", path);
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status make_room(const struct fg_dataset_info *info, struct first *f) {
   f->shape = (struct fg_sample_shape){.type = info->type, .rank = info->rank};
   memcpy(f->shape.dim, info->dim, sizeof f->shape.dim);
-  fg_dataset_close(dataset);
-  for (int i = 0; i < f->shape.rank; i++)
-    bytes *= (size_t)f->shape.dim[i];
-  f->n = n;
-  f->x = calloc((size_t)n, bytes ? bytes : 1);
-  f->labels = calloc((size_t)n, sizeof *f->labels);
-  f->targets = calloc((size_t)n, sizeof *f->targets);
-  f->index = calloc((size_t)n, sizeof *f->index);
-  if (!f->x || !f->labels || !f->targets || !f->index)
-    return FG_FAIL(MEMORY, "no memory for %lld samples", (long long)n);
+  size_t n = (size_t)f->n;
+  size_t bytes = (size_t)fg_sample_count(&f->shape) * fg_type_size(info->type);
+  f->x = calloc(n, bytes ? bytes : 1);
+  f->labels = calloc(n, sizeof *f->labels);
+  f->targets = calloc(n, sizeof *f->targets);
+  f->index = calloc(n, sizeof *f->index);
+  return f->x && f->labels && f->targets && f->index
+             ? FGSM_OK
+             : FG_FAIL(MEMORY, "no memory for %lld samples", (long long)f->n);
+}
+
+static fgsm_status load_targets(const char *data, const struct fgsm_options *o, struct first *f) {
+  struct fg_dataset *dataset;
   f->has_targets = fg_job_target_file(o);
-  if (f->has_targets)
-    FG_TRY(read_first(data, o->target, o->start, n, bytes, f->x, f->targets));
-  FG_TRY(read_first(data, labels, o->start, n, bytes, f->x, f->labels));
-  for (int64_t i = 0; i < n; i++) {
+  if (!f->has_targets)
+    return FGSM_OK;
+  FG_TRY(fg_dataset_open(data, o->target, &dataset));
+  fgsm_status status = read_first(dataset, data, o->start, f, f->targets);
+  fg_dataset_close(dataset);
+  return status;
+}
+
+static fgsm_status load(const char *data, const struct fgsm_options *o, struct first *f) {
+  bool predicted = o->labels && strcmp(o->labels, "predicted") == 0;
+  struct fg_dataset *dataset;
+  FG_TRY(fg_dataset_open(data, predicted ? NULL : o->labels, &dataset));
+  fgsm_status status = make_room(fg_dataset_info(dataset), f);
+  if (status == FGSM_OK)
+    status = load_targets(data, o, f);
+  if (status == FGSM_OK)
+    status = read_first(dataset, data, o->start, f, f->labels);
+  fg_dataset_close(dataset);
+  for (int64_t i = 0; i < f->n && status == FGSM_OK; i++) {
     f->index[i] = o->start + i;
     f->labels[i] = predicted ? -1 : f->labels[i];
   }
-  return FGSM_OK;
+  return status;
 }
 
 /* What may be done without: an operator that this device has not in the exact way, or memory. */
@@ -105,22 +115,21 @@ fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
                                 exact_opener = {open_device, &exact};
   const struct fg_agreement_way asked_way = {&asked.options, &asked_opener, NULL},
                                 exact_way = {&exact.options, &exact_opener, exact_name};
-  struct first f = {.n = 0};
+  struct first f = {.n = batch < n ? batch : n};
   *why = 0;
-  fgsm_status status = load(data, options, batch < n ? batch : n, &f);
+  fgsm_status status = load(data, options, &f);
   while (status == FGSM_OK) {
     status = fg_agreement_measure(onnx, &asked_way, &exact_way, &f.shape, arrays, batch, f.n, f.x,
                                   f.labels, f.has_targets ? f.targets : NULL, f.index, out);
     if (!forgivable(status))
       break;
+    status = FGSM_OK;
     batch /= 2; /* beside the attack there is less room */
     if (batch == 0) {
       fg_error_copy(why, 256);
       strcpy(out->with, exact_name);
-      status = FGSM_OK;
       break;
     }
-    status = FGSM_OK;
     f.n = batch < f.n ? batch : f.n;
   }
   if (status == FGSM_OK)
