@@ -48,7 +48,7 @@ struct attack {
   const double *params;
   const float *x0, *x, *functional; /* functional NULL: no linear loss */
   const int32_t *labels;
-  float *next, *loss, *stats, *logits; /* NULL: not asked for, but for next */
+  float *next, *loss, *stats, *logits; /* NULL: not asked for; next is, where there are steps */
   int32_t *prediction;
   int64_t samples, features, classes, room_floats;
   int pieces;
@@ -142,6 +142,14 @@ static struct fg_cpu_step step_at(const struct attack *c, const float *x, int64_
                               .next = c->next + at,
                               .n = c->features,
                               .attrs = c->a->step};
+}
+
+/* Whether there are steps at all, of few features, and plain ones. */
+static bool steps_by_rows(const struct attack *c) {
+  if (!(c->a->steps || c->a->search) || c->features > FG_MLP_MOST_ROWS)
+    return false;
+  struct fg_cpu_step any = step_at(c, c->x, 0);
+  return fg_cpu_step_is_plain(&any);
 }
 
 /* Sample s of the tile steps from x along its gradient, with the budget times t. */
@@ -396,8 +404,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     .rooms = rooms,
     .loss_by_rows = a->loss.kind == FG_LOSS_ce && !a->loss.parity
   };
-  struct fg_cpu_step plain = step_at(&c, c.x, 0);
-  c.step_by_rows = c.features <= FG_MLP_MOST_ROWS && fg_cpu_step_is_plain(&plain);
+  c.step_by_rows = steps_by_rows(&c);
   double passes = a->search ? 4 + a->steps : a->steps ? 2 * a->steps : 1;
   double cost = passes * (double)net.packed_floats / 40 * (double)c.samples / c.pieces;
   fg_cpu_parallel(c.pieces, 1, cost, pieces, &c);
