@@ -363,8 +363,7 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(precision)},
     {{"exact", NULL, "false", NULL,
       "Convolve by plain sums alone: without it, the cpu takes Winograd's minimal filtering for "
-      "3x3 "
-      "convolutions where that is faster, which rounds otherwise.",
+      "3x3 and 5x5 convolutions where that is faster, which rounds otherwise.",
       "device", "attack inspect bench"},
      fg_set_switch,
      FIELD(exact)},
