@@ -143,7 +143,7 @@ static bool takes_blocked(const struct fg_device *device, const struct fg_call *
   case FG_OP_conv_grad_weight:
     return conv_takes(call, block);
   case FG_OP_conv_grad_input_step: /* dy alone */
-    return call->in[0].layout == FG_BLOCKED && block == 8;
+    return call->in[0].layout == FG_BLOCKED;
   case FG_OP_max_pool:
   case FG_OP_max_pool_grad:
   case FG_OP_avg_pool:
