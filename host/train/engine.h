@@ -77,13 +77,13 @@ struct fg_engine {
   void *crafted; /* the last step's adversarial samples: x0, or of the ring */
   /* between host and device (traffic.c) */
   void *stream, *sent; /* sent: the event after the last transfer of `control`           */
-  struct fg_train_recording recordings[2]; /* the second: cautious                        */
+  struct fg_train_recording recordings[FG_CAUTION_MOST + 1]; /* by `cautious`             */
   bool records;
   void *control, *stage; /* the wires that change from step to step, there and here      */
   size_t control_bytes, at[FG_TRAIN_WIRES];
   void *seen[FG_TRAIN_SEEN];
   int64_t steps;
-  bool cautious;
+  int cautious; /* doublings of the steps of crafting */
   int8_t *kept;  /* each sample's last perturbation, in 127ths of eps; NULL: none are kept */
   int64_t count; /* values of a sample */
   /* host staging for one batch */

@@ -1,4 +1,5 @@
 /* A step of training: what its passes are run for, what they are given, and what came of it. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "engine.h"
@@ -7,7 +8,7 @@ static fgsm_status set_params(struct fg_engine *e, uint32_t stream) {
   const double eps = e->spec.eps;
   double params[FG_PARAM_COUNT] = {[FG_PARAM_eps] = eps,
                                    [FG_PARAM_alpha] =
-                                       e->spec.method.alpha * eps / (e->cautious ? 2 : 1),
+                                       ldexp(e->spec.method.alpha * eps, -e->cautious),
                                    [FG_PARAM_lo] = e->spec.lo,
                                    [FG_PARAM_hi] = e->spec.hi,
                                    [FG_PARAM_radius] = e->spec.method.radius * eps,
@@ -72,7 +73,7 @@ static fgsm_status craft(struct fg_engine *e) {
     x = e->ring[to];
     to = 1 - to;
   }
-  int steps = e->spec.method.steps * (e->cautious ? 2 : 1);
+  int steps = e->spec.method.steps << e->cautious;
   for (int i = 0; i < steps; i++) {
     FG_TRY(fg_train_run(e, FG_TRAIN_CRAFT, x, e->ring[to]));
     x = e->ring[to];
@@ -177,8 +178,8 @@ fgsm_status fg_engine_settle(struct fg_engine *e, const void *x) {
   return e->device->backend->sync(e->device, e->stream);
 }
 
-void fg_engine_cautious(struct fg_engine *e, bool cautious) {
-  e->cautious = cautious;
+void fg_engine_cautious(struct fg_engine *e, int doublings) {
+  e->cautious = doublings;
 }
 
 fgsm_status fg_engine_adversarial(struct fg_engine *e, float *x) {

@@ -24,7 +24,7 @@ void fg_train_traffic_end(struct fg_engine *e) {
   (void)!backend->enter(e->device); /* a lost one too: what follows cannot fail */
   if (e->stream)
     (void)!backend->sync(e->device, e->stream);
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i <= FG_CAUTION_MOST; i++)
     if (e->recordings[i].handle)
       backend->recording_destroy(e->device, e->recordings[i].handle);
   for (int i = 0; i < FG_TRAIN_SEEN; i++)

@@ -156,6 +156,7 @@ fgsm_status fg_train_norms(struct fg_graph *g, int ranks, enum fg_norm_mode mode
 
 struct fg_engine;
 
+enum { FG_CAUTION_MOST = FG_MAX_HARDENINGS }; /* doublings of the steps of crafting */
 /* What options say, resolved. */
 struct fg_engine_spec {
   struct fg_method method;
@@ -214,8 +215,8 @@ fgsm_status fg_engine_step(struct fg_engine *engine, const struct fg_train_batch
  * catastrophic overfitting (Andriushchenko & Flammarion 2020). For an engine that is `watched`. */
 fgsm_status fg_engine_cosine(struct fg_engine *engine, const struct fg_train_batch *batch,
                              double *out) FGSM_MUST_USE;
-/* From here on, crafting takes twice as many steps of half the length, or no longer. */
-void fg_engine_cautious(struct fg_engine *engine, bool cautious);
+/* From here on, crafting takes twice the method's steps of half their length, so many times over. */
+void fg_engine_cautious(struct fg_engine *engine, int doublings);
 /* The adversarial samples of the last step, float32. */
 fgsm_status fg_engine_adversarial(struct fg_engine *engine, float *x) FGSM_MUST_USE;
 struct fg_weights *fg_engine_weights(struct fg_engine *engine);
