@@ -109,8 +109,8 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_word,
      FIELD(method)},
     {{"arch", "NAME", NULL, NULL,
-      "Instead of a model: mnist-cnn, lenet5, resnet18, preact-resnet18, wrn-16-4, or mlp:W,W,... "
-      "with hidden layers of those widths; for the data's shape and classes.",
+      "Instead of a model: tiny-cnn, mnist-cnn, lenet5, resnet18, preact-resnet18, wrn-16-4, or "
+      "mlp:W,W,... with hidden layers of those widths; for the data's shape and classes.",
       "training", "train"},
      fg_set_path,
      FIELD(arch)},
