@@ -48,7 +48,7 @@ bool fg_train_uses(const struct fg_engine *e, enum fg_train_wire wire) {
 
 static bool is_control(int wire) {
   return wire == FG_TRAIN_params || wire == FG_TRAIN_eta || wire == FG_TRAIN_rates ||
-         wire == FG_TRAIN_labels || wire == FG_TRAIN_index;
+         wire == FG_TRAIN_scale || wire == FG_TRAIN_labels || wire == FG_TRAIN_index;
 }
 
 static fgsm_status make_control(struct fg_engine *e) {
