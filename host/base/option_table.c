@@ -109,8 +109,8 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_word,
      FIELD(method)},
     {{"arch", "NAME", NULL, NULL,
-      "Instead of a model: mnist-cnn, lenet5, resnet18, preact-resnet18, wrn-16-4, or mlp:W,W,... "
-      "with hidden layers of those widths; for the data's shape and classes.",
+      "Instead of a model: tiny-cnn, mnist-cnn, lenet5, resnet18, preact-resnet18, wrn-16-4, or "
+      "mlp:W,W,... with hidden layers of those widths; for the data's shape and classes.",
       "training", "train"},
      fg_set_path,
      FIELD(arch)},
@@ -122,6 +122,13 @@ const struct fg_option_row fg_option_rows[] = {
       "train"},
      fg_set_steps,
      FIELD(replays)},
+    {{"harden", "SHARES", "none", NULL,
+      "Shares of the way, such as 0.4,0.75: from each on, crafting takes twice the steps of half "
+      "the "
+      "length.",
+      "training", "train"},
+     fg_set_harden,
+     FIELD(harden)},
     {{"beta", "NUMBER", "the method's own", NULL,
       "The weight of the divergence between clean and adversarial predictions (trades, mart).",
       "training", "train"},
@@ -230,8 +237,7 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(watch)},
     {{"on-overfit", "NAME", "continue", "continue|stop|rollback",
       "What then: go on with a warning; stop, with the weights of the last good epoch; or go back "
-      "to "
-      "it and craft with twice the steps for a while.",
+      "to it and craft with twice the steps of half the length.",
       "training", "train"},
      fg_set_word,
      FIELD(on_overfit)},
