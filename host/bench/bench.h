@@ -4,7 +4,7 @@
 #ifndef FG_BENCH_H
 #define FG_BENCH_H
 
-#include "device.h"
+#include "agree.h"
 #include "measure.h"
 
 /* Measures the options' batches one beside the other. *text is freed with fgsm_free. */
@@ -85,6 +85,8 @@ struct fg_bench_row {
   struct fg_spread attack, climb, whole, stage[FG_STAGES]; /* n 0: no such stage */
   double calls_seconds;                                    /* sum of the calls' medians */
   double joules_per_image;                                 /* negative: unknown */
+  bool approximates;             /* by less than float32's digits, or a way that rounds more: */
+  struct fg_agreement agreement; /* with the exact gradients, on the generated batch */
 };
 
 struct fg_bench {
