@@ -698,6 +698,13 @@ static fgsm_status describe(const struct fg_device *base, char *text, size_t siz
   return FGSM_OK;
 }
 
+/* Where fake_nvml.c has a card. */
+static fgsm_status bus_id(struct fg_device *base, char *text, size_t size) {
+  (void)base;
+  snprintf(text, size, "0000:3b:00.0");
+  return FGSM_OK;
+}
+
 /* Sums over ranks are a card's, on its streams: never the ranks' own, which are the host's. */
 static fgsm_status sum_by_nccl(struct fg_ranks *ranks, enum fg_type type, int64_t n, void *x) {
   const struct device *d = (const struct device *)((char *)ranks - offsetof(struct device, ranks));
@@ -725,6 +732,7 @@ const struct fg_backend fake_backend = {.name = "cuda",
                                         .close = close_device,
                                         .enter = enter,
                                         .describe = describe,
+                                        .bus_id = bus_id,
                                         .join = join,
                                         .alloc = alloc_device,
                                         .free = free_device,

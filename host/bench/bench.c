@@ -199,6 +199,15 @@ static double largest_call(const struct fg_bench *b) {
   return most;
 }
 
+static fgsm_status open_meters(struct fg_bench *b, struct fg_device *device) {
+  char card[32];
+  bool on_bus = device->backend->bus_id != NULL;
+  if (on_bus)
+    FG_TRY(device->backend->bus_id(device, card, sizeof card));
+  fg_energy_open(&b->energy, "/sys/class/powercap", "libnvidia-ml.so.1", on_bus ? card : NULL);
+  return FGSM_OK;
+}
+
 static fgsm_status measure(struct fg_bench *b, const struct fg_sample_shape *shape,
                            struct samples *samples) {
   struct fg_device *device = fg_measure_device(b->rows[0].m);
@@ -206,8 +215,7 @@ static fgsm_status measure(struct fg_bench *b, const struct fg_sample_shape *sha
   for (int i = 0; i < b->n_rows; i++)
     FG_TRY(make_samples(&b->rows[i], &samples[i]));
   FG_TRY(device->backend->describe(device, b->device_text, sizeof b->device_text));
-  int card = device->backend->host_memory ? -1 : b->choice.index[0];
-  fg_energy_open(&b->energy, "/sys/class/powercap", "libnvidia-ml.so.1", card);
+  FG_TRY(open_meters(b, device));
   getrusage(RUSAGE_SELF, &usage); /* before the ceilings' own memory */
   FG_TRY(fg_ceilings_measure(device, largest_call(b), &b->ceilings));
   FG_TRY(run_rounds(b, shape, samples));

@@ -41,9 +41,10 @@ struct fg_energy {
   double joules; /* between start and stop, summed */
   struct fg_meter *meter;
 };
-/* The processor's meters below `powercap` (/sys/class/powercap), or the card's through `nvml` (a
- * library's name) where `card` is not negative. Never fails: it may be unavailable. */
-void fg_energy_open(struct fg_energy *e, const char *powercap, const char *nvml, int card);
+/* The processor's meters below `powercap` (/sys/class/powercap), or where `card` is not NULL through
+ * `nvml` (a library's name) those of the card at that place on the bus: CUDA may number cards
+ * otherwise than NVML does. Never fails: it may be unavailable. */
+void fg_energy_open(struct fg_energy *e, const char *powercap, const char *nvml, const char *card);
 void fg_energy_close(struct fg_energy *e);
 void fg_energy_start(struct fg_energy *e);
 void fg_energy_stop(struct fg_energy *e);
