@@ -279,8 +279,9 @@ static fgsm_status make_memory(struct fg_attacker *a) {
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     if (passes[i]->plan && fg_plan_info(passes[i]->plan)->arena_bytes > arena_bytes)
       arena_bytes = fg_plan_info(passes[i]->plan)->arena_bytes;
-  FG_TRY(fg_memory_check(a, 0, 0));
-  a->info.memory_bytes = fg_memory_need(a, 0);
+  const struct fg_coming nothing = {.graph = 0};
+  FG_TRY(fg_memory_check(a, &nothing));
+  a->info.memory_bytes = fg_memory_need(a, &nothing);
   fg_memory_wires(a, bytes);
   FG_TRY(allocate(a, arena_bytes, &a->arena));
   for (int i = 0; i < 2; i++)
