@@ -99,6 +99,8 @@ struct fg_attacker {
   struct fg_view_parts *view; /* NULL until samples are attacked on the device (view.c) */
   void *arena, *wire[FG_WIRE_COUNT];
   void *ring[2]; /* two iterates: a pass reads one and writes the other */
+  /* What wires m and m_next alternate between, and what m is before the first step; NULL: none. */
+  void *momentum[2], *zeros;
 
   /* what the options say, resolved */
   double clip_lo, clip_hi; /* what x may be ...                                     */
@@ -215,6 +217,8 @@ fgsm_status fg_run_stats(struct fg_attacker *a, bool first, int columns) FGSM_MU
 /* Turns iterate *x into what will be written, and looks at that; *x becomes what holds exactly it. */
 fgsm_status fg_run_look(struct fg_attacker *a, const struct fg_batch *b, void **x) FGSM_MUST_USE;
 void *fg_run_other(const struct fg_attacker *a, const void *x);
+/* Sets wires m and m_next for a step, from 0, of a climb. */
+void fg_run_momentum(struct fg_attacker *a, int step);
 
 /* minimal.c: fills a->bounds; *out is the iterate at each sample's least eps, or at eps. */
 fgsm_status fg_minimal_climb(struct fg_attacker *a, const struct fg_batch *b,

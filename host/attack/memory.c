@@ -44,6 +44,7 @@ size_t fg_memory_need(struct fg_attacker *a, const struct fg_coming *coming) {
   fg_memory_wires(a, bytes);
   for (int w = 0; w < FG_WIRE_COUNT && a->device->backend->host_memory; w++)
     sum += bytes[w];
+  sum += a->device->backend->host_memory ? bytes[FG_WIRE_m] : 0; /* zeros */
   /* staging: a sample in double and as it is written, and rows of class scores */
   sum += batch * ((size_t)a->count * (sizeof(double) + fg_type_size(a->info.out_type)) +
                   (size_t)a->info.classes * sizeof(double) + 64);
@@ -63,6 +64,7 @@ size_t fg_memory_on_card(struct fg_attacker *a, const struct fg_coming *coming) 
       arena = info->arena_bytes > arena ? info->arena_bytes : arena;
     }
   fg_memory_wires(a, bytes);
+  sum += bytes[FG_WIRE_m]; /* zeros */
   for (int w = 0; w < FG_WIRE_COUNT; w++)
     sum += bytes[w];
   return sum + arena;
