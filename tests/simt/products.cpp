@@ -4,6 +4,7 @@
  * ranks are made by the ranks themselves, whose memory the harness's is. */
 #include <cstddef>
 
+#include "attention_own.h"
 #include "epilogue.h"
 #include "gemm.h"
 #include "synchronous.h"
@@ -104,4 +105,5 @@ const struct fg_kernel fg_cuda_conv = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_conv_grad_input = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_conv_grad_weight = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_matmul = {prepare_matmul, run_matmul, NULL};
+const struct fg_kernel fg_cuda_attention = fg_cuda_own_attention;
 const struct fg_kernel fg_cuda_all_reduce = FG_SYNCHRONOUS_ALL_REDUCE;
