@@ -23,9 +23,9 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_word,
      FIELD(attack)},
     {{"eps", "LIST", NULL, NULL,
-      "Budget in the space of the stored pixels: 8/255, 0.1, a list (1/255,2/255,4/255: one result "
-      "and output each), or an .npy file with one eps per feature. Bytes count as fractions of "
-      "255.",
+      "Budget in the space of the stored pixels: 8/255, 0.1, a list (1/255,2/255,4/255: one "
+      "result and output each), or an .npy file with one eps per feature. Bytes count as "
+      "fractions of 255.",
       "attack", "attack bench train"},
      fg_set_eps,
      FIELD(eps)},
@@ -124,8 +124,7 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(replays)},
     {{"harden", "SHARES", "none", NULL,
       "Shares of the way, such as 0.4,0.75: from each on, crafting takes twice the steps of half "
-      "the "
-      "length.",
+      "the length.",
       "training", "train"},
      fg_set_harden,
      FIELD(harden)},
@@ -205,15 +204,13 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(ema)},
     {{"craft-norms", "NAME", "update; of trades and mart frozen", "update|batch|frozen",
       "BatchNormalization while crafting: by the batch's statistics, which the running ones "
-      "follow; "
-      "by the batch's alone; by the running ones.",
+      "follow; by the batch's alone; by the running ones.",
       "training", "train"},
      fg_set_word,
      FIELD(craft_norms)},
     {{"init", "NAME", "keep", "keep|he|torch",
       "Weights to begin with: the file's (of --arch: torch); normal (He et al. 2015); or uniform, "
-      "as "
-      "PyTorch's layers.",
+      "as PyTorch's layers.",
       "training", "train"},
      fg_set_word,
      FIELD(init)},
@@ -251,15 +248,13 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(log)},
     {{"checkpoint", "FILE", "OUT.checkpoint, where there is --out", NULL,
       "Where everything that the rest of the run depends on is kept: after every epoch, and when "
-      "it "
-      "is interrupted.",
+      "it is interrupted.",
       "training", "train"},
      fg_set_path,
      FIELD(checkpoint)},
     {{"resume", NULL, "false", NULL,
       "Go on from the checkpoint, if there is one: on the same machine, with the same threads, to "
-      "the "
-      "same weights as without the break.",
+      "the same weights as without the break.",
       "training", "train"},
      fg_set_switch,
      FIELD(resume)},
