@@ -275,7 +275,7 @@ Test(scale, crafting_sees_the_gradients_of_confident_samples) {
   float bias[MOST];
   int64_t n = read(s, 'w', "fc.bias", bias), label = s->y[0], moved = 0;
   for (int64_t i = 0; i < n; i++)
-    bias[i] = i == label ? 16 : 0;
+    bias[i] = i == label ? 20 : 0;
   cr_assert_eq(fg_engine_piece_write(s->engine, &p, bias), FGSM_OK);
   step(s, 0, 0);
   cr_assert_eq(fg_engine_adversarial(s->engine, adversarial), FGSM_OK);
