@@ -56,7 +56,7 @@ may host/graph graph.h
 may host/ops op.h
 may host/attack onnx.h
 may host/pipe io.h
-may host/inspect onnx.h
+may host/inspect job.h
 may host/bench job.h
 may host/cli fgsm.h
 may host/device options.h
@@ -80,10 +80,10 @@ may_not host/attack pipe.h
 may_not host/attack train.h
 may_not host/pipe train.h
 may_not host/train job.h
-may_not host/inspect attack.h
+may_not host/inspect bench.h
 may_not host/pipe bench.h
 may_not host/bench describe.h
-may_not host/inspect io.h
+may_not host/pipe describe.h
 may_not host/io graph.h
 may_not host/io onnx.h
 may_not host/cli base.h

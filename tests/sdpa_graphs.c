@@ -1,5 +1,5 @@
-/* Attention as cuDNN's graph, built without a card against descriptions of cards: in both half precisions it
- * must be taken by an engine. Its engines ask for the driver's library before they answer, and a stub of
+/* Attention as cuDNN's graphs, forward and backward, built without a card against descriptions of cards: in
+ * both half precisions an engine must take each. Its engines ask for the driver's library before they answer, and a stub of
  * CUDA's serves; what they compile is loaded through it too, so plans are not made here.
  *
  *   sdpa-graphs CARD.json...
@@ -21,31 +21,45 @@ static const struct shape shapes[] = {
     {32, 12, 197, 197, 64}, {64, 3, 49, 49, 32}, {2, 3, 5, 37, 128}, {4, 2, 17, 17, 8}};
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
-static int check(const char *path, fg_cudnn card, const struct shape *s, enum fg_type type) {
+static void make_call(const struct shape *s, enum fg_type type, bool grad, struct fg_call *call) {
   static const union fg_attrs attrs = {.attention = {0.125}};
   const struct fg_tensor q = {
       .type = type, .rank = 4, .dim = {s->batch, s->heads, s->queries, s->width}};
   const struct fg_tensor k = {
       .type = type, .rank = 4, .dim = {s->batch, s->heads, s->keys, s->width}};
-  const struct fg_call call = {
-      .op = FG_OP_attention,
-      .n_in = 3,
-      .n_out = 2,
-      .attrs = &attrs,
-      .in = {q, k, k},
-      .out = {q, {.type = FG_F32, .rank = 3, .dim = {s->batch, s->heads, s->queries}}}};
+  const struct fg_tensor lse = {.type = FG_F32, .rank = 3, .dim = {s->batch, s->heads, s->queries}};
+  if (grad)
+    *call = (struct fg_call){.op = FG_OP_attention_grad,
+                             .n_in = 6,
+                             .n_out = 3,
+                             .attrs = &attrs,
+                             .in = {q, q, k, k, q, lse},
+                             .out = {q, k, k}};
+  else
+    *call = (struct fg_call){.op = FG_OP_attention,
+                             .n_in = 3,
+                             .n_out = 2,
+                             .attrs = &attrs,
+                             .in = {q, k, k},
+                             .out = {q, lse}};
+}
+
+static int check(const char *path, fg_cudnn card, const struct shape *s, enum fg_type type,
+                 bool grad) {
   const struct fg_cudnn_target target = {.properties = card};
   struct fg_cudnn_graph g;
   struct fg_cudnn_engines engines = {.n = 0};
+  struct fg_call call;
+  make_call(s, type, grad, &call);
   bool taken = fg_cuda_sdpa_can(&call) && fg_cuda_sdpa_graph(&call, &target, &g) == FGSM_OK;
   if (taken) {
     taken = fg_cudnn_list(&g, &target, fg_cudnn_forbidden(FG_PRECISION_bf16), &engines) == FGSM_OK;
     fg_cudnn_graph_destroy(&g);
   }
-  printf("%s%s: %s %lldx%lldx%lldx%lldx%lld: %d engines%s%s\n", taken ? "" : "FAIL ", path,
-         fg_type_name(type), (long long)s->batch, (long long)s->heads, (long long)s->queries,
-         (long long)s->keys, (long long)s->width, engines.n, taken ? "" : ": ",
-         taken ? "" : fgsm_last_error());
+  printf("%s%s: %s %s %lldx%lldx%lldx%lldx%lld: %d engines%s%s\n", taken ? "" : "FAIL ", path,
+         fg_op_name(call.op), fg_type_name(type), (long long)s->batch, (long long)s->heads,
+         (long long)s->queries, (long long)s->keys, (long long)s->width, engines.n,
+         taken ? "" : ": ", taken ? "" : fgsm_last_error());
   fg_cudnn_engines_free(&engines);
   return !taken;
 }
@@ -63,8 +77,8 @@ static int check_card(const char *path) {
     return 1;
   }
   for (int i = 0; i < N_SHAPES; i++)
-    for (int half = 0; half < 2; half++)
-      failures += check(path, card, &shapes[i], half ? FG_F16 : FG_BF16);
+    for (int form = 0; form < 4; form++)
+      failures += check(path, card, &shapes[i], form % 2 ? FG_F16 : FG_BF16, form / 2);
   fg_cudnn_destroy(card);
   return failures;
 }

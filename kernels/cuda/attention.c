@@ -1,5 +1,6 @@
-/* attention: a kernel of our own (attention.cu), or where cuDNN has words for the call (attention_graph.h)
- * and is faster on this card, its flash attention. What was found faster is kept (choice_cache.h). */
+/* attention, attention_grad: kernels of our own (attention.cu), or where cuDNN has words for the call
+ * (attention_graph.h) and is faster on this card, its flash attention. What was found faster is kept
+ * (choice_cache.h). */
 #include "attention_own.h"
 
 #include <errno.h>
@@ -18,25 +19,54 @@ enum { MOST_TRIED = 3, ALIGN = 256, KEY_SIZE = 512 };
 
 struct attention {
   cudnnHandle_t handle;
-  fg_cudnn plan; /* NULL: our own kernel */
-  size_t workspace_bytes;
-  float scale; /* read when the plan runs */
+  fg_cudnn plan; /* NULL: our own kernels */
+  size_t workspace_bytes, own_bytes;
+  float scale, one; /* read when the plan runs */
 };
 
-static void *align(void *p) {
-  return (void *)(((uintptr_t)p + ALIGN - 1) / ALIGN * ALIGN);
+static const struct fg_kernel *own_of(const struct fg_call *call) {
+  return call->op == FG_OP_attention ? &fg_cuda_own_attention : &fg_cuda_own_attention_grad;
+}
+
+static size_t align(size_t n) {
+  return (n + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* The gradient's sums, a float a row, in front of the workspace. */
+static size_t sums_bytes(const struct fg_call *call) {
+  return call->op == FG_OP_attention ? 0 : align((size_t)fg_count(&call->in[5]) * sizeof(float));
+}
+
+static size_t scratch_bytes(const struct fg_call *call, const struct attention *a) {
+  return a->plan ? ALIGN + sums_bytes(call) + a->workspace_bytes : a->own_bytes;
+}
+
+/* An address under a number, where there is one. */
+static void bind(int64_t *uid, void **address, int64_t *n, int64_t number, void *at) {
+  if (!at)
+    return;
+  uid[*n] = number;
+  address[(*n)++] = at;
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   struct attention *a = call->state;
   if (!a || !a->plan)
-    return fg_cuda_own_attention.run(call, scratch, stream);
-  int64_t uid[] = {FG_SDPA_SCALE,  FG_SDPA_IN,  FG_SDPA_IN + 1,
-                   FG_SDPA_IN + 2, FG_SDPA_OUT, FG_SDPA_OUT + 1};
-  void *address[] = {&a->scale,        call->in[0].data,  call->in[1].data,
-                     call->in[2].data, call->out[0].data, call->out[1].data};
-  return fg_cudnn_run(a->handle, a->plan, fg_cuda_out(call, 1) ? 6 : 5, uid, address,
-                      align(scratch), stream, "attention");
+    return own_of(call)->run(call, scratch, stream);
+  int64_t uid[FG_MAX_IN + FG_MAX_OUT + 3], n = 0;
+  void *address[FG_MAX_IN + FG_MAX_OUT + 3];
+  char *sums = (char *)align((uintptr_t)scratch);
+  for (int i = 0; i < call->n_in; i++)
+    bind(uid, address, &n, FG_SDPA_IN + i, fg_cuda_in(call, i) ? call->in[i].data : NULL);
+  for (int i = 0; i < call->n_out; i++)
+    bind(uid, address, &n, FG_SDPA_OUT + i, fg_cuda_out(call, i) ? call->out[i].data : NULL);
+  bind(uid, address, &n, FG_SDPA_SCALE, &a->scale);
+  if (call->op == FG_OP_attention_grad) {
+    bind(uid, address, &n, FG_SDPA_ONE, &a->one);
+    bind(uid, address, &n, FG_SDPA_SUMS, sums);
+  }
+  return fg_cudnn_run(a->handle, a->plan, n, uid, address, sums + sums_bytes(call), stream,
+                      fg_op_name(call->op));
 }
 
 static void release(struct fg_call *call) {
@@ -50,7 +80,7 @@ static void release(struct fg_call *call) {
 
 /* ---- choosing */
 
-/* Tries cuDNN's engines after our own kernel; a->plan is the fastest, NULL for ours. An engine that fails
+/* Tries cuDNN's engines after our own kernels; a->plan is the fastest, NULL for ours. An engine that fails
  * is passed over, a card that fails is not. */
 static fgsm_status try_engines(struct fg_trial *t, struct attention *a, size_t workspace_bytes) {
   const struct fg_cudnn_target target = {.handle = a->handle};
@@ -68,7 +98,7 @@ static fgsm_status try_engines(struct fg_trial *t, struct attention *a, size_t w
     if (fg_cudnn_plan(&engines.item[i], &target, &a->plan, &a->workspace_bytes) != FGSM_OK)
       continue;
     bool timed =
-        a->workspace_bytes + ALIGN <= workspace_bytes && fg_trial_time(t, run, &time) == FGSM_OK;
+        scratch_bytes(&t->call, a) <= workspace_bytes && fg_trial_time(t, run, &time) == FGSM_OK;
     status = fg_cuda_alive(t->device);
     if (timed && time < least) {
       fg_cudnn_destroy(best);
@@ -146,20 +176,22 @@ static fgsm_status choose(struct fg_cuda_device *device, struct fg_call *call,
 }
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
-  FG_TRY(fg_cuda_own_attention.prepare(call, base));
+  FG_TRY(own_of(call)->prepare(call, base));
   if (!fg_cuda_sdpa_can(call))
     return FGSM_OK;
   struct attention *a = calloc(1, sizeof *a);
   if (!a)
     return FG_FAIL(MEMORY, "no memory for attention");
-  a->scale = (float)call->attrs->attention.scale;
+  *a = (struct attention){
+      .own_bytes = call->scratch_bytes, .scale = (float)call->attrs->attention.scale, .one = 1};
   call->state = a;
   fgsm_status status = choose(fg_cuda_device(base), call, a);
   if (status != FGSM_OK)
     release(call);
-  else if (a->plan)
-    call->scratch_bytes = a->workspace_bytes + ALIGN;
+  else
+    call->scratch_bytes = scratch_bytes(call, a);
   return status;
 }
 
 const struct fg_kernel fg_cuda_attention = {prepare, run, release};
+const struct fg_kernel fg_cuda_attention_grad = {prepare, run, release};

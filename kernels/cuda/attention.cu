@@ -393,4 +393,4 @@ fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream_) {
 } // namespace
 
 const struct fg_kernel fg_cuda_own_attention = {prepare, run, NULL};
-const struct fg_kernel fg_cuda_attention_grad = {prepare_grad, run_grad, NULL};
+const struct fg_kernel fg_cuda_own_attention_grad = {prepare_grad, run_grad, NULL};

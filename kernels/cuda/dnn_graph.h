@@ -18,7 +18,7 @@
 
 typedef cudnnBackendDescriptor_t fg_cudnn;
 
-enum { FG_CUDNN_OPS = 8, FG_CUDNN_OBJECTS = 64, FG_VIRTUAL = -1 };
+enum { FG_CUDNN_OPS = 16, FG_CUDNN_OBJECTS = 64, FG_VIRTUAL = -1 };
 
 struct fg_cudnn_graph {
   fg_cudnn made[FG_CUDNN_OBJECTS]; /* everything, in the order of being made */

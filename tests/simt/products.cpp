@@ -106,4 +106,5 @@ const struct fg_kernel fg_cuda_conv_grad_input = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_conv_grad_weight = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_matmul = {prepare_matmul, run_matmul, NULL};
 const struct fg_kernel fg_cuda_attention = fg_cuda_own_attention;
+const struct fg_kernel fg_cuda_attention_grad = fg_cuda_own_attention_grad;
 const struct fg_kernel fg_cuda_all_reduce = FG_SYNCHRONOUS_ALL_REDUCE;
