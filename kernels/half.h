@@ -108,6 +108,14 @@ static inline struct fg_half_slots fg_half_slots(enum fg_op op) {
     slots.in = 3;
     slots.out = 1;
     break;
+  case FG_OP_attention:
+    slots.in = 7;
+    slots.out = 1;
+    break;
+  case FG_OP_attention_grad:
+    slots.in = 31;
+    slots.out = 7;
+    break;
   case FG_OP_where:
     slots.in = 6;
     slots.out = 1;

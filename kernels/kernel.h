@@ -136,6 +136,9 @@ struct fg_backend {
    * before it prepares and before it runs. */
   fgsm_status (*enter)(struct fg_device *device);
   fgsm_status (*describe)(const struct fg_device *device, char *text, size_t size);
+  /* The device's place on the machine's bus, "0000:3b:00.0": a name that no renumbering changes. NULL:
+   * it has none. */
+  fgsm_status (*bus_id)(struct fg_device *device, char *text, size_t size);
   /* The device computes all_reduce with those of the other ranks (ranks.h) from here on: made by all
    * of them, before anything is prepared. `ranks` outlives the device. NULL: not offered. */
   fgsm_status (*join)(struct fg_device *device, struct fg_ranks *ranks);

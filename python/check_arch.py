@@ -21,7 +21,8 @@ from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
-ARCHITECTURES = ["mnist-cnn", "lenet5", "mlp:64,32", "resnet18", "preact-resnet18", "wrn-16-4"]
+ARCHITECTURES = ["tiny-cnn", "mnist-cnn", "lenet5", "mlp:64,32", "resnet18", "preact-resnet18",
+                 "wrn-16-4"]
 SAMPLES, HELD = 220, 60
 
 

@@ -156,7 +156,7 @@ static void compare(const struct row *row, struct fg_engine *a, struct fg_engine
   double worst = 0;
   int64_t moved = 0;
   for (int64_t i = 0; fg_engine_piece_at(a, i, &p) && fg_engine_piece_at(b, i, &q); i++) {
-    if (!exactly && (p.kind == 'k' || p.kind == 'd')) /* a sign may fall on either side */
+    if (!exactly && strchr("dkl", p.kind)) /* a sign may fall on either side; no floats */
       continue;
     int64_t n = (int64_t)(p.bytes / fg_type_size(fg_engine_weights(a)->real));
     double d = exactly ? differ(a, b, &p, &q) : apart(a, b, &p, &q, n);

@@ -71,7 +71,7 @@ static struct {
   const struct fg_backend *inner;
   int devices, lanes, delay, fail_point;
   size_t memory, used; /* bytes of each card; of all of them */
-  long fail_at, calls[N_POINTS], overlaps, replays;
+  long fail_at, calls[N_POINTS], overlaps, replays, uploaded;
   bool records, read;
   unsigned seed;
   int working; /* streams at work now */
@@ -109,7 +109,7 @@ static void read_settings(void) {
 void fake_reset(void) {
   pthread_mutex_lock(&lock);
   memset(fake.calls, 0, sizeof fake.calls);
-  fake.overlaps = fake.replays = 0;
+  fake.overlaps = fake.replays = fake.uploaded = 0;
   read_settings();
   pthread_mutex_unlock(&lock);
 }
@@ -141,6 +141,10 @@ long fake_overlaps(void) {
 
 long fake_replays(void) {
   return count_of(&fake.replays);
+}
+
+long fake_uploaded(void) {
+  return count_of(&fake.uploaded);
 }
 
 /* Under the lock: counts the call, and says whether it is the one that fails. */
@@ -531,6 +535,8 @@ static fgsm_status upload(struct fg_device *base, void *to, const void *from, si
   if (!is_pinned(from) && bytes) {
     item.snapshot = malloc(bytes);
     memcpy(item.snapshot, from, bytes);
+  } else {
+    fake.uploaded += (long)bytes;
   }
   enqueue(stream_of(d, stream), &item);
   pthread_mutex_unlock(&lock);
@@ -699,6 +705,13 @@ static fgsm_status describe(const struct fg_device *base, char *text, size_t siz
   return FGSM_OK;
 }
 
+/* Where fake_nvml.c has a card. */
+static fgsm_status bus_id(struct fg_device *base, char *text, size_t size) {
+  (void)base;
+  snprintf(text, size, "0000:3b:00.0");
+  return FGSM_OK;
+}
+
 /* Sums over ranks are a card's, on its streams: never the ranks' own, which are the host's. */
 static fgsm_status sum_by_nccl(struct fg_ranks *ranks, enum fg_type type, int64_t n, void *x) {
   const struct device *d = (const struct device *)((char *)ranks - offsetof(struct device, ranks));
@@ -726,6 +739,7 @@ const struct fg_backend fake_backend = {.name = "cuda",
                                         .close = close_device,
                                         .enter = enter,
                                         .describe = describe,
+                                        .bus_id = bus_id,
                                         .join = join,
                                         .alloc = alloc_device,
                                         .free = free_device,

@@ -32,5 +32,7 @@ FGSM_API const char *fake_leaks(void);
 /* Pieces of work that ran while another stream's ran; replays. */
 FGSM_API long fake_overlaps(void);
 FGSM_API long fake_replays(void);
+/* Bytes that went up from pinned memory, which in an attack are samples. */
+FGSM_API long fake_uploaded(void);
 
 #endif

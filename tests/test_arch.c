@@ -13,6 +13,7 @@ struct row {
 };
 
 static const struct row rows[] = {
+    {"tiny-cnn", 3, {3, 32, 32}, 10, 41082},
     {"mnist-cnn", 3, {1, 28, 28}, 10, 166406},
     {"lenet5", 3, {1, 28, 28}, 10, 61706},
     {"resnet18", 3, {3, 32, 32}, 10, 11173962},

@@ -251,7 +251,7 @@ static int split(char *line, char **fields, int most) {
 }
 
 Test(bench, table_is_read_back) {
-  enum { COLUMNS = 11 };
+  enum { COLUMNS = 13 };
   struct onnx_bytes g = {0};
   char *text = NULL, *fields[COLUMNS + 1];
   int lines = 0, nodes = 0;
@@ -301,7 +301,7 @@ Test(bench, processor_meters_are_summed_and_may_run_over) {
     write_file(folder[i], "max_energy_range_uj", "1000000000\n");
     write_file(folder[i], "energy_uj", "999000000\n");
   }
-  fg_energy_open(&e, root, "none", -1);
+  fg_energy_open(&e, root, "none", NULL);
   cr_assert(e.available && strcmp(e.source, "RAPL") == 0, "%s", e.source);
   write_file(folder[1], "energy_uj", "999500000\n");
   fg_energy_start(&e); /* what came before does not count */
@@ -318,11 +318,31 @@ Test(bench, processor_meters_are_summed_and_may_run_over) {
     unlink(path);
     rmdir(folder[i]);
   }
-  fg_energy_open(&e, root, "none", -1);
+  fg_energy_open(&e, root, "none", NULL);
   cr_expect(!e.available && strstr(e.source, "unavailable"));
   fg_energy_close(&e);
   rmdir(root);
-  fg_energy_open(&e, root, "libno-such-thing.so.1", 0);
+}
+
+/* The card is asked for by its place on the bus, whatever CUDA_VISIBLE_DEVICES makes of the numbers. */
+Test(bench, a_card_s_meter_is_found_by_its_place_on_the_bus) {
+  struct fg_energy e;
+  cr_assert(setenv("CUDA_VISIBLE_DEVICES", "1", 1) == 0);
+  fg_energy_open(&e, "none", FAKE_NVML, "0000:3b:00.0");
+  cr_assert(e.available && strcmp(e.source, "NVML") == 0, "%s", e.source);
+  for (int i = 0; i < 2; i++) { /* each reading is 1.5 J more than the last */
+    fg_energy_start(&e);
+    fg_energy_stop(&e);
+  }
+  cr_expect_float_eq(e.joules, 3, 1e-9, "%g J", e.joules);
+  fg_energy_close(&e);
+  fg_energy_open(&e, "none", FAKE_NVML, "0000:5e:00.0");
+  cr_expect(!e.available && strstr(e.source, "does not tell"), "%s", e.source);
+  fg_energy_close(&e);
+  fg_energy_open(&e, "none", FAKE_NVML, "0000:af:00.0");
+  cr_expect(!e.available && strstr(e.source, "does not know the card"), "%s", e.source);
+  fg_energy_close(&e);
+  fg_energy_open(&e, "none", "libno-such-thing.so.1", "0000:3b:00.0");
   cr_expect(!e.available && strstr(e.source, "NVML is not to be found"), "%s", e.source);
   fg_energy_close(&e);
 }

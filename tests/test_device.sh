@@ -106,6 +106,22 @@ for lanes in 1 2; do
     "$json_get" agreement $member <stdout >$member.$lanes
   done
 done
+# So do a bench and an inspection, on samples that they generate.
+expect 0 'agreement  *with exact fp32: [0-9.]* % of the gradient.s signs, [0-9.]* % weighted by |g| (8 generated' \
+  "$fgsm" inspect "$model" --device cuda --precision bf16 --batch 8
+expect 0 '^agreement, batch 8, with exact fp32: [0-9.]* % of' \
+  "$fgsm" bench "$model" --device cuda --precision bf16 --batch 8 --runs 2
+expect 0 '.' "$fgsm" bench "$model" --device cuda --precision bf16 --batch 8,16 --runs 2 --csv
+[ "$(grep -c '^[0-9]*,rate,.*,,,,0\.[0-9]*,0\.[0-9]*$' stdout)" = 6 ] || { cat stdout; failed=1; }
+for command in inspect 'bench --runs 2'; do
+  place=$([ "$command" = inspect ] || echo 'batches 0')
+  # shellcheck disable=SC2086 # words
+  expect 0 '.' "$fgsm" $command "$model" --device cuda --precision bf16 --batch 8 --json
+  "$json_get" $place agreement weighted <stdout >weighted.other
+  awk -v w="$(cat weighted.other)" 'BEGIN {exit !(w > 0.8 && w < 1)}' ||
+    { echo "$command: $(cat weighted.other) weighted"; failed=1; }
+  expect 0 '"agreement": null' "$fgsm" $command "$model" --device cuda --exact --batch 8 --json
+done
 cmp signs.1 signs.2 && cmp weighted.1 weighted.2 || failed=1
 awk -v s="$(cat signs.1)" -v w="$(cat weighted.1)" 'BEGIN {exit !(s > 0.8 && s < w && w < 1)}' ||
   { echo "agreement: $(cat signs.1) of the signs, $(cat weighted.1) weighted"; failed=1; }

@@ -148,13 +148,9 @@ Test(memory, nothing_is_taken_before_it_is_refused) {
   fg_onnx_close(onnx);
 }
 
-Test(memory, the_weights_alone_may_be_too_many) {
-  struct fg_onnx *onnx = image_net(8, -1);
-  struct fg_attacker_info info;
-  int64_t got = 0;
-  size_t one = need_of(onnx, 8, 1);
-  cr_assert(one > 0);
-  fg_onnx_close(onnx);
+/* 16 MiB of weights: x [N,16,8,8] -> y [N,4096]. */
+static struct fg_onnx *wide_net(void) {
+  struct fg_onnx *onnx = NULL;
   struct onnx_bytes g = {0};
   float *w = calloc(4 << 20, sizeof *w);
   onnx_put(&g, 1, onnx_node("Flatten", "", "x", "f"));
@@ -166,8 +162,67 @@ Test(memory, the_weights_alone_may_be_too_many) {
   struct onnx_bytes b = onnx_model(g, 13);
   cr_assert_eq(fg_onnx_parse(b.data, b.n, "wide", &onnx), FGSM_OK, "%s", fgsm_last_error());
   free(b.data);
+  return onnx;
+}
+
+Test(memory, the_weights_alone_may_be_too_many) {
+  struct fg_onnx *onnx = image_net(8, -1);
+  struct fg_attacker_info info;
+  int64_t got = 0;
+  size_t one = need_of(onnx, 8, 1);
+  cr_assert(one > 0);
+  fg_onnx_close(onnx);
+  onnx = wide_net();
   cr_expect_eq(fit(onnx, 8, "max-memory=20M", &got, &info), FGSM_UNSUPPORTED);
   cr_expect(strstr(fgsm_last_error(), "20 MiB of --max-memory"), "%s", fgsm_last_error());
+  fg_onnx_close(onnx);
+}
+
+/* ---- a card's own memory */
+
+static struct fg_backend card; /* the cpu's, of limited memory */
+static size_t card_free, card_taken;
+
+static fgsm_status card_memory(struct fg_device *device, size_t *free, size_t *total) {
+  (void)device;
+  *free = *total = card_free;
+  return FGSM_OK;
+}
+
+static fgsm_status card_alloc(struct fg_device *device, size_t bytes, void **out) {
+  card_taken += bytes;
+  return fg_cpu.alloc(device, bytes, out);
+}
+
+static fgsm_status attack_on_card(const struct fg_onnx *onnx, size_t bytes) {
+  struct fg_attacker *a = NULL;
+  struct fg_device *device = NULL;
+  struct fg_sample_shape shape = images(8);
+  fgsm_options *o = options_from("eps=0.1 threads=1");
+  card = fg_cpu;
+  card.host_memory = false;
+  card.memory = card_memory;
+  card.alloc = card_alloc;
+  card_free = bytes;
+  card_taken = 0;
+  cr_assert_eq(open_cpu(NULL, &device), FGSM_OK);
+  device->backend = &card;
+  fgsm_status status = fg_attacker_create(onnx, o, device, &shape, NULL, 4, &a);
+  fg_attacker_destroy(a);
+  fgsm_options_destroy(o);
+  return status;
+}
+
+/* Two passes have the weights. */
+Test(memory, weights_that_a_card_has_no_room_for_are_refused_before_they_are_uploaded) {
+  struct fg_onnx *onnx = wide_net();
+  cr_expect_eq(attack_on_card(onnx, 64 << 20), FGSM_OK, "%s", fgsm_last_error());
+  cr_expect_leq(card_taken, (size_t)64 << 20);
+  cr_expect_eq(attack_on_card(onnx, 24 << 20), FGSM_MEMORY);
+  cr_expect(strstr(fgsm_last_error(), "needs at least 32"), "%s", fgsm_last_error());
+  cr_expect_leq(card_taken, (size_t)24 << 20, "%zu", card_taken);
+  cr_expect_eq(attack_on_card(onnx, 8 << 20), FGSM_MEMORY);
+  cr_expect_eq(card_taken, 0, "%zu", card_taken);
   fg_onnx_close(onnx);
 }
 

@@ -134,6 +134,7 @@ Test(options, every_row_is_documented_and_settable) {
                {"arch", "mlp:300,100"},
                {"clean-share", "0.25"},
                {"replays", "4"},
+               {"harden", "0.4,0.75"},
                {"beta", "3"},
                {"grad-align", "0.5"},
                {"gradient-penalty", "0.1"},
@@ -290,6 +291,9 @@ Test(options, nonsense_is_refused_with_the_reason) {
   expect_refused(o, "functional", "1,,2", "not a number");
   expect_refused(o, "functional", "1,two", "not a number");
   expect_refused(o, "clip", "1,0", "LO,HI");
+  expect_refused(o, "harden", "0.5,0.4", "growing");
+  expect_refused(o, "harden", "0.5,1.5", "growing");
+  expect_refused(o, "harden", "0.1,0.2,0.3,0.4,0.5", "more than 4");
   expect_refused(o, "clip", "1", "LO,HI");
   expect_refused(o, "alpha", "0", "above 0");
   const char *const not_sizes[] = {"",      "G", "1X",    "2GiBs", "-1G",

@@ -364,6 +364,7 @@ Test(training, what_does_not_fit_a_method_is_refused) {
   static const char *const rows[][2] = {
       {"method=clean steps=3", "takes none"},
       {"method=pgd eps=0.1 replays=3", "free"},
+      {"method=free eps=0.1 harden=0.5", "takes no steps"},
       {"method=pgd eps=0.1 beta=3", "trades"},
       {"method=trades eps=0.1 clean-share=0.5", "does not mix"},
       {"method=clean clean-share=0.5", "does not mix"},

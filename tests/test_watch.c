@@ -93,13 +93,41 @@ Test(watch, going_back_restores_every_bit_and_then_takes_care) {
   cr_expect(memcmp(now.pieces, s.run.watch.good.pieces, now.bytes) == 0, "not all went back");
   cr_expect_eq(s.run.done, 1);
   cr_expect_eq(*fg_engine_steps(s.run.engine), 5);
-  cr_expect_eq(s.run.watch.cautious_to, 10, "careful to step %lld",
-               (long long)s.run.watch.cautious_to);
+  cr_expect_eq(s.run.watch.rollbacks, 1);
   cr_expect_str_eq(last_event(&s), "rollback");
-  s.run.watch.bad = FG_WATCH_BAD_LOOKS;
-  cr_assert_eq(fg_watch_act(&s.run, &back, &stop), FGSM_OK);
-  cr_expect_eq(s.run.watch.cautious_to, 15, "the second time is no longer");
   free(now.pieces);
+  close_scene(&s);
+}
+
+Test(watch, it_goes_back_so_often_and_then_ends) {
+  struct scene s;
+  bool back, stop = false;
+  int times = 0;
+  open_scene(&s, "method=rs-fgsm eps=0.1 on-overfit=rollback");
+  cr_assert_eq(fg_watch_keep(&s.run), FGSM_OK);
+  for (; !stop && times < 100; times++) {
+    s.run.watch.bad = FG_WATCH_BAD_LOOKS;
+    cr_assert_eq(fg_watch_act(&s.run, &back, &stop), FGSM_OK);
+    cr_expect(back);
+  }
+  cr_expect_eq(times, FG_CAUTION_MOST + 1);
+  cr_expect_str_eq(last_event(&s), "stop");
+  close_scene(&s);
+}
+
+Test(watch, crafting_hardens_where_it_is_told_to) {
+  struct scene s;
+  open_scene(&s, "method=rs-fgsm eps=0.1 epochs=10 harden=0.4,0.75");
+  static const int at[][3] = {{0, 0, 0}, {3, 4, 0}, {4, 0, 1}, {7, 2, 1}, {7, 3, 2}, {9, 4, 2}};
+  for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+    s.run.done = at[i][0];
+    s.run.now.steps = at[i][1];
+    cr_expect_eq(fg_watch_caution(&s.run), at[i][2], "epoch %d, step %d", at[i][0], at[i][1]);
+  }
+  s.run.watch.rollbacks = 1;
+  cr_expect_eq(fg_watch_caution(&s.run), 3, "going back is not added");
+  s.run.watch.rollbacks = FG_CAUTION_MOST;
+  cr_expect_eq(fg_watch_caution(&s.run), FG_CAUTION_MOST);
   close_scene(&s);
 }
 
@@ -130,16 +158,23 @@ Test(watch, going_on_does_nothing) {
   close_scene(&s);
 }
 
-/* Twice the steps of half the length reach another place, within the same ball. */
-Test(watch, care_takes_twice_the_steps) {
+/* More and shorter steps reach other places within the same ball, as far away. */
+Test(watch, care_takes_more_and_shorter_steps) {
   struct scene s;
-  float x[2][8 * 36];
-  for (int i = 0; i < 2; i++) {
-    open_scene(&s, "method=rs-fgsm eps=0.1");
-    fg_engine_cautious(s.run.engine, i == 1);
+  float x[FG_CAUTION_MOST + 1][8 * 36];
+  float *clean = golden_array("training.npz", "x", FG_F32, NULL);
+  for (int i = 0; i <= FG_CAUTION_MOST; i++) {
+    float most = 0;
+    open_scene(&s, "method=fgsm eps=0.1");
+    fg_engine_cautious(s.run.engine, i);
     train(&s, 1);
     cr_assert_eq(fg_engine_adversarial(s.run.engine, x[i]), FGSM_OK);
     close_scene(&s);
+    for (int k = 0; k < 8 * 36; k++)
+      most = fmaxf(most, fabsf(x[i][k] - clean[k]));
+    cr_expect_float_eq(most, 0.1, 1e-6, "%d doublings reach %g", i, (double)most);
+    for (int k = 0; k < i; k++)
+      cr_expect(memcmp(x[i], x[k], sizeof x[0]) != 0, "%d doublings are as %d", i, k);
   }
-  cr_expect(memcmp(x[0], x[1], sizeof x[0]) != 0, "care changes nothing");
+  free(clean);
 }

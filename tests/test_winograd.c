@@ -23,6 +23,11 @@ static struct fg_device *opened(int threads, enum fg_convolutions how) {
   return device;
 }
 
+/* 5x5 windows have the small tile alone, and round as the larger one does. */
+static bool is_wide(const struct fg_case *c) {
+  return c->in[1].rank == 4 && c->in[1].dim[2] == 5;
+}
+
 static void sweep(const struct fg_case_table *table, fg_mode mode) {
   for (int w = 0; w < 2; w++) {
     struct fg_device *device = opened(2, ways[w].how);
@@ -31,7 +36,7 @@ static void sweep(const struct fg_case_table *table, fg_mode mode) {
     for (int i = 0; i < table->n; i++) {
       struct fg_case c = table->cases[i];
       char why[768] = "";
-      c.tolerance = fmax(c.tolerance, ways[w].tolerance);
+      c.tolerance = fmax(c.tolerance, ways[is_wide(&c) ? 1 : w].tolerance);
       enum fg_verdict verdict = mode(&c, &target, why, sizeof why);
       cr_expect(verdict != FG_BROKEN, "%s by %s: %s", c.name, ways[w].name, why);
       ran += verdict == FG_PASS;
@@ -69,8 +74,8 @@ static const char *way_of(const struct fg_case *c, struct fg_device *device) {
 Test(winograd, takes_what_it_can_and_says_so) {
   for (int w = 0; w < 2; w++) {
     struct fg_device *device = opened(2, ways[w].how);
-    const char *want = device->channel_block ? ways[w].name : "";
     for (int i = 0; i < fg_cases_winograd.n; i++) {
+      const char *want = ways[is_wide(&fg_cases_winograd.cases[i]) ? 0 : w].name;
       const char *way = way_of(&fg_cases_winograd.cases[i], device);
       cr_expect(!device->channel_block || (way && strcmp(way, want) == 0), "%s: '%s', not '%s'",
                 fg_cases_winograd.cases[i].name, way ? way : "declined", want);
@@ -86,7 +91,6 @@ Test(winograd, leaves_the_rest_to_plain_sums) {
                                       "conv in groups",
                                       "conv in groups, input gradient",
                                       "conv depthwise",
-                                      "conv of one channel",
                                       "conv with weights that are computed",
                                       "conv with sigmoid",
                                       "conv 3x3, weight gradient",

@@ -7,6 +7,7 @@
 #include "attack.h"
 
 struct fg_agreement {
+  char why[256];   /* nothing was compared; "" otherwise */
   char with[32];   /* the exact way's name; "" where the attack takes no gradient */
   int64_t samples; /* whose gradients were compared */
   int64_t skipped; /* whose exact gradient is not finite or all zero: it has no signs */

@@ -271,6 +271,24 @@ static fgsm_status allocate(struct fg_attacker *a, size_t bytes, void **out) {
   return a->device->backend->alloc(a->device, bytes ? bytes : 1, out);
 }
 
+/* Momentum's two buffers, and the zeros that every climb begins with, uploaded once. */
+static fgsm_status make_momentum(struct fg_attacker *a, size_t bytes) {
+  void *zeros = calloc(1, bytes);
+  if (!zeros)
+    return FG_FAIL(MEMORY, "no memory for %zu bytes of zeros", bytes);
+  fgsm_status status = allocate(a, bytes, &a->zeros);
+  for (int i = 0; i < 2 && status == FGSM_OK; i++)
+    status = allocate(a, bytes, &a->momentum[i]);
+  if (status == FGSM_OK)
+    status = fg_upload(a, a->zeros, zeros, bytes);
+  free(zeros);
+  return status;
+}
+
+static bool alternates(int wire) {
+  return wire == FG_WIRE_x || wire == FG_WIRE_next || wire == FG_WIRE_m || wire == FG_WIRE_m_next;
+}
+
 /* One arena for all plans, one buffer for each wire that some plan has. */
 static fgsm_status make_memory(struct fg_attacker *a) {
   struct fg_pass *passes[FG_ATTACK_PASSES];
@@ -279,15 +297,18 @@ static fgsm_status make_memory(struct fg_attacker *a) {
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     if (passes[i]->plan && fg_plan_info(passes[i]->plan)->arena_bytes > arena_bytes)
       arena_bytes = fg_plan_info(passes[i]->plan)->arena_bytes;
-  FG_TRY(fg_memory_check(a, 0, 0));
-  a->info.memory_bytes = fg_memory_need(a, 0);
+  const struct fg_coming nothing = {.graph = 0};
+  FG_TRY(fg_memory_check(a, &nothing));
+  a->info.memory_bytes = fg_memory_need(a, &nothing);
   fg_memory_wires(a, bytes);
   FG_TRY(allocate(a, arena_bytes, &a->arena));
   for (int i = 0; i < 2; i++)
     FG_TRY(allocate(a, bytes[FG_WIRE_x], &a->ring[i]));
   for (int w = 0; w < FG_WIRE_COUNT; w++)
-    if (bytes[w] && w != FG_WIRE_x && w != FG_WIRE_next)
+    if (bytes[w] && !alternates(w))
       FG_TRY(allocate(a, bytes[w], &a->wire[w]));
+  if (bytes[FG_WIRE_m])
+    FG_TRY(make_momentum(a, bytes[FG_WIRE_m]));
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     if (passes[i]->plan)
       FG_TRY(fg_plan_place(passes[i]->plan, a->arena));
@@ -448,9 +469,13 @@ fgsm_status fg_attacker_create(const struct fg_onnx *onnx, const struct fgsm_opt
 static void free_memory(struct fg_attacker *a) {
   const struct fg_backend *backend = a->device->backend;
   for (int w = 0; w < FG_WIRE_COUNT; w++)
-    backend->free(a->device, a->wire[w]);
-  backend->free(a->device, a->ring[0]);
-  backend->free(a->device, a->ring[1]);
+    if (!alternates(w))
+      backend->free(a->device, a->wire[w]);
+  for (int i = 0; i < 2; i++) {
+    backend->free(a->device, a->ring[i]);
+    backend->free(a->device, a->momentum[i]);
+  }
+  backend->free(a->device, a->zeros);
   backend->free(a->device, a->arena);
   backend->host_free(a->device, a->stage);
   backend->host_free(a->device, a->written);

@@ -99,6 +99,8 @@ struct fg_attacker {
   struct fg_view_parts *view; /* NULL until samples are attacked on the device (view.c) */
   void *arena, *wire[FG_WIRE_COUNT];
   void *ring[2]; /* two iterates: a pass reads one and writes the other */
+  /* What wires m and m_next alternate between, and what m is before the first step; NULL: none. */
+  void *momentum[2], *zeros;
 
   /* what the options say, resolved */
   double clip_lo, clip_hi; /* what x may be ...                                     */
@@ -163,16 +165,20 @@ fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
                                         struct fg_attacker **out) FGSM_MUST_USE;
 /* The bytes of every wire that some pass has, 0 for the others; x and next are counted as rings. */
 void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]);
-/* Bytes that the attacker takes: passes made so far, their arena, wires, staging. `arena`: a need of
- * a pass still to be made. */
-size_t fg_memory_need(struct fg_attacker *a, size_t arena);
+/* What a pass still to be made needs, as far as is known: bytes of its graph, of those of its constants
+ * that the device reads, and of the arena. */
+struct fg_coming {
+  size_t graph, constants, arena;
+};
+/* Bytes that the attacker takes: passes made so far and the one to come, their arena, wires, staging. */
+size_t fg_memory_need(struct fg_attacker *a, const struct fg_coming *coming);
 /* Bytes of the device's own memory: constants and what kernels hold, wires, the arena. */
-size_t fg_memory_on_card(struct fg_attacker *a, size_t arena);
+size_t fg_memory_on_card(struct fg_attacker *a, const struct fg_coming *coming);
 /* Asks the device, once it is entered, how much memory is this attacker's. */
 fgsm_status fg_memory_ask_card(struct fg_attacker *a) FGSM_MUST_USE;
-/* FGSM_MEMORY if that is short of, FGSM_UNSUPPORTED if the limit does not allow for what the passes so far, and a graph with `bytes`
- * of constants and `arena` bytes of temporaries, need. */
-fgsm_status fg_memory_check(struct fg_attacker *a, size_t bytes, size_t arena) FGSM_MUST_USE;
+/* FGSM_MEMORY if that is short of, FGSM_UNSUPPORTED if the limit does not allow for what the passes so
+ * far and the one to come need. */
+fgsm_status fg_memory_check(struct fg_attacker *a, const struct fg_coming *coming) FGSM_MUST_USE;
 
 /* Builds a pass: graph, passes over the graph, plan. `note` as in fg_attack_logits. */
 fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
@@ -211,6 +217,8 @@ fgsm_status fg_run_stats(struct fg_attacker *a, bool first, int columns) FGSM_MU
 /* Turns iterate *x into what will be written, and looks at that; *x becomes what holds exactly it. */
 fgsm_status fg_run_look(struct fg_attacker *a, const struct fg_batch *b, void **x) FGSM_MUST_USE;
 void *fg_run_other(const struct fg_attacker *a, const void *x);
+/* Sets wires m and m_next for a step, from 0, of a climb. */
+void fg_run_momentum(struct fg_attacker *a, int step);
 
 /* minimal.c: fills a->bounds; *out is the iterate at each sample's least eps, or at eps. */
 fgsm_status fg_minimal_climb(struct fg_attacker *a, const struct fg_batch *b,

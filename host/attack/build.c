@@ -268,7 +268,8 @@ static fgsm_status finish(struct builder *b, const struct fg_recipe *recipe, str
 static fgsm_status check_size(struct builder *b) {
   struct fg_plan_info info;
   FG_TRY(fg_plan_size(b->g, &info));
-  return fg_memory_check(b->a, b->g->arena.total_bytes, info.arena_bytes);
+  const struct fg_coming coming = {b->g->arena.total_bytes, info.constant_bytes, info.arena_bytes};
+  return fg_memory_check(b->a, &coming);
 }
 
 /* The graph did not get to where its size could be told. */
@@ -288,9 +289,10 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     b.value[w] = FG_ABSENT;
     b.slot[w] = -1;
   }
-  FG_TRY(fg_memory_check(a, 1, 0));
+  const struct fg_coming none = {.graph = 0}, begun = {.graph = 1};
+  FG_TRY(fg_memory_check(a, &begun));
   FG_TRY(fg_graph_create(a->real, &b.g));
-  size_t left = a->memory.limit - fg_memory_need(a, 0);
+  size_t left = a->memory.limit - fg_memory_need(a, &none);
   if (left < b.g->arena.limit_bytes)
     b.g->arena.limit_bytes = left;
   fgsm_status status = add_parts(&b, onnx, options, recipe, note);

@@ -47,6 +47,27 @@ struct fg_spread fg_spread_of(double *values, int n) {
 
 /* ---- making */
 
+fgsm_status fg_measure_shape(const struct fg_onnx *onnx, const fgsm_options *options,
+                             struct fg_sample_shape *shape) {
+  int which;
+  FG_TRY(fg_attack_input(onnx, options, &which));
+  const struct fg_onnx_port *port = fg_onnx_input(onnx, which);
+  int skip = port->rank > 1; /* the batch */
+  if (port->rank < 1)
+    return FG_FAIL(UNSUPPORTED, "the shape of the input '%s' is not in the file", port->name);
+  *shape = (struct fg_sample_shape){.type = FG_F32, .rank = port->rank - skip};
+  for (int i = 0; i < shape->rank; i++) {
+    shape->dim[i] = port->dim[i + skip];
+    if (shape->dim[i] < 1)
+      return FG_FAIL(UNSUPPORTED, "dimension %d of the input '%s' is open: samples cannot be made",
+                     i + skip, port->name);
+  }
+  int64_t first = shape->dim[0], last = shape->dim[shape->rank - 1];
+  if (shape->rank == 3 && (first == 1 || first == 3 || last == 1 || last == 3))
+    shape->type = FG_U8;
+  return FGSM_OK;
+}
+
 void fg_measure_fill(const struct fg_sample_shape *shape, const struct fgsm_options *options,
                      int64_t n, int64_t first, void *x) {
   double lo = options->clip_none ? 0 : options->clip_lo;

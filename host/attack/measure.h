@@ -49,6 +49,11 @@ int fg_measure_climb_repeats(const struct fg_measure *m);
 fgsm_status fg_measure_whole(struct fg_measure *m, double *seconds) FGSM_MUST_USE;
 fgsm_status fg_measure_calls(struct fg_measure *m, double *call) FGSM_MUST_USE;
 
+/* The samples that the attacked input takes: bytes where they look like images, else floats. Refuses
+ * an input whose shape is not in the file. */
+fgsm_status fg_measure_shape(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                             struct fg_sample_shape *shape) FGSM_MUST_USE;
+
 /* n generated samples that look like noise, the same for the same `first`, within the options' clip
  * range. */
 void fg_measure_fill(const struct fg_sample_shape *shape, const struct fgsm_options *options,

@@ -29,10 +29,10 @@ void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]) {
   bytes[FG_WIRE_params] = FG_PARAM_COUNT * sizeof(double);
 }
 
-size_t fg_memory_need(struct fg_attacker *a, size_t arena) {
+size_t fg_memory_need(struct fg_attacker *a, const struct fg_coming *coming) {
   struct fg_pass *passes[FG_ATTACK_PASSES];
-  size_t bytes[FG_WIRE_COUNT], batch = (size_t)a->info.batch;
-  size_t sum = a->memory.model + a->memory.besides;
+  size_t bytes[FG_WIRE_COUNT], batch = (size_t)a->info.batch, arena = coming->arena;
+  size_t sum = a->memory.model + a->memory.besides + coming->graph;
   fg_attacker_passes(a, passes);
   for (int i = 0; i < FG_ATTACK_PASSES; i++) {
     if (!passes[i]->plan)
@@ -44,6 +44,7 @@ size_t fg_memory_need(struct fg_attacker *a, size_t arena) {
   fg_memory_wires(a, bytes);
   for (int w = 0; w < FG_WIRE_COUNT && a->device->backend->host_memory; w++)
     sum += bytes[w];
+  sum += a->device->backend->host_memory ? bytes[FG_WIRE_m] : 0; /* zeros */
   /* staging: a sample in double and as it is written, and rows of class scores */
   sum += batch * ((size_t)a->count * (sizeof(double) + fg_type_size(a->info.out_type)) +
                   (size_t)a->info.classes * sizeof(double) + 64);
@@ -52,9 +53,9 @@ size_t fg_memory_need(struct fg_attacker *a, size_t arena) {
   return sum + (a->device->backend->host_memory ? arena : 0);
 }
 
-size_t fg_memory_on_card(struct fg_attacker *a, size_t arena) {
+size_t fg_memory_on_card(struct fg_attacker *a, const struct fg_coming *coming) {
   struct fg_pass *passes[FG_ATTACK_PASSES];
-  size_t bytes[FG_WIRE_COUNT], sum = 0;
+  size_t bytes[FG_WIRE_COUNT], sum = coming->constants, arena = coming->arena;
   fg_attacker_passes(a, passes);
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     if (passes[i]->plan) {
@@ -63,6 +64,7 @@ size_t fg_memory_on_card(struct fg_attacker *a, size_t arena) {
       arena = info->arena_bytes > arena ? info->arena_bytes : arena;
     }
   fg_memory_wires(a, bytes);
+  sum += bytes[FG_WIRE_m]; /* zeros */
   for (int w = 0; w < FG_WIRE_COUNT; w++)
     sum += bytes[w];
   return sum + arena;
@@ -78,33 +80,34 @@ fgsm_status fg_memory_ask_card(struct fg_attacker *a) {
   return FGSM_OK;
 }
 
-static fgsm_status check_card(struct fg_attacker *a, bool at_least, size_t arena) {
+static fgsm_status check_card(struct fg_attacker *a, const struct fg_coming *coming) {
   char need[32], have[32];
-  size_t bytes = a->memory.card ? fg_memory_on_card(a, arena) : 0;
+  size_t bytes = a->memory.card ? fg_memory_on_card(a, coming) : 0;
   if (bytes <= a->memory.card)
     return FGSM_OK;
   a->memory.shortage = (struct fg_shortage){true, true, bytes, a->memory.card};
   return FG_FAIL(MEMORY,
                  "the attack needs %s%s of the memory of %s at batch %lld, and %s of it are free%s",
-                 at_least ? "at least " : "", fg_memory_text(bytes, need), a->info.device,
+                 coming->graph ? "at least " : "", fg_memory_text(bytes, need), a->info.device,
                  (long long)a->info.batch, fg_memory_text(a->memory.card, have),
                  a->memory.sharers > 1 ? " for each of its lanes" : "");
 }
 
-fgsm_status fg_memory_check(struct fg_attacker *a, size_t bytes, size_t arena) {
+fgsm_status fg_memory_check(struct fg_attacker *a, const struct fg_coming *coming) {
   char need[32], limit[32];
-  size_t all = fg_memory_need(a, arena) + bytes;
-  bool at_least = bytes || arena;
+  size_t all = fg_memory_need(a, coming);
   if (all <= a->memory.limit)
-    return check_card(a, at_least, arena);
+    return check_card(a, coming);
   a->memory.shortage = (struct fg_shortage){true, false, all, a->memory.limit};
   return FG_FAIL(UNSUPPORTED,
                  "the attack needs %s%s of memory at batch %lld, more than the %s of --max-memory",
-                 at_least ? "at least " : "", fg_memory_text(all, need), (long long)a->info.batch,
-                 fg_memory_text(a->memory.limit, limit));
+                 coming->graph ? "at least " : "", fg_memory_text(all, need),
+                 (long long)a->info.batch, fg_memory_text(a->memory.limit, limit));
 }
 
 /* ---- a batch that fits */
+
+static const struct fg_coming nothing;
 
 struct trial {
   const struct fg_onnx *onnx;
@@ -137,7 +140,7 @@ static fgsm_status try_batch(struct trial *t, int64_t batch, struct fg_shortage 
   }
   if (status != FGSM_OK)
     return status;
-  *need = t->of_card ? fg_memory_on_card(a, 0) : fg_attacker_info(a)->memory_bytes;
+  *need = t->of_card ? fg_memory_on_card(a, &nothing) : fg_attacker_info(a)->memory_bytes;
   t->made = a;
   t->batch = batch;
   return FGSM_OK;
@@ -212,7 +215,8 @@ fgsm_status fg_attacker_fit(const struct fg_onnx *onnx, const struct fgsm_option
     if (status != FGSM_OK || !t.made)
       return status != FGSM_OK ? status : fg_fail(refused, __FILE__, __LINE__, "%s", why);
     if (options->batch_given) {
-      size_t less = shortage.of_card ? fg_memory_on_card(t.made, 0) : t.made->info.memory_bytes;
+      size_t less =
+          shortage.of_card ? fg_memory_on_card(t.made, &nothing) : t.made->info.memory_bytes;
       fg_attacker_destroy(t.made);
       return fg_fail(refused, __FILE__, __LINE__, "%s; --batch %lld would fit, with %s", why,
                      (long long)t.batch, fg_memory_text(less, text));

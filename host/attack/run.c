@@ -154,6 +154,13 @@ fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) {
 
 /* ---- climbing */
 
+void fg_run_momentum(struct fg_attacker *a, int step) {
+  if (!a->zeros)
+    return;
+  a->wire[FG_WIRE_m] = step == 0 ? a->zeros : a->momentum[step % 2];
+  a->wire[FG_WIRE_m_next] = a->momentum[(step + 1) % 2];
+}
+
 /* One climb from the clean samples (restart 0, 1, ...); *out is the iterate it ends at. */
 static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) {
   const struct fg_attack_spec *spec = &a->info.spec;
@@ -167,15 +174,10 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
     FG_TRY(fg_pass_run(a, &a->settle, x, fg_run_other(a, x)));
     x = fg_run_other(a, x);
   }
-  if (a->wire[FG_WIRE_m]) {
-    size_t bytes = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
-    FG_TRY(fg_stage_wait(a));
-    memset(a->stage, 0, bytes);
-    FG_TRY(fg_upload(a, a->wire[FG_WIRE_m], a->stage, bytes));
-  }
   for (int step = 0; step < spec->steps; step++) {
     bool first = k == 0 && restart == 0 && step == 0;
     void *next = fg_run_other(a, x);
+    fg_run_momentum(a, step);
     if (step > 0 && a->rest.plan) {
       FG_TRY(fg_pass_run(a, &a->rest, x, next));
       FG_TRY(fg_run_stats(a, false, 3));
@@ -189,9 +191,6 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
     if (a->step.plan)
       FG_TRY(fg_pass_run(a, &a->step, x, next));
     FG_TRY(fg_run_stats(a, first, 3));
-    void *m = a->wire[FG_WIRE_m];
-    a->wire[FG_WIRE_m] = a->wire[FG_WIRE_m_next];
-    a->wire[FG_WIRE_m_next] = m;
     x = next;
   }
   *out = x;
@@ -227,6 +226,7 @@ static fgsm_status replay_climb(struct fg_attacker *a) {
     return fg_pass_run(a, &a->settle, x, fg_run_other(a, x));
   for (int step = 0; step < a->info.spec.steps; step++) {
     void *next = fg_run_other(a, x);
+    fg_run_momentum(a, step);
     if (step > 0 && a->rest.plan)
       return fg_pass_run(a, &a->rest, x, next);
     FG_TRY(fg_pass_run(a, &a->gradient, x, next));

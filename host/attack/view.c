@@ -11,8 +11,7 @@
 /* What only views need; made by the first. */
 struct fg_view_parts {
   struct fg_pass copy, narrow; /* x -> next; labels64 -> labels */
-  void *zeros;                 /* momentum before the first step */
-  void *done;                  /* event: the last view's work    */
+  void *done;                  /* event: the last view's work */
 };
 
 static fgsm_status make_pass(struct fg_attacker *a, const struct fg_recipe *recipe,
@@ -20,19 +19,6 @@ static fgsm_status make_pass(struct fg_attacker *a, const struct fg_recipe *reci
   char note[FG_NOTE_SIZE] = "";
   FG_TRY(fg_pass_create(a, NULL, NULL, recipe, note, out));
   return fg_plan_place(out->plan, a->arena);
-}
-
-static fgsm_status make_zeros(struct fg_attacker *a, struct fg_view_parts *parts) {
-  const struct fg_backend *backend = a->device->backend;
-  size_t bytes = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
-  void *zeros = calloc(1, bytes);
-  if (!zeros)
-    return FG_FAIL(MEMORY, "no memory for %zu bytes of zeros", bytes);
-  fgsm_status status = backend->alloc(a->device, bytes, &parts->zeros);
-  if (status == FGSM_OK)
-    status = fg_upload(a, parts->zeros, zeros, bytes);
-  free(zeros);
-  return status;
 }
 
 static fgsm_status make_parts(struct fg_attacker *a) {
@@ -46,8 +32,6 @@ static fgsm_status make_parts(struct fg_attacker *a) {
     status = make_pass(a, &(struct fg_recipe){.copy = true}, &a->view->copy);
   if (status == FGSM_OK)
     status = make_pass(a, &(struct fg_recipe){.narrow = true}, &a->view->narrow);
-  if (status == FGSM_OK && a->info.spec.decay >= 0)
-    status = make_zeros(a, a->view);
   if (status != FGSM_OK)
     fg_view_destroy(a);
   return status;
@@ -63,7 +47,6 @@ void fg_view_destroy(struct fg_attacker *a) {
   }
   fg_plan_destroy(a->view->copy.plan);
   fg_plan_destroy(a->view->narrow.plan);
-  backend->free(a->device, a->view->zeros);
   free(a->view);
   a->view = NULL;
 }
@@ -106,25 +89,18 @@ static fgsm_status take_labels(struct fg_attacker *a, const struct fg_view *view
 /* The steps, from x to `end`. */
 static fgsm_status climb(struct fg_attacker *a, void *x, void *end) {
   const struct fg_attack_spec *spec = &a->info.spec;
-  void *m[2] = {a->wire[FG_WIRE_m], a->wire[FG_WIRE_m_next]};
-  fgsm_status status = FGSM_OK;
   if (spec->steps == 0)
     return fg_pass_run(a, &a->settle, x, end);
-  for (int step = 0; step < spec->steps && status == FGSM_OK; step++) {
+  for (int step = 0; step < spec->steps; step++) {
     bool rest = step > 0 && a->rest.plan;
     void *next = rest || step == spec->steps - 1 ? end : fg_run_other(a, x);
-    if (m[0]) {
-      a->wire[FG_WIRE_m] = step == 0 ? a->view->zeros : m[step % 2];
-      a->wire[FG_WIRE_m_next] = m[(step + 1) % 2];
-    }
-    status = fg_pass_run(a, rest ? &a->rest : &a->gradient, x, next);
+    fg_run_momentum(a, step);
+    FG_TRY(fg_pass_run(a, rest ? &a->rest : &a->gradient, x, next));
     x = next;
     if (rest)
       break;
   }
-  a->wire[FG_WIRE_m] = m[0];
-  a->wire[FG_WIRE_m_next] = m[1];
-  return status;
+  return FGSM_OK;
 }
 
 static fgsm_status run(struct fg_attacker *a, const struct fg_view *view) {

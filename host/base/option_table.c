@@ -23,9 +23,9 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_word,
      FIELD(attack)},
     {{"eps", "LIST", NULL, NULL,
-      "Budget in the space of the stored pixels: 8/255, 0.1, a list (1/255,2/255,4/255: one result "
-      "and output each), or an .npy file with one eps per feature. Bytes count as fractions of "
-      "255.",
+      "Budget in the space of the stored pixels: 8/255, 0.1, a list (1/255,2/255,4/255: one "
+      "result and output each), or an .npy file with one eps per feature. Bytes count as "
+      "fractions of 255.",
       "attack", "attack bench train"},
      fg_set_eps,
      FIELD(eps)},
@@ -109,8 +109,8 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_word,
      FIELD(method)},
     {{"arch", "NAME", NULL, NULL,
-      "Instead of a model: mnist-cnn, lenet5, resnet18, preact-resnet18, wrn-16-4, or mlp:W,W,... "
-      "with hidden layers of those widths; for the data's shape and classes.",
+      "Instead of a model: tiny-cnn, mnist-cnn, lenet5, resnet18, preact-resnet18, wrn-16-4, or "
+      "mlp:W,W,... with hidden layers of those widths; for the data's shape and classes.",
       "training", "train"},
      fg_set_path,
      FIELD(arch)},
@@ -122,6 +122,12 @@ const struct fg_option_row fg_option_rows[] = {
       "train"},
      fg_set_steps,
      FIELD(replays)},
+    {{"harden", "SHARES", "none", NULL,
+      "Shares of the way, such as 0.4,0.75: from each on, crafting takes twice the steps of half "
+      "the length.",
+      "training", "train"},
+     fg_set_harden,
+     FIELD(harden)},
     {{"beta", "NUMBER", "the method's own", NULL,
       "The weight of the divergence between clean and adversarial predictions (trades, mart).",
       "training", "train"},
@@ -198,15 +204,13 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(ema)},
     {{"craft-norms", "NAME", "update; of trades and mart frozen", "update|batch|frozen",
       "BatchNormalization while crafting: by the batch's statistics, which the running ones "
-      "follow; "
-      "by the batch's alone; by the running ones.",
+      "follow; by the batch's alone; by the running ones.",
       "training", "train"},
      fg_set_word,
      FIELD(craft_norms)},
     {{"init", "NAME", "keep", "keep|he|torch",
       "Weights to begin with: the file's (of --arch: torch); normal (He et al. 2015); or uniform, "
-      "as "
-      "PyTorch's layers.",
+      "as PyTorch's layers.",
       "training", "train"},
      fg_set_word,
      FIELD(init)},
@@ -230,8 +234,7 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(watch)},
     {{"on-overfit", "NAME", "continue", "continue|stop|rollback",
       "What then: go on with a warning; stop, with the weights of the last good epoch; or go back "
-      "to "
-      "it and craft with twice the steps for a while.",
+      "to it and craft with twice the steps of half the length.",
       "training", "train"},
      fg_set_word,
      FIELD(on_overfit)},
@@ -245,15 +248,13 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(log)},
     {{"checkpoint", "FILE", "OUT.checkpoint, where there is --out", NULL,
       "Where everything that the rest of the run depends on is kept: after every epoch, and when "
-      "it "
-      "is interrupted.",
+      "it is interrupted.",
       "training", "train"},
      fg_set_path,
      FIELD(checkpoint)},
     {{"resume", NULL, "false", NULL,
       "Go on from the checkpoint, if there is one: on the same machine, with the same threads, to "
-      "the "
-      "same weights as without the break.",
+      "the same weights as without the break.",
       "training", "train"},
      fg_set_switch,
      FIELD(resume)},
@@ -363,8 +364,7 @@ const struct fg_option_row fg_option_rows[] = {
      FIELD(precision)},
     {{"exact", NULL, "false", NULL,
       "Convolve by plain sums alone: without it, the cpu takes Winograd's minimal filtering for "
-      "3x3 "
-      "convolutions where that is faster, which rounds otherwise.",
+      "3x3 and 5x5 convolutions where that is faster, which rounds otherwise.",
       "device", "attack inspect bench"},
      fg_set_switch,
      FIELD(exact)},

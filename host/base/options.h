@@ -15,6 +15,7 @@ struct fg_ratio {
 
 #define FG_MAX_EPS 64
 #define FG_MAX_BATCHES 16
+#define FG_MAX_HARDENINGS 4
 #define FG_USUAL_BATCH 64
 #define FG_MAX_FEEDS 16
 #define FG_MAX_CHANNELS 16
@@ -58,10 +59,12 @@ struct fgsm_options {
   char out_type[8];  /* "" : the data's own; u8 | f32 */
   double fail_under; /* adversarial accuracy; < 0: no check */
   /* training */
-  char *arch;                                              /* instead of a model, or NULL */
-  char method[16];                                         /* a name of the method table */
-  double clean_share, beta, grad_align;                    /* < 0: the method's own */
-  int replays;                                             /* 0: the method's own */
+  char *arch;                           /* instead of a model, or NULL */
+  char method[16];                      /* a name of the method table */
+  double clean_share, beta, grad_align; /* < 0: the method's own */
+  int replays;                          /* 0: the method's own */
+  double harden[FG_MAX_HARDENINGS];     /* shares of the way */
+  int n_harden;
   double gradient_penalty, label_smoothing, spectral_norm; /* 0: none */
   char smoothing[8];                                       /* all | others */
   int64_t epochs;

@@ -237,6 +237,18 @@ fgsm_status fg_set_std(struct fgsm_options *o, size_t field, size_t size, const 
   return FGSM_OK;
 }
 
+fgsm_status fg_set_harden(struct fgsm_options *o, size_t field, size_t size, const char *value) {
+  double items[FG_MAX_HARDENINGS] = {0};
+  int n;
+  FG_TRY(parse_reals(value, items, FG_MAX_HARDENINGS, &n));
+  for (int i = 0; i < n; i++)
+    if (!(items[i] >= 0 && items[i] <= 1) || (i > 0 && items[i] <= items[i - 1]))
+      return FG_FAIL(USAGE, "'%.40s' is not a list of growing fractions from 0 to 1", value);
+  memcpy(field_text(o, field), items, size);
+  o->n_harden = n;
+  return FGSM_OK;
+}
+
 fgsm_status fg_set_clip(struct fgsm_options *o, size_t field, size_t size, const char *value) {
   (void)field, (void)size;
   double ends[2];

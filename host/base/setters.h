@@ -25,6 +25,7 @@ fg_set_fn fg_set_seconds;
 fg_set_fn fg_set_mean;
 fg_set_fn fg_set_std;
 fg_set_fn fg_set_clip;
+fg_set_fn fg_set_harden;
 fg_set_fn fg_set_functional;
 fg_set_fn fg_set_eps;
 fg_set_fn fg_set_device;

@@ -26,28 +26,6 @@ struct samples {
 
 /* ---- what is measured */
 
-/* Bytes where a sample looks like an image, else floats. */
-static fgsm_status sample_shape(const struct fg_onnx *onnx, const fgsm_options *options,
-                                struct fg_sample_shape *shape) {
-  int which;
-  FG_TRY(fg_attack_input(onnx, options, &which));
-  const struct fg_onnx_port *port = fg_onnx_input(onnx, which);
-  int skip = port->rank > 1; /* the batch */
-  if (port->rank < 1)
-    return FG_FAIL(UNSUPPORTED, "the shape of the input '%s' is not in the file", port->name);
-  *shape = (struct fg_sample_shape){.type = FG_F32, .rank = port->rank - skip};
-  for (int i = 0; i < shape->rank; i++) {
-    shape->dim[i] = port->dim[i + skip];
-    if (shape->dim[i] < 1)
-      return FG_FAIL(UNSUPPORTED, "dimension %d of the input '%s' is open: samples cannot be made",
-                     i + skip, port->name);
-  }
-  int64_t first = shape->dim[0], last = shape->dim[shape->rank - 1];
-  if (shape->rank == 3 && (first == 1 || first == 3 || last == 1 || last == 3))
-    shape->type = FG_U8;
-  return FGSM_OK;
-}
-
 /* The options with what bench settles by itself. Texts stay the caller's. */
 static fgsm_status settle_options(const fgsm_options *options, fgsm_options *own) {
   *own = *options;
@@ -91,6 +69,16 @@ static fgsm_status open_device(void *user, struct fg_device **out) {
   return fg_device_open(&b->choice, 0, b->options, out);
 }
 
+/* What less than exact arithmetic costs this row. */
+static fgsm_status agree(const struct fg_bench *b, struct fg_bench_row *row,
+                         const struct fg_attack_arrays *arrays) {
+  const struct fg_attacker_info *info = fg_measure_info(row->m);
+  row->approximates = info->spec.steps > 0 && fg_agree_wanted(b->options, &info->gradient);
+  return row->approximates ? fg_agree_generated(b->onnx, b->options, &b->choice, arrays,
+                                                info->batch, &row->agreement)
+                           : FGSM_OK;
+}
+
 static fgsm_status open_row(struct fg_bench *b, struct fg_bench_row *row,
                             const struct fg_sample_shape *shape,
                             const struct fg_attack_arrays *arrays) {
@@ -100,6 +88,7 @@ static fgsm_status open_row(struct fg_bench *b, struct fg_bench_row *row,
   FG_TRY(fg_measure_warm_up(row->m));
   row->buffer_bytes = fg_measure_buffer_bytes(row->m);
   row->joules_per_image = -1;
+  FG_TRY(agree(b, row, arrays));
   return describe_calls(row);
 }
 
@@ -210,6 +199,15 @@ static double largest_call(const struct fg_bench *b) {
   return most;
 }
 
+static fgsm_status open_meters(struct fg_bench *b, struct fg_device *device) {
+  char card[32];
+  bool on_bus = device->backend->bus_id != NULL;
+  if (on_bus)
+    FG_TRY(device->backend->bus_id(device, card, sizeof card));
+  fg_energy_open(&b->energy, "/sys/class/powercap", "libnvidia-ml.so.1", on_bus ? card : NULL);
+  return FGSM_OK;
+}
+
 static fgsm_status measure(struct fg_bench *b, const struct fg_sample_shape *shape,
                            struct samples *samples) {
   struct fg_device *device = fg_measure_device(b->rows[0].m);
@@ -217,8 +215,7 @@ static fgsm_status measure(struct fg_bench *b, const struct fg_sample_shape *sha
   for (int i = 0; i < b->n_rows; i++)
     FG_TRY(make_samples(&b->rows[i], &samples[i]));
   FG_TRY(device->backend->describe(device, b->device_text, sizeof b->device_text));
-  int card = device->backend->host_memory ? -1 : b->choice.index[0];
-  fg_energy_open(&b->energy, "/sys/class/powercap", "libnvidia-ml.so.1", card);
+  FG_TRY(open_meters(b, device));
   getrusage(RUSAGE_SELF, &usage); /* before the ceilings' own memory */
   FG_TRY(fg_ceilings_measure(device, largest_call(b), &b->ceilings));
   FG_TRY(run_rounds(b, shape, samples));
@@ -233,7 +230,7 @@ static fgsm_status bench(struct fg_bench *b, fgsm_format format, struct samples 
                          char **text) {
   struct fg_sample_shape shape;
   struct fg_extras extras;
-  FG_TRY(sample_shape(b->onnx, b->options, &shape));
+  FG_TRY(fg_measure_shape(b->onnx, b->options, &shape));
   FG_TRY(fg_device_choose(b->options->device, &b->choice));
   if (b->choice.n > 1)
     return FG_FAIL(USAGE, "option 'device': bench measures one device, not %d", b->choice.n);

@@ -4,7 +4,7 @@
 #ifndef FG_BENCH_H
 #define FG_BENCH_H
 
-#include "device.h"
+#include "agree.h"
 #include "measure.h"
 
 /* Measures the options' batches one beside the other. *text is freed with fgsm_free. */
@@ -41,9 +41,10 @@ struct fg_energy {
   double joules; /* between start and stop, summed */
   struct fg_meter *meter;
 };
-/* The processor's meters below `powercap` (/sys/class/powercap), or the card's through `nvml` (a
- * library's name) where `card` is not negative. Never fails: it may be unavailable. */
-void fg_energy_open(struct fg_energy *e, const char *powercap, const char *nvml, int card);
+/* The processor's meters below `powercap` (/sys/class/powercap), or where `card` is not NULL through
+ * `nvml` (a library's name) those of the card at that place on the bus: CUDA may number cards
+ * otherwise than NVML does. Never fails: it may be unavailable. */
+void fg_energy_open(struct fg_energy *e, const char *powercap, const char *nvml, const char *card);
 void fg_energy_close(struct fg_energy *e);
 void fg_energy_start(struct fg_energy *e);
 void fg_energy_stop(struct fg_energy *e);
@@ -85,6 +86,8 @@ struct fg_bench_row {
   struct fg_spread attack, climb, whole, stage[FG_STAGES]; /* n 0: no such stage */
   double calls_seconds;                                    /* sum of the calls' medians */
   double joules_per_image;                                 /* negative: unknown */
+  bool approximates;             /* by less than float32's digits, or a way that rounds more: */
+  struct fg_agreement agreement; /* with the exact gradients, on the generated batch */
 };
 
 struct fg_bench {

@@ -73,36 +73,35 @@ static bool find(void *library, const char *name, void *function) {
   return symbol != NULL;
 }
 
-static void open_nvml(struct fg_energy *e, const char *name, int card) {
+static void open_nvml(struct fg_energy *e, const char *name, const char *card) {
   struct fg_meter *m = e->meter;
-  int (*initialise)(void) = NULL, (*handle)(unsigned, void **) = NULL;
+  int (*initialise)(void) = NULL, (*handle)(const char *, void **) = NULL;
   m->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   bool whole = m->library && find(m->library, "nvmlInit_v2", &initialise) &&
                find(m->library, "nvmlShutdown", &m->shut_down) &&
-               find(m->library, "nvmlDeviceGetHandleByIndex_v2", &handle) &&
+               find(m->library, "nvmlDeviceGetHandleByPciBusId_v2", &handle) &&
                find(m->library, "nvmlDeviceGetTotalEnergyConsumption", &m->total_energy);
   if (whole && initialise() != 0) {
     whole = false;
     m->shut_down = NULL;
   }
-  e->available =
-      whole && handle((unsigned)card, &m->card) == 0 && m->total_energy(m->card, &m->last) == 0;
+  bool found = whole && handle(card, &m->card) == 0;
+  e->available = found && m->total_energy(m->card, &m->last) == 0;
   snprintf(e->source, sizeof e->source, "%s",
            e->available ? "NVML"
-           : m->library ? "unavailable: NVML does not tell the card's energy"
+           : found      ? "unavailable: NVML does not tell the card's energy"
+           : m->library ? "unavailable: NVML does not know the card"
                         : "unavailable: NVML is not to be found");
 }
 
-void fg_energy_open(struct fg_energy *e, const char *powercap, const char *nvml, int card) {
+void fg_energy_open(struct fg_energy *e, const char *powercap, const char *nvml, const char *card) {
   *e = (struct fg_energy){.meter = calloc(1, sizeof *e->meter)};
   if (!e->meter)
     snprintf(e->source, sizeof e->source, "unavailable: no memory");
-  else if (card < 0)
-    open_rapl(e, powercap);
-  else if (getenv("CUDA_VISIBLE_DEVICES"))
-    snprintf(e->source, sizeof e->source, "unavailable: CUDA_VISIBLE_DEVICES renumbers the cards");
-  else
+  else if (card)
     open_nvml(e, nvml, card);
+  else
+    open_rapl(e, powercap);
 }
 
 void fg_energy_close(struct fg_energy *e) {

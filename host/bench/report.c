@@ -68,6 +68,15 @@ static void add_rates(struct fg_text *t, const struct fg_bench *b) {
   }
 }
 
+/* What a row's rates were bought with, where its arithmetic is not the exact one. */
+static void add_agreement(struct fg_text *t, const struct fg_bench_row *r) {
+  if (!r->approximates)
+    return;
+  fg_text_add(t, "\nagreement, batch %lld, ", (long long)r->asked);
+  fg_agree_add_text(&r->agreement, t);
+  fg_text_add(t, "\n");
+}
+
 static int by_time(const void *a, const void *b) {
   double x = (*(const struct fg_bench_call *const *)a)->seconds.median;
   double y = (*(const struct fg_bench_call *const *)b)->seconds.median;
@@ -128,6 +137,7 @@ fgsm_status fg_bench_text(const struct fg_bench *b, char **text) {
   add_head(&t, b);
   add_rates(&t, b);
   for (int i = 0; i < b->n_rows && status == FGSM_OK; i++) {
+    add_agreement(&t, &b->rows[i]);
     add_stages(&t, &b->rows[i]);
     status = add_calls(&t, b, &b->rows[i]);
   }
@@ -160,27 +170,33 @@ static void add_line(struct fg_text *t, const struct fg_bench_row *r, const char
     fg_text_add(t, "%.9g", fg_bench_rate(r, s->median));
 }
 
+/* A rate, and beside it the shares of signs that agree with the exact gradient's. */
+static void add_rate(struct fg_text *t, const struct fg_bench_row *r, const char *name,
+                     const struct fg_spread *s) {
+  add_line(t, r, "rate", name, "", s, true);
+  if (r->approximates && r->agreement.samples)
+    fg_text_add(t, ",,,,%.9g,%.9g\n", r->agreement.signs, r->agreement.weighted);
+  else
+    fg_text_add(t, ",,,,,\n");
+}
+
 static void add_work(struct fg_text *t, const struct fg_bench *b, double flops, double bytes,
                      double floor, double seconds) {
   fg_text_add(t, ",%.9g,%.9g,", flops, bytes);
   if (b->ceilings.known)
     fg_text_add(t, "%.9g", fg_bench_share(floor, seconds));
-  fg_text_add(t, "\n");
+  fg_text_add(t, ",,\n");
 }
 
 static void add_row(struct fg_text *t, const struct fg_bench *b, const struct fg_bench_row *r) {
-  static const char *const nothing = ",,,\n";
   double bytes = 0;
-  add_line(t, r, "rate", "end_to_end", "", &r->piped, true);
-  fg_text_add(t, "%s", nothing);
-  add_line(t, r, "rate", "attack", "", &r->attack, true);
-  fg_text_add(t, "%s", nothing);
-  add_line(t, r, "rate", "device_only", "", &r->climb, true);
-  fg_text_add(t, "%s", nothing);
+  add_rate(t, r, "end_to_end", &r->piped);
+  add_rate(t, r, "attack", &r->attack);
+  add_rate(t, r, "device_only", &r->climb);
   for (int i = 0; i < FG_STAGES; i++)
     if (r->stage[i].n) {
       add_line(t, r, "stage", fg_stage_name(i), "", &r->stage[i], false);
-      fg_text_add(t, "%s", nothing);
+      fg_text_add(t, ",,,,,\n");
     }
   for (int i = 0; i < r->plan.n_calls; i++) {
     const struct fg_bench_call *c = &r->calls[i];
@@ -200,8 +216,9 @@ fgsm_status fg_bench_csv(const struct fg_bench *b, char **text) {
   if (!c_locale)
     return FG_FAIL(MEMORY, "no memory for the result");
   locale_t before = uselocale(c_locale); /* decimal points whatever the process's locale */
-  fg_text_add(&t, "batch,kind,name,operator,seconds_median,seconds_q1,seconds_q3,"
-                  "images_per_second,flops,bytes,roofline_share\n");
+  fg_text_add(&t,
+              "batch,kind,name,operator,seconds_median,seconds_q1,seconds_q3,"
+              "images_per_second,flops,bytes,roofline_share,agreement_signs,agreement_weighted\n");
   for (int i = 0; i < b->n_rows; i++)
     add_row(&t, b, &b->rows[i]);
   uselocale(before);

@@ -5,6 +5,7 @@
  *   matmul, then one common factor              -> alpha
  *   a + b, then an activation's gradient        -> unary_grad with two gradients
  *   conv_grad_input [+ value], activation's gradient -> conv_grad_input with act, v and dx2
+ *   max_pool_grad, an activation's gradient     -> that, then max_pool_grad (fuse_pool.c)
  *   max_pool_grad, conv_grad_input, then step   -> conv_grad_input_step with index (fuse_step.c)
  *   conv_grad_input, then step                  -> conv_grad_input_step
  *   matmul (a first layer's gradient), step     -> gemm_grad_input_step
@@ -164,7 +165,7 @@ static bool fuse_node(struct fg_rewrite *rw, int64_t at, struct fg_device *devic
   case FG_OP_affine:
     return fuse_act(rw, at, device);
   case FG_OP_unary_grad:
-    return fuse_two_gradients(rw, at, device);
+    return fg_fuse_pooled_slope(rw, at, device) || fuse_two_gradients(rw, at, device);
   case FG_OP_conv_grad_input:
     return fuse_slope(rw, at, device) || fg_fuse_conv_step(rw, at, device);
   default:

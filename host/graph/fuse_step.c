@@ -1,5 +1,6 @@
 /* The gradient of a first layer, and the step along it, become one node: the gradient never reaches
- * memory. A max-pool's gradient in front of the convolution's goes along where the backend takes it. */
+ * memory. A max-pool's gradient in front of the convolution's goes along where the backend takes it; the
+ * slope of an activation between them has moved out of the way (fuse_pool.c). */
 #include <string.h>
 
 #include "fuse.h"
@@ -41,63 +42,20 @@ static void take_step(struct fg_rewrite *rw, int64_t at, struct fg_node *step,
   *step = *fused;
 }
 
-/* What makes a convolution's dy out of a max-pool's: the pool's gradient, and perhaps that of an
- * activation between the convolution and the pool. */
-struct pooled {
-  struct fg_node *pool_grad, *act_grad; /* act_grad: NULL for none */
-  fg_id pool_y;                         /* the pool's result */
-};
-
-static bool find_pooled(const struct fg_rewrite *rw, fg_id dy, struct pooled *p) {
-  const struct fg_graph *g = rw->g;
-  *p = (struct pooled){.act_grad = fg_rewrite_only_feeds(rw, dy, FG_OP_unary_grad)};
-  if (p->act_grad) {
-    if (p->act_grad->n_in > 3 && p->act_grad->in[3] != FG_ABSENT)
-      return false;
-    dy = p->act_grad->in[2];
-  }
-  p->pool_grad = fg_rewrite_only_feeds(rw, dy, FG_OP_max_pool_grad);
-  if (!p->pool_grad)
-    return false;
-  fg_id pool = fg_value(g, p->pool_grad->in[1])->producer;
-  if (pool == FG_ABSENT || g->nodes[pool].op != FG_OP_max_pool)
-    return false;
-  p->pool_y = g->nodes[pool].out[0];
-  /* The slope must be a function of the values that the pool chose from. */
-  return !p->act_grad || p->act_grad->in[1] == g->nodes[pool].in[0];
-}
-
-/* max_pool_grad [, an activation's gradient], conv_grad_input, step. The activation's gradient
- * moves in front of the pool's: the values there are those of the places that won. */
+/* max_pool_grad, conv_grad_input, step. */
 static bool fuse_pooled_step(struct fg_rewrite *rw, int64_t at, struct fg_node *step,
                              struct fg_device *device) {
-  struct fg_graph *g = rw->g;
-  const struct fg_node conv = g->nodes[at];
-  struct pooled p;
-  if (!find_pooled(rw, conv.in[0], &p))
+  const struct fg_node conv = rw->g->nodes[at];
+  struct fg_node *pool_grad = fg_rewrite_only_feeds(rw, conv.in[0], FG_OP_max_pool_grad);
+  if (!pool_grad)
     return false;
-  fg_id dy = p.pool_grad->in[0], index = p.pool_grad->in[1];
-  struct fg_node act = {0};
-  if (p.act_grad) {
-    struct fg_value like = *fg_value(g, dy);
-    act = *p.act_grad;
-    act.in[1] = p.pool_y;
-    act.in[2] = dy;
-    if (fg_graph_value(g, &like, &dy) != FGSM_OK)
-      return false; /* no memory: whoever needs some next will say so */
-    act.out[0] = dy;
-  }
-  struct fg_node fused = fused_step(step, FG_OP_conv_grad_input_step, dy, conv.in[1], index);
+  struct fg_node fused =
+      fused_step(step, FG_OP_conv_grad_input_step, pool_grad->in[0], conv.in[1], pool_grad->in[1]);
   fused.attrs.conv_step = (struct fg_conv_step_attrs){
-      .conv = conv.attrs.conv, .step = step->attrs.step, .pool = p.pool_grad->attrs.pool};
-  if (!fg_fuse_accepts(g, &fused, device) || (p.act_grad && !fg_fuse_accepts(g, &act, device)))
+      .conv = conv.attrs.conv, .step = step->attrs.step, .pool = pool_grad->attrs.pool};
+  if (!fg_fuse_accepts(rw->g, &fused, device))
     return false;
-  fg_rewrite_kill(rw, p.pool_grad);
-  if (p.act_grad) {
-    fg_rewrite_touch(rw, p.act_grad);
-    *p.act_grad = act;
-    fg_value(g, dy)->producer = (fg_id)(p.act_grad - g->nodes);
-  }
+  fg_rewrite_kill(rw, pool_grad);
   take_step(rw, at, step, &fused);
   return true;
 }

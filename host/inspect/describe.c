@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device.h"
+#include "job.h"
 
 fgsm_status fg_describe_problem(struct fg_description *d, fgsm_status status, const char *where) {
   if (status != FGSM_UNSUPPORTED && status != FGSM_MODEL && status != FGSM_USAGE)
@@ -58,6 +58,19 @@ static fgsm_status gather(struct fg_description *d, struct fg_device *device) {
   return status == FGSM_OK && whole ? fg_describe_plans(d, device) : status;
 }
 
+/* What less than exact arithmetic costs: the gradient both ways. */
+static fgsm_status agree(struct fg_description *d, const struct fg_device_choice *choice) {
+  struct fg_extras extras;
+  d->approximates = d->gradient_plan.plan && fg_agree_wanted(d->options, &d->gradient_plan.info);
+  if (!d->approximates)
+    return FGSM_OK;
+  FG_TRY(fg_extras_load(d->options, &extras));
+  fgsm_status status =
+      fg_agree_generated(d->onnx, d->options, choice, &extras.arrays, d->batch, &d->agreement);
+  fg_extras_free(&extras);
+  return status;
+}
+
 static void release(struct fg_description *d) {
   fg_described_plan_free(&d->forward_plan);
   fg_described_plan_free(&d->gradient_plan);
@@ -78,9 +91,12 @@ fgsm_status fg_describe(const struct fg_onnx *onnx, const char *path, const fgsm
   FG_TRY(fg_device_choose(options->device, &choice));
   FG_TRY(fg_device_open(&choice, 0, options, &device));
   d.device = choice.backend->name;
+  d.precision = device->backend->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
   d.batch = choose_batch(onnx, options);
   d.memory_limit = fg_options_memory(options);
   fgsm_status status = gather(&d, device);
+  if (status == FGSM_OK)
+    status = agree(&d, &choice);
   if (status == FGSM_OK)
     status = json ? fg_describe_json(&d, text) : fg_describe_text(&d, text);
   if (status == FGSM_OK && options->dot)

@@ -4,6 +4,7 @@
 #ifndef FG_DESCRIBE_H
 #define FG_DESCRIBE_H
 
+#include "agree.h"
 #include "graph.h"
 #include "onnx.h"
 #include "options.h"
@@ -41,7 +42,7 @@ struct fg_described_plan {
 struct fg_description {
   const struct fg_onnx *onnx;
   const struct fgsm_options *options;
-  const char *path, *device;
+  const char *path, *device, *precision;
   int64_t batch;
   size_t memory_limit;
   struct fg_graph *graph; /* as read */
@@ -51,8 +52,10 @@ struct fg_description {
   double forward, backward, forward_bytes, backward_bytes;
   struct fg_described_plan forward_plan, gradient_plan;
   int n_activations, n_residuals,
-      n_normalisations; /* of the forward graph: fused into neighbours */
-  bool *called;         /* per source of the graph: some call of a plan does its work */
+      n_normalisations;          /* of the forward graph: fused into neighbours */
+  bool approximates;             /* the gradient, by less than float32's digits or rounding more: */
+  struct fg_agreement agreement; /* with the exact one, on generated samples */
+  bool *called;                  /* per source of the graph: some call of a plan does its work */
   struct fg_onnx_problems problems;
 };
 

@@ -121,11 +121,12 @@ static json_t *json_model(const struct fg_description *d) {
     json_array_append_new(inputs, json_port(fg_onnx_input(d->onnx, i)));
   for (int i = 0; i < fg_onnx_n_outputs(d->onnx); i++)
     json_array_append_new(outputs, json_port(fg_onnx_output(d->onnx, i)));
-  return json_pack("{s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:s, s:I}", "model", json_words(d->path),
-                   "sha256", fg_onnx_sha256(d->onnx), "external_data", json_data_files(d->onnx),
-                   "producer", json_words(fg_onnx_producer(d->onnx)), "opset",
-                   (json_int_t)fg_onnx_opset(d->onnx), "inputs", inputs, "outputs", outputs,
-                   "device", d->device, "batch", (json_int_t)d->batch);
+  return json_pack("{s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:I}", "model",
+                   json_words(d->path), "sha256", fg_onnx_sha256(d->onnx), "external_data",
+                   json_data_files(d->onnx), "producer", json_words(fg_onnx_producer(d->onnx)),
+                   "opset", (json_int_t)fg_onnx_opset(d->onnx), "inputs", inputs, "outputs",
+                   outputs, "device", d->device, "precision", d->precision, "batch",
+                   (json_int_t)d->batch);
 }
 
 static json_t *json_cost(const struct fg_description *d) {
@@ -144,7 +145,9 @@ fgsm_status fg_describe_json(const struct fg_description *d, char **text) {
   for (int64_t i = 0; i < d->problems.n; i++)
     json_array_append_new(problems, json_words(d->problems.items[i].text));
   json_t *model = json_model(d), *cost = json_cost(d);
-  json_t *verdict = json_pack("{s:b, s:o}", "attackable", d->problems.n == 0, "problems", problems);
+  json_t *verdict = json_pack("{s:o, s:b, s:o}", "agreement",
+                              d->approximates ? fg_agree_json(&d->agreement) : json_null(),
+                              "attackable", d->problems.n == 0, "problems", problems);
   bool whole = model && cost && verdict && json_object_update(model, cost) == 0 &&
                json_object_update(model, verdict) == 0;
   *text = whole ? json_dumps(model, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;

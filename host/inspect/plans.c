@@ -84,6 +84,8 @@ static fgsm_status make_plan(struct fg_description *d, struct fg_device *device,
   if (status == FGSM_OK)
     status = fg_fuse(g, device);
   if (status == FGSM_OK)
+    status = fg_halve(g, device);
+  if (status == FGSM_OK)
     status = fg_layout(g, device);
   if (status == FGSM_OK)
     status = check_size(d, g, gradient);

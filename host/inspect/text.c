@@ -54,7 +54,8 @@ static void add_header(struct fg_text *t, const struct fg_description *d) {
     add_port(t, "input", fg_onnx_input(d->onnx, i));
   for (int i = 0; i < fg_onnx_n_outputs(d->onnx); i++)
     add_port(t, "output", fg_onnx_output(d->onnx, i));
-  fg_text_add(t, "%-11s%s, batch %lld\n\n", "device", d->device, (long long)d->batch);
+  fg_text_add(t, "%-11s%s, %s, batch %lld\n\n", "device", d->device, d->precision,
+              (long long)d->batch);
 }
 
 static void add_row(struct fg_text *t, const char *what, const char *name, const char *dims,
@@ -156,6 +157,11 @@ fgsm_status fg_describe_text(const struct fg_description *d, char **text) {
   add_plan(&t, "forward", &d->forward_plan);
   add_plan(&t, "gradient", &d->gradient_plan);
   add_fusion(&t, d);
+  if (d->approximates) {
+    fg_text_add(&t, "\n%-11s", "agreement");
+    fg_agree_add_text(&d->agreement, &t);
+    fg_text_add(&t, "\n");
+  }
   if (d->gradient_plan.plan)
     fg_describe_plot(&d->gradient_plan, d->options, &t);
   for (int64_t i = 0; i < d->problems.n; i++) {

@@ -68,6 +68,14 @@ static const char *mnist_cnn(struct fg_compose *c, struct at at, int64_t classes
   return fg_compose_dense(c, "7", x, 100, classes);
 }
 
+/* One convolution of 4 filters and a dense layer: what Andriushchenko & Flammarion 2020, section 4, find
+ * enough to overfit catastrophically. */
+static const char *tiny_cnn(struct fg_compose *c, struct at at, int64_t classes) {
+  at = relu(c, conv(c, at, "conv", 4, 3, 1, 1, true));
+  const char *x = fg_compose_flatten(c, at.x);
+  return fg_compose_dense(c, "fc", x, at.channels * at.height * at.width, classes);
+}
+
 /* LeCun et al. 1998, with ReLU and max pooling as it is built today. */
 static const char *lenet5(struct fg_compose *c, struct at at, int64_t classes) {
   at = pool(c, relu(c, conv(c, at, "conv1", 6, 5, 1, 2, true)));
@@ -146,9 +154,8 @@ static const struct {
   const char *(*make)(struct fg_compose *c, struct at at, int64_t classes);
   int64_t least; /* height and width */
 } table[] = {
-    {"mnist-cnn", mnist_cnn, 4}, {"lenet5", lenet5, 12},
-    {"resnet18", resnet18, 8},   {"preact-resnet18", preact_resnet18, 8},
-    {"wrn-16-4", wrn_16_4, 4},
+    {"tiny-cnn", tiny_cnn, 1}, {"mnist-cnn", mnist_cnn, 4}, {"lenet5", lenet5, 12},
+    {"resnet18", resnet18, 8}, {"wrn-16-4", wrn_16_4, 4},   {"preact-resnet18", preact_resnet18, 8},
 };
 
 static fgsm_status make_mlp(const char *name, int rank, const int64_t *dim, int64_t classes,
@@ -194,7 +201,7 @@ fgsm_status fg_arch_create(const char *name, int rank, const int64_t *dim, int64
     return fg_compose_end(c, y, classes, name, out);
   }
   return FG_FAIL(USAGE,
-                 "--arch %s: there is mnist-cnn, lenet5, resnet18, preact-resnet18, wrn-16-4 "
-                 "and mlp:WIDTH,...",
+                 "--arch %s: there is tiny-cnn, mnist-cnn, lenet5, resnet18, preact-resnet18, "
+                 "wrn-16-4 and mlp:WIDTH,...",
                  name);
 }

@@ -1,13 +1,15 @@
-/* The job's first batch, attacked by exact arithmetic too as far as the gradient. It is read anew, so
- * that the job itself begins at its beginning. */
+/* The first batch's gradient by exact arithmetic too, and what is said of the two. */
+#include "agree.h"
+
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "job.h"
+#include "measure.h"
 
 /* A way of computing: options, and the first of the job's devices opened by them. */
 struct way {
-  struct fgsm_options options; /* its texts are the job's */
+  struct fgsm_options options; /* its texts are the caller's */
   const struct fg_device_choice *choice;
 };
 
@@ -20,81 +22,22 @@ static const char exact_precision[] = "fp32", exact_name[] = "exact fp32";
 /* Of the signs, by |g|; below, the user is warned. */
 static const double LEAST_WEIGHTED = 0.995;
 
-bool fg_job_approximates(const struct fgsm_options *options, const struct fg_attacker *attacker) {
-  const struct fg_attacker_info *info = fg_attacker_info(attacker);
+bool fg_agree_wanted(const struct fgsm_options *options, const struct fg_plan_info *gradient) {
   bool coarse = *options->precision && strcmp(options->precision, exact_precision) != 0;
-  return info->spec.steps > 0 && (coarse || info->gradient.n_fast > 0);
-}
-
-/* What is compared: the first samples with all that belongs to them. */
-struct first {
-  struct fg_sample_shape shape;
-  int64_t n;
-  void *x;
-  int64_t *labels, *targets, *index;
-  bool has_targets;
-};
-
-/* Samples and labels from the job's first on. */
-static fgsm_status read_first(struct fg_dataset *dataset, const char *path, int64_t start,
-                              struct first *f, int64_t *labels) {
-  size_t bytes = (size_t)fg_sample_count(&f->shape) * fg_type_size(f->shape.type);
-  int64_t got;
-  FG_TRY(fg_dataset_seek(dataset, start));
-  for (int64_t done = 0; done < f->n; done += got) {
-    FG_TRY(fg_dataset_read(dataset, f->n - done, (char *)f->x + (size_t)done * bytes, labels + done,
-                           NULL, &got));
-    if (got < 1)
-      return FG_FAIL(DATA, "%s: ends before its last sample", path);
-  }
-  return FGSM_OK;
-}
-
-static fgsm_status make_room(const struct fg_dataset_info *info, struct first *f) {
-  f->shape = (struct fg_sample_shape){.type = info->type, .rank = info->rank};
-  memcpy(f->shape.dim, info->dim, sizeof f->shape.dim);
-  size_t n = (size_t)f->n;
-  size_t bytes = (size_t)fg_sample_count(&f->shape) * fg_type_size(info->type);
-  f->x = calloc(n, bytes ? bytes : 1);
-  f->labels = calloc(n, sizeof *f->labels);
-  f->targets = calloc(n, sizeof *f->targets);
-  f->index = calloc(n, sizeof *f->index);
-  return f->x && f->labels && f->targets && f->index
-             ? FGSM_OK
-             : FG_FAIL(MEMORY, "no memory for %lld samples", (long long)f->n);
-}
-
-static fgsm_status load_targets(const char *data, const struct fgsm_options *o, struct first *f) {
-  struct fg_dataset *dataset;
-  f->has_targets = fg_job_target_file(o);
-  if (!f->has_targets)
-    return FGSM_OK;
-  FG_TRY(fg_dataset_open(data, o->target, &dataset));
-  fgsm_status status = read_first(dataset, data, o->start, f, f->targets);
-  fg_dataset_close(dataset);
-  return status;
-}
-
-static fgsm_status load(const char *data, const struct fgsm_options *o, struct first *f) {
-  bool predicted = o->labels && strcmp(o->labels, "predicted") == 0;
-  struct fg_dataset *dataset;
-  FG_TRY(fg_dataset_open(data, predicted ? NULL : o->labels, &dataset));
-  fgsm_status status = make_room(fg_dataset_info(dataset), f);
-  if (status == FGSM_OK)
-    status = load_targets(data, o, f);
-  if (status == FGSM_OK)
-    status = read_first(dataset, data, o->start, f, f->labels);
-  fg_dataset_close(dataset);
-  for (int64_t i = 0; i < f->n && status == FGSM_OK; i++) {
-    f->index[i] = o->start + i;
-    f->labels[i] = predicted ? -1 : f->labels[i];
-  }
-  return status;
+  return coarse || gradient->n_fast > 0;
 }
 
 /* What may be done without: an operator that this device has not in the exact way, or memory. */
 static bool forgivable(fgsm_status status) {
   return status == FGSM_UNSUPPORTED || status == FGSM_MEMORY;
+}
+
+/* Nothing is compared, for the last error's reason. */
+static fgsm_status leave(struct fg_agreement *out) {
+  *out = (struct fg_agreement){.samples = 0};
+  fg_error_copy(out->why, sizeof out->why);
+  strcpy(out->with, exact_name);
+  return FGSM_OK;
 }
 
 static void warn_of_turned(const struct fg_agreement *agreement) {
@@ -104,10 +47,10 @@ static void warn_of_turned(const struct fg_agreement *agreement) {
            100 * (1 - agreement->weighted));
 }
 
-fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
-                         const struct fgsm_options *options, const struct fg_device_choice *choice,
-                         const struct fg_attack_arrays *arrays, int64_t batch, int64_t n,
-                         struct fg_agreement *out, char *why) {
+fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                     const struct fg_device_choice *choice, const struct fg_attack_arrays *arrays,
+                     int64_t batch, const struct fg_agree_samples *samples,
+                     struct fg_agreement *out) {
   struct way asked = {*options, choice}, exact = {*options, choice};
   strcpy(exact.options.precision, exact_precision);
   exact.options.exact = true;
@@ -115,28 +58,92 @@ fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
                                 exact_opener = {open_device, &exact};
   const struct fg_agreement_way asked_way = {&asked.options, &asked_opener, NULL},
                                 exact_way = {&exact.options, &exact_opener, exact_name};
-  struct first f = {.n = batch < n ? batch : n};
-  *why = 0;
-  fgsm_status status = load(data, options, &f);
-  while (status == FGSM_OK) {
-    status = fg_agreement_measure(onnx, &asked_way, &exact_way, &f.shape, arrays, batch, f.n, f.x,
-                                  f.labels, f.has_targets ? f.targets : NULL, f.index, out);
+  for (; batch > 0; batch /= 2) { /* beside the attack there is less room */
+    int64_t n = batch < samples->n ? batch : samples->n;
+    fgsm_status status =
+        fg_agreement_measure(onnx, &asked_way, &exact_way, &samples->shape, arrays, batch, n,
+                             samples->x, samples->labels, samples->targets, samples->index, out);
+    if (status == FGSM_OK)
+      warn_of_turned(out);
     if (!forgivable(status))
-      break;
-    status = FGSM_OK;
-    batch /= 2; /* beside the attack there is less room */
-    if (batch == 0) {
-      fg_error_copy(why, 256);
-      strcpy(out->with, exact_name);
-      break;
-    }
-    f.n = batch < f.n ? batch : f.n;
+      return status;
   }
-  if (status == FGSM_OK)
-    warn_of_turned(out);
-  free(f.index);
-  free(f.targets);
-  free(f.labels);
-  free(f.x);
+  return leave(out);
+}
+
+static fgsm_status agree_generated(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                                   const struct fg_device_choice *choice,
+                                   const struct fg_attack_arrays *arrays, int64_t batch,
+                                   struct fg_agreement *out) {
+  struct fgsm_options own = *options;
+  struct fg_agree_samples s = {.n = batch};
+  own.labels = "predicted";
+  if (own.n_eps == 0) { /* the gradient at the samples is the same for every eps */
+    FG_TRY(fg_ratio_parse("8/255", &own.eps[0]));
+    own.n_eps = 1;
+  }
+  FG_TRY(fg_measure_shape(onnx, &own, &s.shape));
+  size_t n = (size_t)batch, count = (size_t)fg_sample_count(&s.shape);
+  s.x = malloc(n * count * fg_type_size(s.shape.type));
+  s.labels = malloc(n * sizeof *s.labels);
+  s.index = malloc(n * sizeof *s.index);
+  fgsm_status status = s.x && s.labels && s.index
+                           ? FGSM_OK
+                           : FG_FAIL(MEMORY, "no memory for %lld samples", (long long)batch);
+  if (status == FGSM_OK) {
+    fg_measure_fill(&s.shape, &own, batch, 0, s.x);
+    for (int64_t i = 0; i < batch; i++) {
+      s.labels[i] = -1;
+      s.index[i] = i;
+    }
+    status = fg_agree(onnx, &own, choice, arrays, batch, &s, out);
+  }
+  free(s.index);
+  free(s.labels);
+  free(s.x);
   return status;
+}
+
+fgsm_status fg_agree_generated(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                               const struct fg_device_choice *choice,
+                               const struct fg_attack_arrays *arrays, int64_t batch,
+                               struct fg_agreement *out) {
+  fgsm_status status = agree_generated(onnx, options, choice, arrays, batch, out);
+  bool models_own = status == FGSM_UNSUPPORTED || status == FGSM_MODEL || status == FGSM_USAGE;
+  return models_own ? leave(out) : status;
+}
+
+/* ---- telling */
+
+json_t *fg_agree_json(const struct fg_agreement *a) {
+  char why[sizeof a->why];
+  if (*a->why) {
+    fg_clean_text(a->why, true, why, sizeof why);
+    return json_pack("{s:s, s:i, s:s}", "with", a->with, "samples", 0, "why", why);
+  }
+  return json_pack("{s:s, s:I, s:I, s:o, s:o}", "with", a->with, "samples", (json_int_t)a->samples,
+                   "skipped", (json_int_t)a->skipped, "signs",
+                   a->samples ? json_real(a->signs) : json_null(), "weighted",
+                   a->samples ? json_real(a->weighted) : json_null());
+}
+
+/* A share, not rounded up to what it does not reach. */
+static double percent_below(double share) {
+  return floor(share * 1e6) / 1e4;
+}
+
+void fg_agree_add_text(const struct fg_agreement *a, struct fg_text *t) {
+  char why[sizeof a->why];
+  if (*a->why) {
+    fg_clean_text(a->why, false, why, sizeof why);
+    fg_text_add(t, "with %s not measured: %s", a->with, why);
+  } else if (!a->samples) {
+    fg_text_add(t, "with %s not measured: no exact gradient has signs", a->with);
+  } else {
+    fg_text_add(t,
+                "with %s: %.4f %% of the gradient's signs, %.4f %% weighted by |g| (%lld generated "
+                "samples)",
+                a->with, percent_below(a->signs), percent_below(a->weighted),
+                (long long)a->samples);
+  }
 }

@@ -47,13 +47,17 @@ struct job {
   struct batch batches[MOST_SLOTS];
   int64_t read, written; /* samples */
   struct fg_agreement agreement;
-  char agreement_why[256];
   struct fg_outputs *outputs; /* NULL: measured only */
   struct fg_tally tally[FG_MAX_EPS];
   int strongest;
   double began;
   locale_t c_locale; /* records have decimal points whatever the process's locale */
 };
+
+static bool approximates(const struct job *job) {
+  const struct fg_attacker_info *info = fg_attacker_info(job->attackers[0]);
+  return info->spec.steps > 0 && fg_agree_wanted(job->options, &info->gradient);
+}
 
 static bool is_minimal(const struct job *job) {
   return fg_attacker_info(job->attackers[0])->spec.halvings > 0;
@@ -230,9 +234,9 @@ static fgsm_status open_attackers(struct job *job) {
     for (int i = 0; i < choice.n && status == FGSM_OK; i++)
       if (job->n_attackers == 0 || job->n_attackers < batches)
         status = open_attacker(job, &choice, i, &extras.arrays, &others);
-  if (status == FGSM_OK && fg_job_approximates(job->options, job->attackers[0]))
+  if (status == FGSM_OK && approximates(job))
     status = fg_job_agree(job->onnx, job->data_path, job->options, &choice, &extras.arrays,
-                          job->batch, job->n, &job->agreement, job->agreement_why);
+                          job->batch, job->n, &job->agreement);
   fg_extras_free(&extras);
   job->n_slots = job->n_attackers + 2;
   return status;
@@ -326,22 +330,20 @@ static fgsm_status open_outputs(struct job *job) {
 
 static struct fg_report report_of(const struct job *job, const struct fg_stage_times *times,
                                   const char *sha256) {
-  struct fg_report report = {
-      .onnx = job->onnx,
-      .model_path = job->model_path,
-      .data_path = job->data_path,
-      .options = job->options,
-      .data = &job->info,
-      .data_sha256 = sha256,
-      .attacker = fg_attacker_info(job->attackers[0]),
-      .agreement = fg_job_approximates(job->options, job->attackers[0]) ? &job->agreement : NULL,
-      .agreement_why = job->agreement_why,
-      .samples = job->written,
-      .asked = job->n,
-      .n_eps = job->n_eps,
-      .tally = job->tally,
-      .path = job->outputs ? fg_outputs_paths(job->outputs) : NULL,
-      .seconds = fg_now() - job->began};
+  struct fg_report report = {.onnx = job->onnx,
+                             .model_path = job->model_path,
+                             .data_path = job->data_path,
+                             .options = job->options,
+                             .data = &job->info,
+                             .data_sha256 = sha256,
+                             .attacker = fg_attacker_info(job->attackers[0]),
+                             .agreement = approximates(job) ? &job->agreement : NULL,
+                             .samples = job->written,
+                             .asked = job->n,
+                             .n_eps = job->n_eps,
+                             .tally = job->tally,
+                             .path = job->outputs ? fg_outputs_paths(job->outputs) : NULL,
+                             .seconds = fg_now() - job->began};
   for (int s = 0; s < FG_STAGE_COUNT; s++) {
     double whole = times[s].busy_seconds + times[s].wait_seconds;
     report.wait_share[s] = whole > 0 ? times[s].wait_seconds / whole : 0;

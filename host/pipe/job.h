@@ -4,11 +4,8 @@
 #ifndef FG_JOB_H
 #define FG_JOB_H
 
-#include <jansson.h>
-
-#include "agreement.h"
+#include "agree.h"
 #include "attack.h"
-#include "device.h"
 #include "io.h"
 #include "onnx.h"
 #include "options.h"
@@ -41,17 +38,13 @@ void fg_extras_free(struct fg_extras *extras);
  * is the attacker's to apply. */
 bool fg_job_target_file(const struct fgsm_options *options);
 
-/* ---- agreement (agree.c) */
+/* ---- agreement (first.c) */
 
-/* Whether the attack's gradients are compared with the exact ones: the options ask for less than float32,
- * or its plan has convolutions that round more than plain sums. */
-bool fg_job_approximates(const struct fgsm_options *options, const struct fg_attacker *attacker);
-/* Compares them on the first of the job's `n` samples: `batch` of them, or as many as memory suffices
- * for. Where they cannot be compared, *out says nothing was, and why (of 256 bytes) says why. */
+/* fg_agree on the first of the job's `n` samples, `batch` of them. */
 fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
                          const struct fgsm_options *options, const struct fg_device_choice *choice,
                          const struct fg_attack_arrays *arrays, int64_t batch, int64_t n,
-                         struct fg_agreement *out, char *why) FGSM_MUST_USE;
+                         struct fg_agreement *out) FGSM_MUST_USE;
 
 /* ---- counts */
 
@@ -93,7 +86,6 @@ struct fg_report {
   const char *data_sha256; /* NULL: not known */
   const struct fg_attacker_info *attacker;
   const struct fg_agreement *agreement; /* NULL: the arithmetic is the exact one */
-  const char *agreement_why;            /* nothing was compared, "" otherwise     */
   int64_t samples, asked;               /* fewer than asked: a run that was broken off */
   int n_eps;
   const struct fg_tally *tally;  /* n_eps */

@@ -78,18 +78,6 @@ static json_t *waits_json(const struct fg_report *report) {
                    report->wait_share[1], "write", report->wait_share[2]);
 }
 
-/* How far the gradients agree with the exact ones, or why that is not known. */
-static json_t *agreement_json(const struct fg_report *report) {
-  const struct fg_agreement *a = report->agreement;
-  if (*report->agreement_why)
-    return json_pack("{s:s, s:i, s:o}", "with", a->with, "samples", 0, "why",
-                     text_json(report->agreement_why));
-  return json_pack("{s:s, s:I, s:I, s:o, s:o}", "with", a->with, "samples", (json_int_t)a->samples,
-                   "skipped", (json_int_t)a->skipped, "signs",
-                   a->samples ? json_real(a->signs) : json_null(), "weighted",
-                   a->samples ? json_real(a->weighted) : json_null());
-}
-
 /* What ran, where and how long: both texts say it. */
 static bool set_run(const struct fg_report *report, json_t *object) {
   const struct fg_attacker_info *info = report->attacker;
@@ -97,7 +85,7 @@ static bool set_run(const struct fg_report *report, json_t *object) {
   return set(object, "seed", json_integer((json_int_t)report->options->seed)) &&
          set(object, "device", text_json(info->device)) &&
          set(object, "precision", text_json(info->precision)) &&
-         (!report->agreement || set(object, "agreement", agreement_json(report))) &&
+         (!report->agreement || set(object, "agreement", fg_agree_json(report->agreement))) &&
          set(object, "winograd", json_integer(info->gradient.n_fast)) &&
          set(object, "batch", json_integer(info->batch)) &&
          set(object, "seconds", real_json(report->seconds)) &&

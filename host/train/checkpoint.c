@@ -21,9 +21,8 @@ enum { LINE = 128 };
 /* ---- writing */
 
 static json_t *watch_json(const struct fg_watch *w) {
-  return json_pack("{s:f, s:I, s:I, s:I, s:I, s:[I, I, I]}", "best", w->best, "bad",
-                   (json_int_t)w->bad, "times", (json_int_t)w->times, "rollbacks",
-                   (json_int_t)w->rollbacks, "cautious_to", (json_int_t)w->cautious_to, "good",
+  return json_pack("{s:f, s:I, s:I, s:I, s:[I, I, I]}", "best", w->best, "bad", (json_int_t)w->bad,
+                   "times", (json_int_t)w->times, "rollbacks", (json_int_t)w->rollbacks, "good",
                    (json_int_t)w->good.done, (json_int_t)w->good.steps,
                    (json_int_t)(w->good.pieces ? w->good.bytes : 0));
 }
@@ -201,17 +200,16 @@ static fgsm_status restore_pieces(struct fg_run *run, const struct reading *r, s
 /* What is known of overfitting, and the snapshot that lies behind the pieces. */
 static fgsm_status restore_watch(struct fg_run *run, const struct reading *r, size_t at) {
   struct fg_watch *w = &run->watch;
-  json_int_t bad, times, rollbacks, cautious_to, done, steps, bytes;
-  if (json_unpack(r->header, "{s:{s:F, s:I, s:I, s:I, s:I, s:[I, I, I]}}", "watch", "best",
-                  &w->best, "bad", &bad, "times", &times, "rollbacks", &rollbacks, "cautious_to",
-                  &cautious_to, "good", &done, &steps, &bytes) != 0 ||
-      bytes < 0 || (size_t)bytes != r->bytes - at ||
+  json_int_t bad, times, rollbacks, done, steps, bytes;
+  if (json_unpack(r->header, "{s:{s:F, s:I, s:I, s:I, s:[I, I, I]}}", "watch", "best", &w->best,
+                  "bad", &bad, "times", &times, "rollbacks", &rollbacks, "good", &done, &steps,
+                  &bytes) != 0 ||
+      rollbacks < 0 || rollbacks > FG_CAUTION_MOST || bytes < 0 || (size_t)bytes != r->bytes - at ||
       (bytes > 0 && (size_t)bytes != at - r->header_bytes))
     return damaged(r);
   w->bad = bad;
   w->times = times;
   w->rollbacks = rollbacks;
-  w->cautious_to = cautious_to;
   w->good = (struct fg_snapshot){.done = done, .steps = steps, .bytes = (size_t)bytes};
   if (bytes > 0 && !(w->good.pieces = malloc((size_t)bytes)))
     return FG_FAIL(MEMORY, "%s: no memory for its %zu bytes", r->path, r->bytes);

@@ -116,11 +116,14 @@ fgsm_status fg_engine_diagnose(struct fg_engine *e, const struct fg_onnx *onnx,
   if (status == FGSM_OK)
     status = fg_graph_output(b.g, all, NULL);
   if (status == FGSM_OK)
-    status = fg_train_finish(&b, false, &pass);
+    status = fg_train_finish(&b, false, false, &pass);
   if (status == FGSM_OK)
     status = look(e, &pass, looks.n, &first);
   if (status == FGSM_OK)
-    snprintf(text, size, "%s", first < looks.n ? looks.names[first] : "the loss itself");
+    snprintf(text, size, "%s",
+             first < looks.n      ? looks.names[first]
+             : fg_train_halves(e) ? "what half precision cannot hold: all of it is finite in fp32"
+                                  : "the loss itself");
   fg_plan_destroy(pass.plan);
   fg_graph_destroy(b.g);
   return status;

@@ -94,6 +94,7 @@ fgsm_status fg_engine_create(const struct fg_onnx *onnx, const struct fgsm_optio
     e->count *= shape->dim[i];
   e->device = e->weights.device = device;
   e->real = e->weights.real = device->backend->real;
+  fg_scale_begin(e);
   fgsm_status status = fg_attack_batch(onnx, options, shape, batch, &e->batch);
   e->total = e->batch * fg_ranks_size(device->ranks);
   if (status == FGSM_OK)

@@ -24,6 +24,8 @@
   X(penalty)                                                                                       \
   X(cosine) /* of gradients at a sample and beside it */                                           \
   X(rates)                                                                                         \
+  X(scale)    /* of the loss, and what of its use is */                                            \
+  X(overflow) /* not finite: 0, or NaN               */                                            \
   X(loss)                                                                                          \
   X(prediction)                                                                                    \
   X(clean_loss)                                                                                    \
@@ -77,13 +79,14 @@ struct fg_engine {
   void *crafted; /* the last step's adversarial samples: x0, or of the ring */
   /* between host and device (traffic.c) */
   void *stream, *sent; /* sent: the event after the last transfer of `control`           */
-  struct fg_train_recording recordings[2]; /* the second: cautious                        */
+  struct fg_train_recording recordings[FG_CAUTION_MOST + 1]; /* by `cautious`             */
   bool records;
   void *control, *stage; /* the wires that change from step to step, there and here      */
   size_t control_bytes, at[FG_TRAIN_WIRES];
   void *seen[FG_TRAIN_SEEN];
   int64_t steps;
-  bool cautious;
+  struct fg_loss_scale scale;
+  int cautious;  /* doublings of the steps of crafting */
   int8_t *kept;  /* each sample's last perturbation, in 127ths of eps; NULL: none are kept */
   int64_t count; /* values of a sample */
   /* host staging for one batch */
@@ -129,6 +132,19 @@ fgsm_status fg_train_replay(struct fg_engine *e, fg_issue_fn passes) FGSM_MUST_U
  * wire that no pass writes is left out. */
 fgsm_status fg_train_bring(struct fg_engine *e, int n,
                            const enum fg_train_wire *wires) FGSM_MUST_USE;
+
+/* The mean on this rank of a wire of numbers that was brought to `place`; 0 where there is none. */
+double fg_train_mean(const struct fg_engine *e, enum fg_train_wire wire, int place);
+
+/* ---- loss scaling: nothing where the engine does not scale */
+
+/* Whether a step's products work in half precision. */
+bool fg_train_halves(const struct fg_engine *e);
+void fg_scale_begin(struct fg_engine *e);
+/* The scale onto its wire; what it is to be after the step that has been put on the stream, for which
+ * this waits. FGSM_CHECK: there is no scale at which gradients are finite. */
+fgsm_status fg_scale_send(struct fg_engine *e) FGSM_MUST_USE;
+fgsm_status fg_scale_follow(struct fg_engine *e) FGSM_MUST_USE;
 
 /* ---- FG_CARRY_sample: memory for it; the batch's perturbations onto the wire `delta`; those of the
  * last step's adversarial samples kept. */
@@ -177,14 +193,21 @@ fgsm_status fg_train_log_softmax(struct fg_train_builder *b, fg_id logits,
  * times `factor` [1]. x, if there is one: *dx becomes its gradient. */
 fgsm_status fg_train_optimise(struct fg_train_builder *b, int n_of, const fg_id *of,
                               const fg_id *seeds, fg_id factor, fg_id x, fg_id *dx) FGSM_MUST_USE;
+/* The gradient of a loss, as it is to be led back through the model. */
+fgsm_status fg_scale_up(struct fg_train_builder *b, fg_id slope, fg_id *out) FGSM_MUST_USE;
+/* The factor [1] becomes one that makes the weights' gradients unscaled, or what is not finite where
+ * one of them is not. */
+fgsm_status fg_scale_down(struct fg_train_builder *b, int n, const fg_id *grads,
+                          fg_id *factor) FGSM_MUST_USE;
 /* Averaged weights follow the weights as they have become. */
 fgsm_status fg_train_follow(struct fg_train_builder *b) FGSM_MUST_USE;
 fgsm_status fg_train_add_regulate(struct fg_train_builder *b) FGSM_MUST_USE;
 fgsm_status fg_train_add_descend(struct fg_train_builder *b) FGSM_MUST_USE;
 fgsm_status fg_train_add_watch(struct fg_train_builder *b) FGSM_MUST_USE;
 fgsm_status fg_train_add_bound(struct fg_train_builder *b) FGSM_MUST_USE;
-/* The graph as a plan, fused and laid out where `fused`; to be placed and bound. */
-fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused,
+/* The graph as a plan, fused and laid out where `fused`, and then in half precision where `halved` and
+ * the device's precision says so; to be placed and bound. */
+fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused, bool halved,
                             struct fg_train_pass *out) FGSM_MUST_USE;
 /* Binds what the pass reads and writes, but for the iterates. */
 fgsm_status fg_train_bind(struct fg_engine *e, struct fg_train_pass *pass) FGSM_MUST_USE;

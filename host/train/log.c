@@ -17,11 +17,18 @@ static json_t *share(const struct fg_run *run, int64_t right) {
 
 json_t *fg_run_epoch_line(const struct fg_run *run) {
   const struct fg_epoch *e = &run->now;
-  return json_pack("{s:s, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:f}", "event", "epoch", "epoch",
-                   (json_int_t)run->done + 1, "loss", e->loss / (double)e->steps, "learning_rate",
-                   e->rate, "train_clean_accuracy", share(run, e->clean), "train_robust_accuracy",
-                   share(run, e->adversarial), "clean_accuracy", fg_run_number(e->valid_clean),
-                   "robust_accuracy", fg_run_number(e->valid_robust), "seconds", e->seconds);
+  const struct fg_loss_scale *scale = fg_engine_scale(run->engine);
+  json_t *line =
+      json_pack("{s:s, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:f}", "event", "epoch", "epoch",
+                (json_int_t)run->done + 1, "loss", e->loss / (double)e->steps, "learning_rate",
+                e->rate, "train_clean_accuracy", share(run, e->clean), "train_robust_accuracy",
+                share(run, e->adversarial), "clean_accuracy", fg_run_number(e->valid_clean),
+                "robust_accuracy", fg_run_number(e->valid_robust), "seconds", e->seconds);
+  if (line && scale) {
+    json_object_set_new(line, "loss_scale", json_real(scale->scale));
+    json_object_set_new(line, "skipped_steps", json_integer((json_int_t)scale->skipped));
+  }
+  return line;
 }
 
 static fgsm_status write_lines(struct fg_file *file, const json_t *lines) {

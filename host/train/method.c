@@ -98,6 +98,8 @@ fgsm_status fg_method_resolve(const struct fgsm_options *options, struct fg_meth
     return FG_FAIL(USAGE, "--steps: method %s takes none", method->name);
   if (options->steps > 0)
     method->steps = options->steps;
+  if (options->n_harden > 0 && method->steps == 0)
+    return FG_FAIL(USAGE, "--harden: method %s takes no steps", method->name);
   if (options->replays > 0 && method->replays == 0)
     return FG_FAIL(USAGE, "--replays: is of method free");
   if (options->replays > 0)

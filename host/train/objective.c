@@ -249,6 +249,8 @@ fgsm_status fg_train_add_descend(struct fg_train_builder *b) {
   FG_TRY(objective[spec->method.objective](b, &sum));
   if (spec->align > 0 || spec->penalty > 0)
     FG_TRY(add_difference(b, &sum));
+  for (int i = 0; i < sum.n; i++)
+    FG_TRY(fg_scale_up(b, sum.seeds[i], &sum.seeds[i]));
   if (free)
     FG_TRY(fg_train_take(b, FG_TRAIN_x, &x));
   FG_TRY(fg_train_optimise(b, sum.n, sum.of, sum.seeds, sum.guard, x, &dx));

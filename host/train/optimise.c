@@ -5,7 +5,7 @@
 
 #include "engine.h"
 
-/* The factor times min(1, clip / |g|) over all gradients together, as
+/* The factor times min(1, clip / |g|), g all gradients together times the factor, as
  * torch.nn.utils.clip_grad_norm_. */
 static fgsm_status add_clip(struct fg_train_builder *b, int n, const fg_id *grads, fg_id *factor) {
   struct fg_graph *g = b->g;
@@ -26,6 +26,7 @@ static fgsm_status add_clip(struct fg_train_builder *b, int n, const fg_id *grad
   FG_TRY(fg_graph_scalar(g, b->e->spec.clip, &limit));
   FG_TRY(fg_graph_scalar(g, 1e-6, &tiny));
   FG_TRY(fg_unary(g, FG_UNARY_sqrt, 0, 0, sum, &sum));
+  FG_TRY(fg_binary(g, FG_BINARY_mul, sum, *factor, &sum));
   FG_TRY(fg_binary(g, FG_BINARY_add, sum, tiny, &sum));
   FG_TRY(fg_binary(g, FG_BINARY_div, limit, sum, &sum));
   FG_TRY(fg_binary(g, FG_BINARY_min, sum, one, &sum));
@@ -96,6 +97,7 @@ fgsm_status fg_train_optimise(struct fg_train_builder *b, int n_of, const fg_id 
     return FG_FAIL(UNSUPPORTED, "the model has no weights to train");
   for (int i = 0; i < kept; i++)
     FG_TRY(fg_train_all_ranks(b, grads[i], &grads[i]));
+  FG_TRY(fg_scale_down(b, kept, grads, &factor));
   if (b->e->spec.clip > 0)
     FG_TRY(add_clip(b, kept, grads, &factor));
   for (int i = 0; i < kept; i++)

@@ -39,6 +39,8 @@ static void shape_of(const struct fg_engine *e, enum fg_train_wire wire, enum fg
     break;
   case FG_TRAIN_slope:
   case FG_TRAIN_penalty:
+  case FG_TRAIN_scale:
+  case FG_TRAIN_overflow:
     dim[0] = 1;
     break;
   case FG_TRAIN_index:
@@ -185,6 +187,18 @@ static fgsm_status add_ascent(struct fg_train_builder *b, fg_id logits, fg_id *s
   return fg_binary(b->g, FG_BINARY_sub, q, p, slope);
 }
 
+/* In the range of the weights' gradient, in which the scale is known to be a good one; the step takes
+ * the sign alone. */
+static fgsm_status lift(struct fg_train_builder *b, fg_id slope, fg_id *out) {
+  fg_id share;
+  *out = slope;
+  if (!fg_engine_scale(b->e))
+    return FGSM_OK;
+  FG_TRY(fg_graph_scalar(b->g, 1 / (double)b->e->total, &share));
+  FG_TRY(fg_binary(b->g, FG_BINARY_mul, slope, share, out));
+  return fg_scale_up(b, *out, out);
+}
+
 fgsm_status fg_train_step(struct fg_train_builder *b, fg_id x, fg_id gradient, fg_id *next) {
   union fg_attrs attrs = {.step = {.norm = FG_NORM_linf, .project = b->e->spec.method.project}};
   fg_id in[7] = {FG_ABSENT, x, gradient, FG_ABSENT, FG_ABSENT, FG_ABSENT, FG_ABSENT};
@@ -201,6 +215,7 @@ static fgsm_status add_craft(struct fg_train_builder *b) {
   FG_TRY(fg_train_take(b, FG_TRAIN_x, &x));
   FG_TRY(fg_train_model(b, x, b->e->spec.craft_norms, &logits));
   FG_TRY(add_ascent(b, logits, &slope));
+  FG_TRY(lift(b, slope, &slope));
   FG_TRY(fg_grad(b->g, 1, &logits, &slope, 1, &x, &gradient));
   if (gradient == FG_ABSENT)
     return FG_FAIL(UNSUPPORTED, "the model's output does not depend on its input: no gradient");
@@ -220,11 +235,14 @@ fgsm_status fg_train_begin(struct fg_engine *e, const struct fg_onnx *onnx,
   return fg_graph_create(e->real, &b->g);
 }
 
-fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused, struct fg_train_pass *out) {
-  if (fused) {
+fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused, bool halved,
+                            struct fg_train_pass *out) {
+  if (fused)
     FG_TRY(fg_fuse(b->g, b->e->device));
+  if (halved)
+    FG_TRY(fg_halve(b->g, b->e->device));
+  if (fused)
     FG_TRY(fg_layout(b->g, b->e->device));
-  }
   FG_TRY(fg_graph_compact(b->g));
   struct fg_graph *g = b->g;
   b->g = NULL; /* the plan's from here on */
@@ -246,11 +264,13 @@ fgsm_status fg_train_pass_create(struct fg_engine *e, const struct fg_onnx *onnx
       [FG_TRAIN_DESCEND] = fg_train_add_descend,
       [FG_TRAIN_BOUND] = fg_train_add_bound,
       [FG_TRAIN_WATCH] = fg_train_add_watch};
+  static const bool in_half[FG_TRAIN_PARTS] = {
+      [FG_TRAIN_TARGET] = true, [FG_TRAIN_CRAFT] = true, [FG_TRAIN_DESCEND] = true};
   struct fg_train_builder b;
   FG_TRY(fg_train_begin(e, onnx, options, &b));
   fgsm_status status = add[part](&b);
   if (status == FGSM_OK)
-    status = fg_train_finish(&b, true, out);
+    status = fg_train_finish(&b, true, in_half[part], out);
   fg_graph_destroy(b.g);
   return status;
 }

@@ -28,8 +28,8 @@ enum { FG_WATCH_BAD_LOOKS = 2 }; /* in a row are overfitting */
 struct fg_watch {
   double best; /* accuracy under PGD, so far    */
   int64_t bad; /* looks in a row, the last ones */
-  int64_t times, rollbacks;
-  int64_t cautious_to;     /* the engine's step up to which it crafts carefully */
+  int64_t times;
+  int64_t rollbacks;       /* as often, crafting takes twice the steps                */
   struct fg_snapshot good; /* the end of the last epoch whose look was not bad */
 };
 
@@ -100,6 +100,8 @@ bool fg_watch_is_due(const struct fg_run *run);
 bool fg_watch_is_bad(double best, double fgsm, double pgd, double cosine);
 /* Looks at the watched samples, logs what it sees, and warns where it turns bad. */
 fgsm_status fg_watch_look(struct fg_run *run) FGSM_MUST_USE;
+/* How often crafting's steps are doubled now: by rollbacks and by option harden. */
+int fg_watch_caution(const struct fg_run *run);
 /* At the end of an epoch: keeps it to go back to, if it is good. */
 fgsm_status fg_watch_keep(struct fg_run *run) FGSM_MUST_USE;
 /* After a look that was bad, what option on-overfit says. *stop: the run is over, and stands where it

@@ -40,6 +40,13 @@ static fgsm_status resolve_defences(const struct fgsm_options *o, struct fg_engi
   spec->spectral = o->spectral_norm;
   if (spec->align > 0 && spec->penalty > 0)
     return FG_FAIL(USAGE, "--grad-align and --gradient-penalty: one of them at a time");
+  bool half = strcmp(o->precision, "bf16") == 0 || strcmp(o->precision, "fp16") == 0;
+  if (half && (spec->align > 0 || spec->penalty > 0))
+    return FG_FAIL(
+        USAGE,
+        "--precision %s: a regulariser of the input's gradient is a small difference, which "
+        "half precision does not resolve; use fp32 or tf32",
+        o->precision);
   if (spec->align > 0 && !(spec->eps > 0))
     return FG_FAIL(USAGE, "--grad-align: looks around each sample, and needs an --eps above 0");
   if (spec->method.carry == FG_CARRY_sample && !(spec->eps > 0))

@@ -37,11 +37,19 @@ static bool of_samples(const struct fg_engine *e, struct fg_engine_piece *out) {
   return carry != FG_CARRY_none;
 }
 
-bool fg_engine_piece_at(const struct fg_engine *e, int64_t i, struct fg_engine_piece *out) {
+static bool of_scale(struct fg_engine *e, struct fg_engine_piece *out) {
+  *out = (struct fg_engine_piece){
+      .kind = 'l', .name = "scale", .memory = &e->scale, .host = true, .bytes = sizeof e->scale};
+  return fg_engine_scale(e);
+}
+
+bool fg_engine_piece_at(struct fg_engine *e, int64_t i, struct fg_engine_piece *out) {
   for (int64_t w = 0; w < e->weights.n; w++)
     for (int k = 0; of_weight(e, &e->weights.items[w], k, out); k++)
       if (out->memory && i-- == 0)
         return true;
+  if (of_scale(e, out) && i-- == 0)
+    return true;
   return i == 0 && of_samples(e, out);
 }
 

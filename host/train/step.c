@@ -1,4 +1,5 @@
 /* A step of training: what its passes are run for, what they are given, and what came of it. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "engine.h"
@@ -7,7 +8,7 @@ static fgsm_status set_params(struct fg_engine *e, uint32_t stream) {
   const double eps = e->spec.eps;
   double params[FG_PARAM_COUNT] = {[FG_PARAM_eps] = eps,
                                    [FG_PARAM_alpha] =
-                                       e->spec.method.alpha * eps / (e->cautious ? 2 : 1),
+                                       ldexp(e->spec.method.alpha * eps, -e->cautious),
                                    [FG_PARAM_lo] = e->spec.lo,
                                    [FG_PARAM_hi] = e->spec.hi,
                                    [FG_PARAM_radius] = e->spec.method.radius * eps,
@@ -23,7 +24,7 @@ static fgsm_status set_rates(struct fg_engine *e, double rate) {
   const double rates[FG_RATE_COUNT] = {
       [FG_RATE_rate] = rate,           [FG_RATE_momentum] = e->spec.momentum,
       [FG_RATE_beta2] = e->spec.beta2, [FG_RATE_epsilon] = e->spec.epsilon,
-      [FG_RATE_decay] = e->spec.decay, [FG_RATE_step] = (double)(e->steps + 1)};
+      [FG_RATE_decay] = e->spec.decay, [FG_RATE_step] = (double)(e->steps + 1) - e->scale.skipped};
   return fg_train_upload(e, FG_TRAIN_rates, rates);
 }
 
@@ -72,7 +73,7 @@ static fgsm_status craft(struct fg_engine *e) {
     x = e->ring[to];
     to = 1 - to;
   }
-  int steps = e->spec.method.steps * (e->cautious ? 2 : 1);
+  int steps = e->spec.method.steps << e->cautious;
   for (int i = 0; i < steps; i++) {
     FG_TRY(fg_train_run(e, FG_TRAIN_CRAFT, x, e->ring[to]));
     x = e->ring[to];
@@ -95,8 +96,7 @@ static fgsm_status run_passes(void *engine, void *stream) {
 
 /* ---- what came of it */
 
-/* The mean on this rank of a wire of losses that was brought to `place`; 0 where there is none. */
-static double mean(const struct fg_engine *e, enum fg_train_wire wire, int place) {
+double fg_train_mean(const struct fg_engine *e, enum fg_train_wire wire, int place) {
   int64_t n = (int64_t)(fg_train_wire_bytes(e, wire) / fg_type_size(e->real));
   const double *wide = e->seen[place];
   const float *narrow = e->seen[place];
@@ -122,8 +122,9 @@ static fgsm_status look(struct fg_engine *e, struct fg_train_losses *out) {
       FG_TRAIN_prediction};
   double share = e->spec.method.clean_share;
   FG_TRY(fg_train_bring(e, FG_TRAIN_SEEN, wires));
-  out->own = share * mean(e, FG_TRAIN_clean_loss, 0) + (1 - share) * mean(e, FG_TRAIN_loss, 1) +
-             mean(e, FG_TRAIN_penalty, 2);
+  out->own = share * fg_train_mean(e, FG_TRAIN_clean_loss, 0) +
+             (1 - share) * fg_train_mean(e, FG_TRAIN_loss, 1) +
+             fg_train_mean(e, FG_TRAIN_penalty, 2);
   out->clean = count(e, FG_TRAIN_clean_prediction, 3);
   out->adversarial = count(e, FG_TRAIN_prediction, 4);
   double sums[] = {out->own, (double)out->clean, (double)out->adversarial};
@@ -142,9 +143,11 @@ fgsm_status fg_engine_step(struct fg_engine *e, const struct fg_train_batch *bat
     FG_TRY(fg_carry_take(e, batch, stream));
   for (int i = 0; i < (replays > 0 ? replays : 1); i++) {
     FG_TRY(set_rates(e, rate));
+    FG_TRY(fg_scale_send(e));
     FG_TRY(fg_train_send(e));
     FG_TRY(fg_train_replay(e, run_passes));
     e->steps++;
+    FG_TRY(fg_scale_follow(e));
   }
   FG_TRY(look(e, out));
   return e->kept ? fg_carry_keep(e, batch) : FGSM_OK;
@@ -159,7 +162,7 @@ fgsm_status fg_engine_cosine(struct fg_engine *e, const struct fg_train_batch *b
   FG_TRY(load_plain(e, batch));
   FG_TRY(fg_train_run(e, FG_TRAIN_WATCH, NULL, NULL));
   FG_TRY(fg_train_bring(e, 1, wires));
-  *out = mean(e, FG_TRAIN_cosine, 0) / fg_ranks_size(e->device->ranks);
+  *out = fg_train_mean(e, FG_TRAIN_cosine, 0) / fg_ranks_size(e->device->ranks);
   return fg_ranks_sum(e->device->ranks, FG_F64, 1, out);
 }
 
@@ -177,8 +180,8 @@ fgsm_status fg_engine_settle(struct fg_engine *e, const void *x) {
   return e->device->backend->sync(e->device, e->stream);
 }
 
-void fg_engine_cautious(struct fg_engine *e, bool cautious) {
-  e->cautious = cautious;
+void fg_engine_cautious(struct fg_engine *e, int doublings) {
+  e->cautious = doublings;
 }
 
 fgsm_status fg_engine_adversarial(struct fg_engine *e, float *x) {

@@ -24,7 +24,7 @@ void fg_train_traffic_end(struct fg_engine *e) {
   (void)!backend->enter(e->device); /* a lost one too: what follows cannot fail */
   if (e->stream)
     (void)!backend->sync(e->device, e->stream);
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i <= FG_CAUTION_MOST; i++)
     if (e->recordings[i].handle)
       backend->recording_destroy(e->device, e->recordings[i].handle);
   for (int i = 0; i < FG_TRAIN_SEEN; i++)
@@ -48,7 +48,7 @@ bool fg_train_uses(const struct fg_engine *e, enum fg_train_wire wire) {
 
 static bool is_control(int wire) {
   return wire == FG_TRAIN_params || wire == FG_TRAIN_eta || wire == FG_TRAIN_rates ||
-         wire == FG_TRAIN_labels || wire == FG_TRAIN_index;
+         wire == FG_TRAIN_scale || wire == FG_TRAIN_labels || wire == FG_TRAIN_index;
 }
 
 static fgsm_status make_control(struct fg_engine *e) {

@@ -58,7 +58,7 @@ static fgsm_status step(struct fg_run *run) {
                              run->options->epochs * run->per_epoch);
   fg_feed_batch(&run->feed, e->steps * run->batch + fg_ranks_rank(run->ranks) * run->part,
                 run->part, run->spec.resident ? NULL : run->x, run->labels, run->index);
-  fg_engine_cautious(run->engine, *fg_engine_steps(run->engine) < run->watch.cautious_to);
+  fg_engine_cautious(run->engine, fg_watch_caution(run));
   FG_TRY(fg_engine_step(run->engine, &batch, e->rate, (uint32_t)run->done, &losses));
   if (!isfinite(losses.loss))
     return give_up(run, &losses);

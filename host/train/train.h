@@ -7,6 +7,7 @@
  *   passes.c    the graphs of a step: load, start, target, craft
  *   regulate.c  ... what regularisers of the input's gradient need
  *   objective.c ... the losses;  optimise.c  ... from a loss to new weights
+ *   scale.c     ... loss scaling
  *   bound.c     ... spectral normalisation
  *   spec.c      what the options say of a step
  *   engine.c    passes and memory, made once;  step.c  ... and what a step runs them for
@@ -155,6 +156,7 @@ fgsm_status fg_train_norms(struct fg_graph *g, int ranks, enum fg_norm_mode mode
 /* ---- a step */
 
 struct fg_engine;
+enum { FG_CAUTION_MOST = FG_MAX_HARDENINGS }; /* doublings of the steps of crafting */
 
 /* What options say, resolved. */
 struct fg_engine_spec {
@@ -214,8 +216,8 @@ fgsm_status fg_engine_step(struct fg_engine *engine, const struct fg_train_batch
  * catastrophic overfitting (Andriushchenko & Flammarion 2020). For an engine that is `watched`. */
 fgsm_status fg_engine_cosine(struct fg_engine *engine, const struct fg_train_batch *batch,
                              double *out) FGSM_MUST_USE;
-/* From here on, crafting takes twice as many steps of half the length, or no longer. */
-void fg_engine_cautious(struct fg_engine *engine, bool cautious);
+/* From here on, crafting takes twice the method's steps of half their length, so many times over. */
+void fg_engine_cautious(struct fg_engine *engine, int doublings);
 /* The adversarial samples of the last step, float32. */
 fgsm_status fg_engine_adversarial(struct fg_engine *engine, float *x) FGSM_MUST_USE;
 struct fg_weights *fg_engine_weights(struct fg_engine *engine);
@@ -227,9 +229,17 @@ fgsm_status fg_engine_diagnose(struct fg_engine *engine, const struct fg_onnx *o
                                const struct fgsm_options *options, char *text,
                                size_t size) FGSM_MUST_USE;
 
+/* What dynamic loss scaling has come to: the scale; steps since it last changed; steps left out. */
+struct fg_loss_scale {
+  double scale, since, skipped;
+};
+/* NULL where the loss is not scaled. */
+const struct fg_loss_scale *fg_engine_scale(const struct fg_engine *engine);
+
 /* A piece of what the rest of a run depends on beside the number of steps. */
 struct fg_engine_piece {
-  char kind; /* w weight, m and v moments, a averaged weight, s direction; d and k perturbations */
+  /* w weight, m and v moments, a averaged weight, s direction; d and k perturbations; l loss scale */
+  char kind;
   const char *name;
   void *memory; /* the device's */
   bool host;    /* no, the host's */
@@ -237,7 +247,7 @@ struct fg_engine_piece {
   size_t bytes;
 };
 /* The i-th piece; false past the last. */
-bool fg_engine_piece_at(const struct fg_engine *engine, int64_t i, struct fg_engine_piece *out);
+bool fg_engine_piece_at(struct fg_engine *engine, int64_t i, struct fg_engine_piece *out);
 fgsm_status fg_engine_piece_read(const struct fg_engine *engine,
                                  const struct fg_engine_piece *piece, void *to) FGSM_MUST_USE;
 fgsm_status fg_engine_piece_write(struct fg_engine *engine, const struct fg_engine_piece *piece,

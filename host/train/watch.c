@@ -117,12 +117,26 @@ fgsm_status fg_watch_keep(struct fg_run *run) {
   return keeps(run) && run->watch.bad == 0 ? fg_snapshot_take(run, &run->watch.good) : FGSM_OK;
 }
 
-/* Each time for longer: what was not enough once will not be the next time either. */
-static void be_careful(struct fg_run *run) {
-  struct fg_watch *w = &run->watch;
-  int shift = w->rollbacks < 32 ? (int)w->rollbacks : 32;
-  w->cautious_to = w->good.steps + (run->per_epoch << shift);
-  w->rollbacks++;
+int fg_watch_caution(const struct fg_run *run) {
+  const struct fgsm_options *o = run->options;
+  int64_t at = run->done * run->per_epoch + run->now.steps, n = run->watch.rollbacks;
+  for (int i = 0; i < o->n_harden; i++)
+    n += (double)at >= o->harden[i] * (double)(o->epochs * run->per_epoch);
+  return n < FG_CAUTION_MOST ? (int)n : FG_CAUTION_MOST;
+}
+
+/* Whether that was the last time: the same steps would lead to the same place again, and there are no
+ * more careful ones. */
+static bool is_last(const struct fg_run *run) {
+  if (fg_watch_caution(run) < FG_CAUTION_MOST)
+    return false;
+  if (run->writes)
+    fg_log(
+        FGSM_LOG_WARNING,
+        "training overfits catastrophically though crafting takes %d times the steps: it ends with "
+        "the weights of epoch %lld",
+        1 << FG_CAUTION_MOST, (long long)run->watch.good.done);
+  return true;
 }
 
 fgsm_status fg_watch_act(struct fg_run *run, bool *back, bool *stop) {
@@ -136,12 +150,11 @@ fgsm_status fg_watch_act(struct fg_run *run, bool *back, bool *stop) {
         "epoch %lld, step %lld: catastrophic overfitting before an epoch was over: there "
         "is nothing good to go back to; try --method n-fgsm or pgd",
         (long long)run->done + 1, (long long)run->now.steps);
-  *stop = run->options->on_overfit[0] == 's';
+  *stop = run->options->on_overfit[0] == 's' || is_last(run);
   FG_TRY(fg_snapshot_restore(run, &w->good));
   w->bad = 0;
   *back = true;
-  if (!*stop)
-    be_careful(run);
+  w->rollbacks += !*stop;
   return fg_run_log(run, json_pack("{s:s, s:I}", "event", *stop ? "stop" : "rollback", "to_epoch",
                                    (json_int_t)run->done));
 }

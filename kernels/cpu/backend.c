@@ -87,12 +87,14 @@ static bool all_divide(const struct fg_call *call, int block) {
   return true;
 }
 
-/* A forward convolution may take the image plainly, not give a plain result: oneDNN would reorder
- * it behind our back, and could not add a residual on the way. */
-static bool forward_takes(const struct fg_call *call) {
+/* A forward convolution may take the image plainly. A plain result oneDNN reorders behind our back, and
+ * cannot add a residual on the way: that is worth it where the result's channels have no blocks. */
+static bool forward_takes(const struct fg_call *call, int block) {
   const struct fg_tensor *x = &call->in[0], *y = &call->out[0], *residual = &call->in[3];
   bool adds = call->n_in > 3 && residual->type != FG_NONE;
-  if (y->layout != FG_BLOCKED || (adds && residual->layout != FG_BLOCKED))
+  if (y->layout != FG_BLOCKED)
+    return !adds && y->rank == 4 && y->dim[1] % block && x->layout == FG_BLOCKED;
+  if (adds && residual->layout != FG_BLOCKED)
     return false;
   return x->layout == FG_BLOCKED || !adds || (x->dim[1] <= 3 && call->attrs->conv.group == 1);
 }
@@ -113,7 +115,7 @@ static bool conv_takes(const struct fg_call *call, int block) {
     return false;
   if (a->spatial != 2 || w->rank != 4 || w->layout == FG_BLOCKED)
     return false;
-  if (call->op == FG_OP_conv && !forward_takes(call))
+  if (call->op == FG_OP_conv && !forward_takes(call, block))
     return false;
   if (call->op == FG_OP_conv_grad_input && !gradient_takes(call))
     return false;
@@ -144,7 +146,7 @@ static bool takes_blocked(struct fg_device *device, const struct fg_call *call) 
   case FG_OP_conv_grad_weight:
     return conv_takes(call, block);
   case FG_OP_conv_grad_input_step: /* dy alone */
-    return call->in[0].layout == FG_BLOCKED && block == 8;
+    return call->in[0].layout == FG_BLOCKED;
   case FG_OP_max_pool:
   case FG_OP_max_pool_grad:
   case FG_OP_avg_pool:

@@ -21,6 +21,8 @@
 
 enum choice { AS_GIVEN, FREE_Y, PLAIN_Y, FREE, CHOICES };
 
+enum { FEW_CHANNELS = 16 }; /* fewer fill no block */
+
 /* ---- descriptors */
 
 /* A call seen alike in all three directions: x and y are the tensors on the image's and on the
@@ -45,6 +47,14 @@ static struct sides sides_of(const struct fg_call *call) {
                           call->n_in > 2 && fg_cpu_present(&in[2]) ? &in[2] : NULL,
                           call->n_in > 3 && fg_cpu_present(&in[3]) ? &in[3] : NULL};
   }
+}
+
+/* Plainly, oneDNN's convolutions are products, which add to what the result holds at no cost, but go
+ * through a tensor number by number. */
+static enum fg_dnnl_residual residual_of(const struct sides *s) {
+  if (!s->residual)
+    return FG_DNNL_NO_RESIDUAL;
+  return s->y->layout == FG_PLAIN ? FG_DNNL_ADD_DST : FG_DNNL_ADD_TENSOR;
 }
 
 static dnnl_format_tag_t plain_tag(const struct fg_tensor *t) {
@@ -138,7 +148,7 @@ static fgsm_status add_operands(const struct fg_call *call, const struct sides *
   FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_DST, true, m->y, query(pd, dnnl_query_dst_md), NULL));
   if (s->bias)
     FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_BIAS, false, m->bias, m->bias, NULL));
-  if (s->residual)
+  if (residual_of(s) == FG_DNNL_ADD_TENSOR)
     FG_TRY(fg_dnnl_operand_add(p, DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, false,
                                m->residual, m->residual, NULL));
   return FGSM_OK;
@@ -152,8 +162,7 @@ static fgsm_status describe(dnnl_engine_t engine, const struct fg_call *call, co
   const struct fg_conv_attrs *a = &call->attrs->conv;
   dnnl_primitive_attr_t attr = NULL;
   bool forward = s->direction == FG_DNNL_FORWARD;
-  FG_TRY(fg_dnnl_attr_create(s->residual ? FG_DNNL_ADD_TENSOR : FG_DNNL_NO_RESIDUAL, m->residual,
-                             forward ? &a->act : NULL, &attr));
+  FG_TRY(fg_dnnl_attr_create(residual_of(s), m->residual, forward ? &a->act : NULL, &attr));
   struct fg_dnnl_conv conv = {s->direction, m->free_x, m->free_w, m->bias, m->free_y, a};
   fgsm_status status = FGSM_OK;
   if (!forward) {
@@ -200,16 +209,21 @@ static bool is_depthwise(const struct sides *s, int group) {
 /* In which order the candidates are tried; the list ends with CHOICES. */
 static void order(const struct sides *s, int group, enum choice list[CHOICES + 1]) {
   int n = 0;
+  bool gradient = s->direction == FG_DNNL_GRAD_INPUT, few = s->x->dim[1] < FEW_CHANNELS;
   bool plain = s->x->layout == FG_PLAIN && s->y->layout == FG_PLAIN;
   bool free_first = plain && is_depthwise(s, group) && !s->residual;
+  /* A dx that has no blocks is reordered rather than dy, which is as large or larger. */
+  bool free_next = gradient && !plain && s->x->layout == FG_PLAIN && !few;
   if (free_first)
     list[n++] = FREE;
   list[n++] = AS_GIVEN;
-  if (s->direction == FG_DNNL_GRAD_INPUT && !plain)
+  if (free_next)
+    list[n++] = FREE;
+  if (gradient && !plain && few)
     list[n++] = PLAIN_Y;
-  if (s->direction == FG_DNNL_GRAD_INPUT)
+  if (gradient)
     list[n++] = FREE_Y;
-  if (!free_first && !s->residual)
+  if (!free_first && !free_next && !s->residual)
     list[n++] = FREE;
   list[n] = CHOICES;
 }
@@ -248,7 +262,7 @@ static double measure(const struct fg_dnnl_primitive *p, const struct sides *s) 
 static bool worth_measuring(const struct sides *s, int group) {
   double flops = 2.0 * (double)fg_count(s->y) * (double)fg_cpu_span(s->w, 1, s->w->rank);
   return s->direction == FG_DNNL_GRAD_INPUT && s->x->layout == FG_PLAIN && group == 1 &&
-         s->x->dim[1] < 16 && flops >= MEASURE_FLOPS;
+         s->x->dim[1] < FEW_CHANNELS && flops >= MEASURE_FLOPS;
 }
 
 static fgsm_status fastest(struct fg_cpu_device *device, struct fg_call *call,
@@ -335,6 +349,9 @@ static fgsm_status check(const struct fg_call *call, const struct sides *s) {
     return FG_FAIL(UNSUPPORTED, "cpu: convolution weights lie plainly");
   if (s->residual && (!fg_same_shape(s->residual, s->y) || s->residual->layout != s->y->layout))
     return FG_FAIL(UNSUPPORTED, "cpu: a fused residual has the result's shape and layout");
+  int block = fg_cpu_block();
+  if (s->residual && block && s->y->dim[1] % block && s->x->dim[1] % block == 0)
+    return FG_FAIL(UNSUPPORTED, "cpu: a residual of a result without blocks, from blocks");
   return FGSM_OK;
 }
 
@@ -387,6 +404,26 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   return FGSM_OK;
 }
 
+static void copy_range(const void *ctx, int64_t begin, int64_t end) {
+  const struct sides *s = ctx;
+  memcpy((float *)s->y->data + begin, (const float *)s->residual->data + begin,
+         (size_t)(end - begin) * sizeof(float));
+}
+
+static fgsm_status run_direct(const struct fg_dnnl_primitive *p, const struct fg_call *call,
+                              void *scratch) {
+  struct sides s = sides_of(call);
+  void *data[FG_DNNL_MAX_OPERANDS] = {call->in[0].data, call->in[1].data, call->out[0].data};
+  int n = 3;
+  if (residual_of(&s) == FG_DNNL_ADD_DST)
+    fg_cpu_flat(fg_count(s.y), 0.3, copy_range, &s);
+  if (s.bias)
+    data[n++] = s.bias->data;
+  if (residual_of(&s) == FG_DNNL_ADD_TENSOR)
+    data[n++] = s.residual->data;
+  return fg_dnnl_primitive_run(p, data, scratch);
+}
+
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   (void)stream;
   const struct conv_state *state = call->state;
@@ -399,12 +436,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     fg_conv_winograd_run(state->winograd, call, scratch);
     return FGSM_OK;
   }
-  void *data[FG_DNNL_MAX_OPERANDS] = {call->in[0].data, call->in[1].data, call->out[0].data};
-  int n = 3;
-  for (int i = 2; i < call->n_in; i++)
-    if (fg_cpu_present(&call->in[i]))
-      data[n++] = call->in[i].data;
-  return fg_dnnl_primitive_run(&state->primitive, data, scratch);
+  return run_direct(&state->primitive, call, scratch);
 }
 
 static void release(struct fg_call *call) {

@@ -96,7 +96,8 @@ void fg_conv_remember(const char *key, int choice) {
 /* ---- trials */
 
 static double flops_of(const struct fg_call *call) {
-  return 2.0 * (double)fg_count(&call->out[0]) * (double)call->in[0].dim[1] * 9;
+  return 2.0 * (double)fg_count(&call->out[0]) * (double)call->in[0].dim[1] *
+         (double)fg_cpu_span(&call->in[1], 2, 4);
 }
 
 /* The bare convolution, of as many samples as a trial needs. */
@@ -130,9 +131,16 @@ struct contender {
   double best;
 };
 
+/* Wider windows have the small tile alone. */
+static bool has_tile(const struct fg_call *call, int m) {
+  return m != 4 || call->in[1].dim[2] == 3;
+}
+
 static bool enter(struct fg_cpu_device *device, struct fg_call *trial, int m, struct contender *c) {
   size_t scratch;
   c->best = INFINITY;
+  if (!has_tile(trial, m))
+    return false;
   if (m == 0) {
     if (fg_conv_direct(device, trial, &c->primitive) != FGSM_OK)
       return false;
@@ -195,7 +203,7 @@ int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *call) {
   if (how == FG_CONV_DIRECT || !fg_conv_winograd_fits(call))
     return 0;
   if (how != FG_CONV_FASTEST)
-    return how == FG_CONV_WINOGRAD_2 ? 2 : 4;
+    return how == FG_CONV_WINOGRAD_4 && has_tile(call, 4) ? 4 : 2;
   if (call->in[0].dim[1] < FEW_CHANNELS || call->out[0].dim[1] < FEW_CHANNELS ||
       flops_of(call) < LEAST_FLOPS)
     return 0;

@@ -1,32 +1,32 @@
 /* conv_grad_input_step: the gradient of a first convolution, whose input has few channels, and the
  * step along it. oneDNN's kernels fill vectors with channels, of which an image has three.
  *
- * Here the lanes are neighbours of a row of dx: with the stride fixed, columns of one residue take
+ * A dy in channel blocks fills vectors with its own channels: image_grad.h. Where dy is plain, the
+ * lanes are neighbours of a row of dx: with the stride fixed, columns of one residue take
  * neighbouring columns of dy for each tap of the window. A strip of rows is computed at a time from
  * the rows of dy that it needs, copied once between margins of zeros, so that no tap asks where the
- * image ends; dy in channel blocks is turned on the way. Sums run over output channels, then taps,
- * in order, whatever the strip or thread.
+ * image ends. Sums run over output channels, then taps, in order, whatever the strip or thread.
  *
- * Accepted for up to four channels on one side and sixteen on the other, and windows that overlap:
- * there it is faster than oneDNN's gradient and a step after it (LeNet, the stems of small CIFAR
- * nets); with 32 or 64 channels oneDNN's is. Patches (stride as wide as the window) have one tap a
- * place and are a product, which is oneDNN's too. A pool in front and bytes behind are left to their
- * own kernels. */
+ * Accepted for up to four channels on one side and windows that overlap, where the other side has at
+ * most sixteen channels or they divide into blocks, as they then will: more of them in a plain dy are
+ * oneDNN's. Patches (stride as wide as the window) have one tap a place and are a product, which is
+ * oneDNN's too. A pool in front and bytes behind are left to their own kernels. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "image_grad.h"
 #include "step.h"
 
 enum { DY, W, X0, X, EPS_MAP, MASK, PARAMS, INDEX };
 enum { NEXT, GRADIENT, STATS, BYTES };
-enum { LANES = 8, MOST_CHANNELS = 4, MOST_RESULTS = 16, STRIP = 8, MOST_VECS = 4 };
+enum { LANES = 8, MOST_CHANNELS = FG_IMAGE_CHANNELS, MOST_RESULTS = 16, STRIP = 8, MOST_VECS = 4 };
 
 typedef float vec __attribute__((vector_size(32)));
 typedef float loose_vec __attribute__((vector_size(32), aligned(4), may_alias));
 
+/* A plain dy's rows are copied in strips. */
 struct shape {
-  int64_t samples, c, h, w, k, p, q; /* of dx and of dy */
-  int64_t r, s, stride[2], dilation[2], pad[2];
+  struct fg_image_shape of;
   int64_t left, pitch; /* zeros before column 0 of a copied row; its length */
   int64_t rows;        /* of dy that a strip needs, at most                 */
   int64_t strips;      /* of a sample                                       */
@@ -34,20 +34,20 @@ struct shape {
 
 struct state {
   struct shape shape;
-  float *packed; /* [k][r][s][c]; NULL: packed at each run */
-  int pieces;
+  int lanes;     /* of dy: 1 where it is plain         */
+  float *packed; /* NULL: packed at each run           */
+  int pieces;    /* with a room each, where dy is plain */
 };
 
 struct job {
   const struct shape *t;
   const float *dy, *w; /* w packed */
-  bool blocked;
-  float *dx, *rooms; /* a room for each piece: copied rows of dy, of all channels */
+  float *dx, *rooms;   /* a room for each piece: copied rows of dy, of all channels */
   int pieces;
 };
 
 static int64_t room_floats(const struct shape *t) {
-  return (t->k * t->rows * t->pitch + 15) / 16 * 16;
+  return (t->of.k * t->rows * t->pitch + 15) / 16 * 16;
 }
 
 static int64_t floor_div(int64_t a, int64_t b) {
@@ -56,93 +56,37 @@ static int64_t floor_div(int64_t a, int64_t b) {
 
 /* ---- copying the rows of dy that a strip needs */
 
-/* Eight columns of eight channels, [column][channel], to rows of channels. */
-FG_INLINE void turn(const float *from, float *to, int64_t pitch) {
-  vec a[LANES], b[LANES];
-  for (int i = 0; i < LANES; i++)
-    a[i] = *(const loose_vec *)(from + i * LANES);
-  for (int i = 0; i < LANES; i += 2) {
-    b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-    b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-  }
-  for (int i = 0; i < LANES; i += 4)
-    for (int j = 0; j < 2; j++) {
-      a[i + 2 * j] = __builtin_shufflevector(b[i + j], b[i + 2 + j], 0, 1, 8, 9, 4, 5, 12, 13);
-      a[i + 2 * j + 1] =
-          __builtin_shufflevector(b[i + j], b[i + 2 + j], 2, 3, 10, 11, 6, 7, 14, 15);
-    }
-  for (int i = 0; i < 4; i++) {
-    *(loose_vec *)(to + i * pitch) =
-        __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    *(loose_vec *)(to + (i + 4) * pitch) =
-        __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  }
-}
-
-/* Row p of a block of channels: from [q][8] to eight rows, `plane` apart. */
-FG_CLONES static void grad_turn_row(const float *from, int64_t q, float *to, int64_t plane) {
-  int64_t i = 0;
-  for (; i + LANES <= q; i += LANES)
-    turn(from + i * LANES, to + i, plane);
-  for (; i < q; i++)
-    for (int l = 0; l < LANES; l++)
-      to[l * plane + i] = from[i * LANES + l];
-}
-
 /* Rows p0 .. p0 + rows - 1 of sample n, zeros where there are none: [k][rows][pitch]. */
 static void copy_rows(const struct job *j, int64_t n, int64_t p0, float *room) {
   const struct shape *t = j->t;
   int64_t plane = t->rows * t->pitch;
-  memset(room, 0, (size_t)(t->k * plane) * sizeof *room);
+  memset(room, 0, (size_t)(t->of.k * plane) * sizeof *room);
   for (int64_t i = 0; i < t->rows; i++) {
     int64_t p = p0 + i;
-    if (p < 0 || p >= t->p)
+    if (p < 0 || p >= t->of.p)
       continue;
     float *to = room + i * t->pitch + t->left;
-    if (j->blocked)
-      for (int64_t k = 0; k < t->k; k += LANES, to += LANES * plane)
-        grad_turn_row(j->dy + ((n * t->k + k) * t->p + p * LANES) * t->q, t->q, to, plane);
-    else
-      for (int64_t k = 0; k < t->k; k++, to += plane)
-        memcpy(to, j->dy + ((n * t->k + k) * t->p + p) * t->q, (size_t)t->q * sizeof *to);
+    for (int64_t k = 0; k < t->of.k; k++, to += plane)
+      memcpy(to, j->dy + ((n * t->of.k + k) * t->of.p + p) * t->of.q, (size_t)t->of.q * sizeof *to);
   }
 }
 
 /* ---- sums */
 
-/* The taps of one axis that reach a place: where dy is, and which tap. */
-struct taps {
-  int n;
-  int64_t at[64]; /* of dy: relative to the room's first row, or the column of the first lane */
-  int64_t tap[64];
-};
-
-static void find_taps(int64_t place, int64_t window, int64_t stride, int64_t dilation, int64_t pad,
-                      int64_t origin, struct taps *to) {
-  to->n = 0;
-  for (int64_t i = 0; i < window; i++) {
-    int64_t v = place + pad - i * dilation;
-    if (v % stride != 0)
-      continue;
-    to->at[to->n] = floor_div(v, stride) - origin;
-    to->tap[to->n++] = i;
-  }
-}
-
 /* `vecs` vectors of columns of one residue, `c` channels of them: sums to sum[c][vecs]. */
 FG_INLINE void sum_block(const struct shape *t, const float *room, const float *w,
-                         const struct taps *rows, const struct taps *columns, int64_t first, int c,
-                         int vecs, vec *to) {
+                         const struct fg_image_taps *rows, const struct fg_image_taps *columns,
+                         int64_t first, int64_t p0, int c, int vecs, vec *to) {
   vec sum[MOST_CHANNELS * MOST_VECS];
   int64_t plane = t->rows * t->pitch;
   for (int i = 0; i < c * vecs; i++)
     sum[i] = (vec){0};
-  for (int64_t k = 0; k < t->k; k++)
+  for (int64_t k = 0; k < t->of.k; k++)
     for (int a = 0; a < rows->n; a++) {
-      const float *row = room + k * plane + rows->at[a] * t->pitch + first;
-      const float *taps = w + (k * t->r + rows->tap[a]) * t->s * c;
+      const float *row = room + k * plane + (rows->at[a] - p0) * t->pitch + first;
+      const float *taps = w + (k * t->of.r + rows->tap[a]) * t->of.s * c;
       for (int b = 0; b < columns->n; b++) {
-        const float *u = taps + columns->tap[b] * c, *d = row + columns->at[b];
+        const float *u = taps + columns->tap[b] * c, *d = row + t->left + columns->at[b];
         vec x[MOST_VECS];
         for (int v = 0; v < vecs; v++)
           x[v] = *(const loose_vec *)(d + v * LANES);
@@ -156,13 +100,14 @@ FG_INLINE void sum_block(const struct shape *t, const float *room, const float *
 }
 
 typedef void block_fn(const struct shape *t, const float *room, const float *w,
-                      const struct taps *rows, const struct taps *columns, int64_t first, vec *to);
+                      const struct fg_image_taps *rows, const struct fg_image_taps *columns,
+                      int64_t first, int64_t p0, vec *to);
 
 #define BLOCK(c, vecs)                                                                             \
   FG_CLONES static void grad_block_##c##x##vecs(                                                   \
-      const struct shape *t, const float *room, const float *w, const struct taps *rows,           \
-      const struct taps *columns, int64_t first, vec *to) {                                        \
-    sum_block(t, room, w, rows, columns, first, c, vecs, to);                                      \
+      const struct shape *t, const float *room, const float *w, const struct fg_image_taps *rows,  \
+      const struct fg_image_taps *columns, int64_t first, int64_t p0, vec *to) {                   \
+    sum_block(t, room, w, rows, columns, first, p0, c, vecs, to);                                  \
   }
 BLOCK(1, 2)
 BLOCK(1, 4)
@@ -192,22 +137,23 @@ static const struct block *block_for(int64_t channels, int64_t columns) {
 /* Row y of dx, of all channels; the room's first row is p0 of dy. */
 static void one_row(const struct job *j, const float *room, int64_t n, int64_t y, int64_t p0) {
   const struct shape *t = j->t;
-  struct taps rows, columns;
-  find_taps(y, t->r, t->stride[0], t->dilation[0], t->pad[0], p0, &rows);
-  for (int64_t residue = 0; residue < t->stride[1] && residue < t->w; residue++) {
-    find_taps(residue, t->s, t->stride[1], t->dilation[1], t->pad[1], -t->left, &columns);
-    int64_t many = (t->w - residue + t->stride[1] - 1) / t->stride[1];
-    const struct block *block = block_for(t->c, many);
+  struct fg_image_taps rows, columns;
+  fg_image_rows(&t->of, y, &rows);
+  for (int64_t residue = 0; residue < t->of.stride[1] && residue < t->of.w; residue++) {
+    fg_image_columns(&t->of, residue, &columns);
+    int64_t many = (t->of.w - residue + t->of.stride[1] - 1) / t->of.stride[1];
+    const struct block *block = block_for(t->of.c, many);
     const int vecs = block->vecs;
     for (int64_t first = 0; first < many; first += (int64_t)vecs * LANES) {
       vec sum[MOST_CHANNELS * MOST_VECS];
-      block->run(t, room, j->w, &rows, &columns, first, sum);
+      block->run(t, room, j->w, &rows, &columns, first, p0, sum);
       int64_t here = many - first < vecs * LANES ? many - first : vecs * LANES;
-      for (int64_t c = 0; c < t->c; c++) {
+      for (int64_t c = 0; c < t->of.c; c++) {
         const float *from = (const float *)(sum + c * vecs);
-        float *to = j->dx + ((n * t->c + c) * t->h + y) * t->w + residue + first * t->stride[1];
+        float *to =
+            j->dx + ((n * t->of.c + c) * t->of.h + y) * t->of.w + residue + first * t->of.stride[1];
         for (int64_t i = 0; i < here; i++)
-          to[i * t->stride[1]] = from[i];
+          to[i * t->of.stride[1]] = from[i];
       }
     }
   }
@@ -215,32 +161,34 @@ static void one_row(const struct job *j, const float *room, int64_t n, int64_t y
 
 /* The first row of dy that rows from y on can need. */
 static int64_t first_row(const struct shape *t, int64_t y) {
-  return floor_div(y + t->pad[0] - (t->r - 1) * t->dilation[0], t->stride[0]);
+  return floor_div(y + t->of.pad[0] - (t->of.r - 1) * t->of.dilation[0], t->of.stride[0]);
 }
 
 static void pieces(const void *ctx, int64_t begin, int64_t end) {
   const struct job *j = ctx;
   const struct shape *t = j->t;
-  int64_t items = t->samples * t->strips;
+  int64_t items = t->of.samples * t->strips;
   for (int64_t piece = begin; piece < end; piece++) {
     float *room = j->rooms + piece * room_floats(t);
     for (int64_t i = items * piece / j->pieces; i < items * (piece + 1) / j->pieces; i++) {
       int64_t n = i / t->strips, y0 = i % t->strips * STRIP, p0 = first_row(t, y0);
       copy_rows(j, n, p0, room);
-      for (int64_t y = y0; y < y0 + STRIP && y < t->h; y++)
+      for (int64_t y = y0; y < y0 + STRIP && y < t->of.h; y++)
         one_row(j, room, n, y, p0);
     }
   }
 }
 
-/* ---- the kernel */
-
-static void pack(const struct shape *t, const float *w, float *to) {
-  for (int64_t k = 0; k < t->k; k++)
-    for (int64_t c = 0; c < t->c; c++)
-      for (int64_t i = 0; i < t->r * t->s; i++)
-        to[(k * t->r * t->s + i) * t->c + c] = w[(k * t->c + c) * t->r * t->s + i];
+/* Rows [begin, end) of dx, where dy lies in channel blocks. */
+static void blocked_rows(const void *ctx, int64_t begin, int64_t end) {
+  const struct job *j = ctx;
+  const struct fg_image_shape *t = &j->t->of;
+  fg_image_row *row = fg_cpu_block() == 16 ? fg_image_row_16 : fg_image_row_8;
+  for (int64_t i = begin; i < end; i++)
+    row(t, j->w, j->dy, i / t->h, i % t->h, j->dx);
 }
+
+/* ---- the kernel */
 
 static void release(struct fg_call *call) {
   struct state *state = call->state;
@@ -257,18 +205,23 @@ static fgsm_status check(const struct fg_call *call) {
   if (fg_cpu_optional(call, INDEX) || (call->n_out > BYTES && fg_cpu_present(&call->out[BYTES])))
     return FG_FAIL(UNSUPPORTED, "cpu: %s: a pool, or bytes", fg_op_name(call->op));
   if (a->spatial != 2 || a->group != 1 || dy->rank != 4 || w->rank != 4 || x0->rank != 4 ||
-      w->dim[1] > MOST_CHANNELS || w->dim[0] > MOST_RESULTS || w->dim[1] < 1 || w->dim[2] > 64 ||
-      w->dim[3] > 64)
+      w->dim[1] > MOST_CHANNELS || w->dim[1] < 1 || w->dim[2] > FG_IMAGE_WINDOW ||
+      w->dim[3] > FG_IMAGE_WINDOW)
     return FG_FAIL(UNSUPPORTED, "cpu: %s: oneDNN's, for more than %d channels or other windows",
                    fg_op_name(call->op), MOST_CHANNELS);
   if (a->stride[0] >= w->dim[2] || a->stride[1] >= w->dim[3])
     return FG_FAIL(UNSUPPORTED, "cpu: %s: oneDNN's, for patches", fg_op_name(call->op));
+  int block = fg_cpu_block();
+  bool divides = block && w->dim[0] % block == 0;
+  if (w->dim[0] > MOST_RESULTS && !divides)
+    return FG_FAIL(UNSUPPORTED, "cpu: %s: oneDNN's, for channels without blocks",
+                   fg_op_name(call->op));
   struct fg_call rest = *call;
   rest.in[DY].layout = FG_PLAIN;
   FG_TRY(fg_cpu_check_features(&rest, x0, EPS_MAP, MASK));
   FG_TRY(fg_cpu_check_params(call, PARAMS, 0));
-  if (dy->layout == FG_BLOCKED && (fg_cpu_block() != LANES || dy->dim[1] % LANES))
-    return FG_FAIL(UNSUPPORTED, "cpu: %s: channel blocks of another size", fg_op_name(call->op));
+  if (dy->layout == FG_BLOCKED && !divides)
+    return FG_FAIL(UNSUPPORTED, "cpu: %s: channels without blocks", fg_op_name(call->op));
   if (!fg_same_shape(x0, &call->in[X]))
     return FG_FAIL(UNSUPPORTED, "cpu: %s: x and x0 differ in shape", fg_op_name(call->op));
   return FGSM_OK;
@@ -277,25 +230,33 @@ static fgsm_status check(const struct fg_call *call) {
 static void shape_of(const struct fg_call *call, struct shape *t) {
   const struct fg_conv_attrs *a = &call->attrs->conv_step.conv;
   const int64_t *x = call->in[X0].dim, *y = call->in[DY].dim, *w = call->in[W].dim;
-  *t = (struct shape){.samples = x[0],
-                      .c = x[1],
-                      .h = x[2],
-                      .w = x[3],
-                      .k = y[1],
-                      .p = y[2],
-                      .q = y[3],
-                      .r = w[2],
-                      .s = w[3],
-                      .stride = {a->stride[0], a->stride[1]},
-                      .dilation = {a->dilation[0], a->dilation[1]},
-                      .pad = {a->pad_lo[0], a->pad_lo[1]},
+  *t = (struct shape){.of = {.samples = x[0],
+                             .c = x[1],
+                             .h = x[2],
+                             .w = x[3],
+                             .k = y[1],
+                             .p = y[2],
+                             .q = y[3],
+                             .r = w[2],
+                             .s = w[3],
+                             .stride = {a->stride[0], a->stride[1]},
+                             .dilation = {a->dilation[0], a->dilation[1]},
+                             .pad = {a->pad_lo[0], a->pad_lo[1]}},
                       .strips = (x[2] + STRIP - 1) / STRIP};
-  int64_t before = (t->s - 1) * t->dilation[1] - t->pad[1];
-  t->left = before > 0 ? (before + t->stride[1] - 1) / t->stride[1] : 0;
+  int64_t before = (t->of.s - 1) * t->of.dilation[1] - t->of.pad[1];
+  t->left = before > 0 ? (before + t->of.stride[1] - 1) / t->of.stride[1] : 0;
   /* The last vector of columns may read past the last one that is wanted. */
-  int64_t last = floor_div(t->w - 1 + t->pad[1], t->stride[1]) + MOST_VECS * LANES;
-  t->pitch = t->left + (last > t->q ? last : t->q) + 1;
-  t->rows = floor_div(STRIP - 1 + (t->r - 1) * t->dilation[0], t->stride[0]) + 2;
+  int64_t last = floor_div(t->of.w - 1 + t->of.pad[1], t->of.stride[1]) + MOST_VECS * LANES;
+  t->pitch = t->left + (last > t->of.q ? last : t->of.q) + 1;
+  t->rows = floor_div(STRIP - 1 + (t->of.r - 1) * t->of.dilation[0], t->of.stride[0]) + 2;
+}
+
+static int64_t rooms_floats(const struct state *state) {
+  return state->lanes > 1 ? 0 : state->pieces * room_floats(&state->shape);
+}
+
+static size_t gradient_bytes(const struct fg_call *call) {
+  return (fg_bytes(&call->in[X0]) + 63) / 64 * 64;
 }
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
@@ -305,44 +266,50 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
     return FG_FAIL(MEMORY, "no memory for a kernel's state");
   call->state = state;
   shape_of(call, &state->shape);
+  state->lanes = call->in[DY].layout == FG_BLOCKED ? fg_cpu_block() : 1;
   state->pieces = device->threads > 0 ? device->threads : 1;
-  size_t weights = (size_t)fg_count(&call->in[W]) * sizeof(float);
-  size_t gradient = fg_bytes(&call->in[X0]);
-  call->scratch_bytes = (size_t)(state->pieces * room_floats(&state->shape)) * sizeof(float) +
-                        (gradient + 63) / 64 * 64;
+  size_t weights = (fg_bytes(&call->in[W]) + 63) / 64 * 64;
+  call->scratch_bytes = (size_t)rooms_floats(state) * sizeof(float) + gradient_bytes(call);
   if (!(call->constant >> W & 1) || !call->in[W].data) {
     call->scratch_bytes += weights;
     return FGSM_OK;
   }
-  state->packed = malloc(weights ? weights : 1);
+  state->packed = aligned_alloc(64, weights ? weights : 64);
   if (!state->packed) {
     release(call);
     return FG_FAIL(MEMORY, "no memory for a convolution's weights");
   }
-  pack(&state->shape, call->in[W].data, state->packed);
+  fg_image_pack(&state->shape.of, state->lanes, call->in[W].data, state->packed);
   call->state_bytes = weights;
   return FGSM_OK;
+}
+
+static void gradient(const struct state *state, const struct job *j) {
+  const struct fg_image_shape *t = &state->shape.of;
+  double macs = (double)(t->samples * t->k * t->p * t->q) * (double)(t->r * t->s * t->c);
+  int64_t rows = t->samples * t->h;
+  if (state->lanes > 1)
+    fg_cpu_parallel(rows, 1, macs / 40 / (double)(rows > 0 ? rows : 1), blocked_rows, j);
+  else
+    fg_cpu_parallel(j->pieces, 1, macs / 20 / j->pieces, pieces, j);
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   (void)stream;
   const struct state *state = call->state;
-  const struct shape *t = &state->shape;
   const struct fg_tensor *in = call->in;
   float *rooms = scratch, *dx = fg_cpu_output(call, GRADIENT);
-  float *own = rooms + state->pieces * room_floats(t);
-  float *packed = own + (fg_bytes(&in[X0]) + 63) / 64 * 16;
+  float *own = rooms + rooms_floats(state);
+  float *packed = own + gradient_bytes(call) / sizeof *own;
   if (!state->packed)
-    pack(t, in[W].data, packed);
-  struct job j = {.t = t,
+    fg_image_pack(&state->shape.of, state->lanes, in[W].data, packed);
+  struct job j = {.t = &state->shape,
                   .dy = in[DY].data,
                   .w = state->packed ? state->packed : packed,
-                  .blocked = in[DY].layout == FG_BLOCKED,
                   .dx = dx ? dx : own,
                   .rooms = rooms,
                   .pieces = state->pieces};
-  double macs = (double)fg_count(&in[DY]) * (double)(t->r * t->s * t->c);
-  fg_cpu_parallel(j.pieces, 1, macs / 20 / j.pieces, pieces, &j);
+  gradient(state, &j);
   struct fg_cpu_step step = {
     .eps_map = fg_cpu_optional(call, EPS_MAP),
     .mask = fg_cpu_optional(call, MASK),
@@ -355,7 +322,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     .n = fg_cpu_features(&in[X0]),
     .attrs = call->attrs->conv_step.step
   };
-  fg_cpu_step_samples(&step, t->samples);
+  fg_cpu_step_samples(&step, in[X0].dim[0]);
   return FGSM_OK;
 }
 

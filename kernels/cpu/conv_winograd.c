@@ -20,10 +20,11 @@ static bool is_gradient(const struct fg_call *call) {
 }
 
 static bool has_shape(const struct fg_conv_attrs *a, const struct fg_tensor *w) {
-  if (a->spatial != 2 || a->group != 1 || w->rank != 4 || w->dim[2] != 3 || w->dim[3] != 3)
+  if (a->spatial != 2 || a->group != 1 || w->rank != 4 || w->dim[2] != w->dim[3] ||
+      (w->dim[2] != 3 && w->dim[2] != 5))
     return false;
   for (int i = 0; i < 2; i++)
-    if (a->stride[i] != 1 || a->dilation[i] != 1 || a->pad_lo[i] < 0 || a->pad_lo[i] > 2 ||
+    if (a->stride[i] != 1 || a->dilation[i] != 1 || a->pad_lo[i] < 0 || a->pad_lo[i] >= w->dim[2] ||
         a->pad_hi[i] < 0)
       return false;
   return true;
@@ -48,9 +49,11 @@ void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
                           struct fg_winograd *plan) {
   const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
   const int *pad = call->attrs->conv.pad_lo;
+  int r = (int)call->in[1].dim[2], last = r - 1;
   bool gradient = is_gradient(call);
   struct fg_winograd_shape shape = {
       .m = m,
+      .r = r,
       .samples = x->dim[0],
       .c = x->dim[1],
       .h = x->dim[2],
@@ -58,7 +61,7 @@ void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
       .k = y->dim[1],
       .p = y->dim[2],
       .q = y->dim[3],
-      .pad = {gradient ? 2 - pad[0] : pad[0], gradient ? 2 - pad[1] : pad[1]},
+      .pad = {gradient ? last - pad[0] : pad[0], gradient ? last - pad[1] : pad[1]},
       .x_blocked = x->layout == FG_BLOCKED,
       .y_blocked = y->layout == FG_BLOCKED};
   fg_winograd_cut(plan, &shape, threads);

@@ -3,8 +3,8 @@
  *
  * Leading axes that b does not have are folded into M, so that a layer over a sequence is one
  * product. Otherwise the products of a batch are shared out, each run by one thread when there are
- * enough of them. The residual is copied to y first and accumulated upon; bias and activation
- * follow on rows that are still in cache. */
+ * enough of them; and so are the rows of a tall product. The residual is copied to y first and
+ * accumulated upon; bias and activation follow on rows that are still in cache. */
 #include "dnnl_shim.h"
 #include "unary.h"
 
@@ -19,6 +19,7 @@ struct product {
   float *y;
   const struct fg_unary_attrs *act;
   int64_t batch;
+  int64_t chunks;           /* that rows are cut into; 0: none */
   int rank;                 /* of the leading axes */
   int64_t dim[FG_MAX_RANK]; /* y's                 */
   int64_t step_a[FG_MAX_RANK], step_b[FG_MAX_RANK];
@@ -68,6 +69,32 @@ static void multiply_range(const void *ctx, int64_t begin, int64_t end) {
     one.y = p->y + i * p->m * p->n;
     finish_rows(&one, 0, p->m);
   }
+}
+
+/* Chunks [begin, end) of a tall product's rows, with all that comes before and after. */
+static void multiply_chunks(const void *ctx, int64_t begin, int64_t end) {
+  const struct product *p = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t first = p->m * i / p->chunks, rows = p->m * (i + 1) / p->chunks - first;
+    struct product one = *p;
+    one.m = rows;
+    one.a += first * (p->trans_a ? 1 : p->lda);
+    one.y += first * p->n;
+    if (p->residual && p->residual != p->y)
+      memcpy(one.y, p->residual + first * p->n, (size_t)(rows * p->n) * sizeof *one.y);
+    multiply(&one, 0);
+    finish_rows(&one, 0, rows);
+  }
+}
+
+/* Rows of a chunk: enough to be worth packing b for, and few enough that the second-level cache has
+ * them yet when what follows the product goes over them. */
+#define CHUNK_ROWS 192
+
+/* Each thread's chunks are as many as the others'; 0: not tall enough. */
+static int64_t chunks_of(const struct product *p) {
+  int64_t threads = fg_cpu_threads(), each = p->m / (CHUNK_ROWS * threads);
+  return p->batch == 1 && each >= 2 ? each * threads : 0;
 }
 
 /* Element strides of t's leading axes, right-aligned under y's; 0 where broadcast. */
@@ -150,7 +177,8 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   if (fg_count(y) == 0)
     return FGSM_OK;
   shape(call, &p);
-  if (p.residual && p.residual != p.y)
+  p.chunks = p.k == 0 ? 0 : chunks_of(&p);
+  if (p.residual && p.residual != p.y && !p.chunks)
     memcpy(p.y, p.residual, fg_bytes(y));
   else if (!p.residual && p.k == 0)
     memset(p.y, 0, fg_bytes(y));
@@ -158,6 +186,8 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   double each = (double)p.m * (double)p.n * (double)p.k / 16; /* nanoseconds, about */
   if (p.k == 0) {
     fg_cpu_parallel(p.batch * p.m, 1, (double)p.n, finish_rows, &p);
+  } else if (p.chunks) {
+    fg_cpu_parallel(p.chunks, 1, each / (double)p.chunks, multiply_chunks, &p);
   } else if (p.batch >= fg_cpu_threads() && p.batch > 1) {
     fg_cpu_parallel(p.batch, 1, each + 300, multiply_range, &p);
   } else {

@@ -4,42 +4,17 @@
  * is the first maximum's place in the window (row * width + column), NaN counting as a maximum; a
  * window on padding alone has the maximum -inf at place 0 and the mean 0. Each plane is one
  * thread's, so the overlapping sums of the gradients need no order but the plane's own. */
-#include "cpu.h"
+#include "pool.h"
 
 #include <math.h>
 #include <string.h>
-
-struct pool {
-  const float *in;
-  float *out;
-  void *index; /* U8 or I32, or NULL */
-  bool wide;   /* index is I32 */
-  int64_t h, w, oh, ow, kh, kw, sh, sw, dh, dw, ph, pw;
-  int64_t lanes;
-  bool include_pad;
-};
-
-/* a / b of numbers that are not negative; windows mostly step by 1 or 2. */
-FG_INLINE int64_t over(int64_t a, int64_t b) {
-  return b == 1 ? a : b == 2 ? a >> 1 : a / b;
-}
-
-/* Places along one axis that fall on the image, of the window at output o: [*first, *last). */
-FG_INLINE void places(int64_t o, int64_t stride, int64_t dilation, int64_t pad, int64_t size,
-                      int64_t k, int64_t *first, int64_t *last) {
-  int64_t at = o * stride - pad;
-  int64_t lo = at >= 0 ? 0 : over(-at + dilation - 1, dilation);
-  int64_t hi = at >= size ? 0 : over(size - 1 - at, dilation) + 1;
-  *last = hi < k ? hi : k;
-  *first = lo < *last ? lo : *last;
-}
 
 /* Outputs along an axis whose window has place t on the image: [*first, *last). */
 FG_INLINE void outputs(int64_t t, int64_t stride, int64_t dilation, int64_t pad, int64_t size,
                        int64_t n, int64_t *first, int64_t *last) {
   int64_t shift = t * dilation - pad;
-  int64_t lo = shift >= 0 ? 0 : over(-shift + stride - 1, stride);
-  int64_t hi = size - 1 - shift < 0 ? 0 : over(size - 1 - shift, stride) + 1;
+  int64_t lo = shift >= 0 ? 0 : fg_pool_over(-shift + stride - 1, stride);
+  int64_t hi = size - 1 - shift < 0 ? 0 : fg_pool_over(size - 1 - shift, stride) + 1;
   *last = hi < n ? hi : n;
   *first = lo < *last ? lo : *last;
 }
@@ -55,7 +30,7 @@ FG_INLINE void consider(float v, int32_t place, float *top, int32_t *index) {
   *index = better ? place : *index;
 }
 
-FG_INLINE void put(const struct pool *p, int64_t at, const float *top, const int32_t *index,
+FG_INLINE void put(const struct fg_pool *p, int64_t at, const float *top, const int32_t *index,
                    int64_t n) {
   memcpy(p->out + at, top, (size_t)n * sizeof *top);
   if (!p->index)
@@ -71,7 +46,7 @@ FG_INLINE void put(const struct pool *p, int64_t at, const float *top, const int
 }
 
 /* Outputs [from, from + n) of one row of a plain plane. */
-FG_CLONES static void max_row(const struct pool *p, const float *x, int64_t at, int64_t o,
+FG_CLONES static void max_row(const struct fg_pool *p, const float *x, int64_t at, int64_t o,
                               int64_t from, int64_t n) {
   float top[TILE];
   int32_t index[TILE];
@@ -80,7 +55,7 @@ FG_CLONES static void max_row(const struct pool *p, const float *x, int64_t at, 
     top[i] = -INFINITY;
     index[i] = -1;
   }
-  places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
+  fg_pool_places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
   for (int64_t r = r0; r < r1; r++) {
     const float *row = x + (o * p->sh + r * p->dh - p->ph) * p->w;
     for (int64_t t = 0; t < p->kw; t++) {
@@ -105,62 +80,14 @@ FG_CLONES static void max_row(const struct pool *p, const float *x, int64_t at, 
   put(p, at, top, index, n);
 }
 
-/* A block of channels as vectors: floats, what comparing them gives, which is places' type too, and
- * places as they are stored where they are narrow. */
-#define LANES(n)                                                                                   \
-  typedef float block_##n __attribute__((vector_size(4 * n), aligned(4)));                         \
-  typedef int32_t places_##n __attribute__((vector_size(4 * n), aligned(4)));                      \
-  typedef uint8_t narrow_##n __attribute__((vector_size(n), aligned(1)));
-LANES(8)
-LANES(16)
-
-/* Where a window begins on the image, and which of its places lie there. */
-struct window {
-  int64_t row, column, r0, r1, t0, t1;
-};
-
-FG_INLINE struct window window_at(const struct pool *p, int64_t o, int64_t c) {
-  struct window w = {.row = o * p->sh - p->ph, .column = c * p->sw - p->pw};
-  places(o, p->sh, p->dh, p->ph, p->h, p->kh, &w.r0, &w.r1);
-  places(c, p->sw, p->dw, p->pw, p->w, p->kw, &w.t0, &w.t1);
-  return w;
-}
-
-/* One row of outputs of a blocked plane: `consider`, for all lanes at once. */
-#define MAX_LANES(n)                                                                               \
-  FG_CLONES static void max_lanes_##n(const struct pool *p, const float *x, int64_t at,            \
-                                      int64_t o) {                                                 \
-    for (int64_t c = 0; c < p->ow; c++, at += n) {                                                 \
-      const struct window w = window_at(p, o, c);                                                  \
-      block_##n top = (block_##n){0} - INFINITY;                                                   \
-      places_##n index = (places_##n){0} - 1;                                                      \
-      for (int64_t r = w.r0; r < w.r1; r++)                                                        \
-        for (int64_t t = w.t0; t < w.t1; t++) {                                                    \
-          int64_t from = (w.row + r * p->dh) * p->w + w.column + t * p->dw;                        \
-          block_##n v = *(const block_##n *)(x + from * n);                                        \
-          places_##n better = (index < 0) | (v > top) | ((v != v) & (top == top));                 \
-          top = (block_##n)((better & (places_##n)v) | (~better & (places_##n)top));               \
-          index = (better & (int32_t)(r * p->kw + t)) | (~better & index);                         \
-        }                                                                                          \
-      *(block_##n *)(p->out + at) = top;                                                           \
-      index &= ~(index < 0);                                                                       \
-      if (p->index && p->wide)                                                                     \
-        *(places_##n *)((int32_t *)p->index + at) = index;                                         \
-      else if (p->index)                                                                           \
-        *(narrow_##n *)((uint8_t *)p->index + at) = __builtin_convertvector(index, narrow_##n);    \
-    }                                                                                              \
-  }
-MAX_LANES(8)
-MAX_LANES(16)
-
 /* Items: output rows of all planes. */
 static void max_body(const void *ctx, int64_t begin, int64_t end) {
-  const struct pool *p = ctx;
+  const struct fg_pool *p = ctx;
   for (int64_t i = begin; i < end; i++) {
     const float *x = p->in + i / p->oh * p->h * p->w * p->lanes;
     int64_t at = i * p->ow * p->lanes;
     if (p->lanes > 1)
-      (p->lanes == 16 ? max_lanes_16 : max_lanes_8)(p, x, at, i % p->oh);
+      (p->lanes == 16 ? fg_pool_max_row_16 : fg_pool_max_row_8)(p, x, at, i % p->oh);
     else
       for (int64_t from = 0; from < p->ow; from += TILE) {
         int64_t left = p->ow - from;
@@ -169,29 +96,7 @@ static void max_body(const void *ctx, int64_t begin, int64_t end) {
   }
 }
 
-/* What one output of a blocked plane had of each place, given back to it. */
-#define GRAD_LANES(n)                                                                              \
-  FG_CLONES static void max_grad_lanes_##n(const struct pool *p, const float *dy, int64_t at,      \
-                                           int64_t o, float *dx) {                                 \
-    for (int64_t c = 0; c < p->ow; c++, at += n) {                                                 \
-      const struct window w = window_at(p, o, c);                                                  \
-      block_##n d = *(const block_##n *)(dy + at);                                                 \
-      places_##n index =                                                                           \
-          p->wide ? *(const places_##n *)((const int32_t *)p->index + at)                          \
-                  : __builtin_convertvector(*(const narrow_##n *)((const uint8_t *)p->index + at), \
-                                            places_##n);                                           \
-      for (int64_t r = w.r0; r < w.r1; r++)                                                        \
-        for (int64_t t = w.t0; t < w.t1; t++) {                                                    \
-          int64_t to = (w.row + r * p->dh) * p->w + w.column + t * p->dw;                          \
-          *(block_##n *)(dx + to * n) +=                                                           \
-              (block_##n)((places_##n)d & (index == (int32_t)(r * p->kw + t)));                    \
-        }                                                                                          \
-    }                                                                                              \
-  }
-GRAD_LANES(8)
-GRAD_LANES(16)
-
-static void max_grad_plain(const struct pool *p, const float *dy, int64_t at, int64_t o,
+static void max_grad_plain(const struct fg_pool *p, const float *dy, int64_t at, int64_t o,
                            float *dx) {
   for (int64_t c = 0; c < p->ow; c++, at++) {
     int32_t place =
@@ -206,14 +111,14 @@ static void max_grad_plain(const struct pool *p, const float *dy, int64_t at, in
 
 /* Items: planes. An index that is no place on the image (padding alone) gets nothing. */
 static void max_grad_body(const void *ctx, int64_t begin, int64_t end) {
-  const struct pool *p = ctx;
+  const struct fg_pool *p = ctx;
   int64_t plane = p->h * p->w * p->lanes, row = p->ow * p->lanes;
   for (int64_t i = begin; i < end; i++) {
     float *dx = p->out + i * plane;
     memset(dx, 0, (size_t)plane * sizeof *dx);
     for (int64_t o = 0; o < p->oh; o++)
-      (p->lanes == 16  ? max_grad_lanes_16
-       : p->lanes == 8 ? max_grad_lanes_8
+      (p->lanes == 16  ? fg_pool_max_grad_row_16
+       : p->lanes == 8 ? fg_pool_max_grad_row_8
                        : max_grad_plain)(p, p->in, (i * p->oh + o) * row, o, dx);
   }
 }
@@ -221,7 +126,7 @@ static void max_grad_body(const void *ctx, int64_t begin, int64_t end) {
 /* ---- mean */
 
 /* What a window with `rows` by `columns` places on the image is multiplied by. */
-FG_INLINE float share(const struct pool *p, int64_t rows, int64_t columns) {
+FG_INLINE float share(const struct fg_pool *p, int64_t rows, int64_t columns) {
   int64_t n = p->include_pad ? p->kh * p->kw : rows * columns;
   return 1.0f / (float)(n > 0 ? n : 1);
 }
@@ -234,12 +139,12 @@ FG_CLONES static double sum_run(const float *x, int64_t n) {
   return sum;
 }
 
-static void avg_plain(const struct pool *p, const float *x, int64_t at, int64_t o) {
+static void avg_plain(const struct fg_pool *p, const float *x, int64_t at, int64_t o) {
   int64_t r0, r1, t0, t1;
-  places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
+  fg_pool_places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
   for (int64_t c = 0; c < p->ow; c++) {
     double sum = 0;
-    places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
+    fg_pool_places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
     for (int64_t r = r0; r < r1; r++) {
       const float *row = x + (o * p->sh + r * p->dh - p->ph) * p->w + c * p->sw - p->pw;
       if (p->dw == 1 && t1 - t0 >= 8)
@@ -252,12 +157,12 @@ static void avg_plain(const struct pool *p, const float *x, int64_t at, int64_t 
   }
 }
 
-FG_CLONES static void avg_lanes(const struct pool *p, const float *x, int64_t at, int64_t o) {
+FG_CLONES static void avg_lanes(const struct fg_pool *p, const float *x, int64_t at, int64_t o) {
   int64_t r0, r1, t0, t1, lanes = p->lanes;
-  places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
+  fg_pool_places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
   for (int64_t c = 0; c < p->ow; c++) {
     double sum[16] = {0};
-    places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
+    fg_pool_places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
     for (int64_t r = r0; r < r1; r++)
       for (int64_t t = t0; t < t1; t++) {
         const float *v =
@@ -273,7 +178,7 @@ FG_CLONES static void avg_lanes(const struct pool *p, const float *x, int64_t at
 }
 
 static void avg_body(const void *ctx, int64_t begin, int64_t end) {
-  const struct pool *p = ctx;
+  const struct fg_pool *p = ctx;
   for (int64_t i = begin; i < end; i++) {
     const float *x = p->in + i / p->oh * p->h * p->w * p->lanes;
     if (p->lanes > 1)
@@ -300,16 +205,16 @@ FG_CLONES static void spread(float *dx, const float *value, int64_t n, int64_t s
 }
 
 static void avg_grad_body(const void *ctx, int64_t begin, int64_t end) {
-  const struct pool *p = ctx;
+  const struct fg_pool *p = ctx;
   int64_t plane = p->h * p->w * p->lanes, lanes = p->lanes, r0, r1, t0, t1;
   for (int64_t i = begin; i < end; i++) {
     float *dx = p->out + i * plane;
     memset(dx, 0, (size_t)plane * sizeof *dx);
     for (int64_t o = 0; o < p->oh; o++) {
-      places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
+      fg_pool_places(o, p->sh, p->dh, p->ph, p->h, p->kh, &r0, &r1);
       for (int64_t c = 0; c < p->ow; c++) {
         const float *dy = p->in + ((i * p->oh + o) * p->ow + c) * lanes;
-        places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
+        fg_pool_places(c, p->sw, p->dw, p->pw, p->w, p->kw, &t0, &t1);
         float value[16], each = share(p, r1 - r0, t1 - t0);
         for (int64_t l = 0; l < lanes; l++)
           value[l] = dy[l] * each;
@@ -347,32 +252,32 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   return FGSM_OK;
 }
 
-static struct pool geometry(const struct fg_call *call, const struct fg_tensor *x,
-                            const struct fg_tensor *y) {
+static struct fg_pool geometry(const struct fg_call *call, const struct fg_tensor *x,
+                               const struct fg_tensor *y) {
   const struct fg_pool_attrs *a = &call->attrs->pool;
-  return (struct pool){.in = call->in[0].data,
-                       .out = call->out[0].data,
-                       .wide = (int64_t)a->window[0] * a->window[1] > 255,
-                       .h = x->dim[2],
-                       .w = x->dim[3],
-                       .oh = y->dim[2],
-                       .ow = y->dim[3],
-                       .kh = a->window[0],
-                       .kw = a->window[1],
-                       .sh = a->stride[0],
-                       .sw = a->stride[1],
-                       .dh = a->dilation[0],
-                       .dw = a->dilation[1],
-                       .ph = a->pad_lo[0],
-                       .pw = a->pad_lo[1],
-                       .lanes = fg_cpu_planes(x).lanes,
-                       .include_pad = a->include_pad};
+  return (struct fg_pool){.in = call->in[0].data,
+                          .out = call->out[0].data,
+                          .wide = (int64_t)a->window[0] * a->window[1] > 255,
+                          .h = x->dim[2],
+                          .w = x->dim[3],
+                          .oh = y->dim[2],
+                          .ow = y->dim[3],
+                          .kh = a->window[0],
+                          .kw = a->window[1],
+                          .sh = a->stride[0],
+                          .sw = a->stride[1],
+                          .dh = a->dilation[0],
+                          .dw = a->dilation[1],
+                          .ph = a->pad_lo[0],
+                          .pw = a->pad_lo[1],
+                          .lanes = fg_cpu_planes(x).lanes,
+                          .include_pad = a->include_pad};
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   (void)scratch, (void)stream;
   const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
-  struct pool p = geometry(call, x, y);
+  struct fg_pool p = geometry(call, x, y);
   if (call->op == FG_OP_max_pool && call->n_out > 1 && fg_cpu_present(&call->out[1]))
     p.index = call->out[1].data;
   if (fg_count(y) == 0)
@@ -387,7 +292,7 @@ static fgsm_status run_grad(const struct fg_call *call, void *scratch, void *str
   (void)scratch, (void)stream;
   const struct fg_tensor *dy = &call->in[0], *dx = &call->out[0];
   bool is_max = call->op == FG_OP_max_pool_grad;
-  struct pool p = geometry(call, dx, dy);
+  struct fg_pool p = geometry(call, dx, dy);
   if (is_max)
     p.index = call->in[1].data;
   if (fg_count(dx) == 0)

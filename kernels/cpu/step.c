@@ -197,29 +197,6 @@ static void find_threshold(struct sample *s, struct tile *t) {
 
 /* ---- moving */
 
-/* By how much |y - x0| exceeds eps: the sign is that of real arithmetic, whatever the rounding. d +
- * rest is exactly y - x0 (Knuth's two-sum); d - eps is exact where the two are close (Sterbenz),
- * and far larger than rest where they are not. */
-FG_INLINE double excess(double y, double x0, double eps) {
-  double d = y - x0, t = d - y, rest = (y - (d - t)) - (x0 + t);
-  double above = (d - eps) + rest, below = -((d + eps) + rest);
-  return above > below ? above : below;
-}
-
-/* The float nearest to v within eps of x0; x0 itself where neither v's float nor the next two
- * toward x0 are (eps below a rounding step, or no number at all). */
-FG_INLINE double hold(double v, float x0, double eps) {
-  double from = x0, most = from + eps, least = from - eps;
-  v = v > most ? most : v;
-  v = v < least ? least : v;
-  float a = (float)v;
-  int32_t step = a < x0 ? 1 : -1;
-  float b = fg_cpu_beside(a, step), c = fg_cpu_beside(b, step);
-  double y = excess(c, from, eps) <= 0 ? (double)c : from;
-  y = excess(b, from, eps) <= 0 ? (double)b : y;
-  return excess(a, from, eps) <= 0 ? (double)a : y;
-}
-
 /* Three loops rather than one: each is of a shape that compilers vectorise. */
 FG_CLONES static void move_linf(const float *x0, const float *x, struct tile *t, bool project,
                                 double lo, double hi, float *next, int64_t n) {
@@ -233,7 +210,7 @@ FG_CLONES static void move_linf(const float *x0, const float *x, struct tile *t,
   if (project)
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-      v[i] = hold(v[i], x0[i], radius[i]);
+      v[i] = fg_cpu_hold(v[i], x0[i], radius[i]);
 #pragma omp simd
   for (int64_t i = 0; i < n; i++)
     next[i] = fg_cpu_into_box(v[i], lo, hi);
@@ -260,9 +237,9 @@ static void move(const struct sample *s, struct tile *t) {
   for (int64_t from = 0; from < c->n; from += FG_CPU_TILE) {
     int64_t n = tile_size(c, from);
     float *next = c->next + (s->x0 - c->x0) + from;
-    if (plain && fg_cpu_step_plainly(s->params, s->x0 + from, s->x + from, s->g + from, next, n))
-      continue;
-    if (c->attrs.norm == FG_NORM_linf) {
+    if (plain) {
+      fg_cpu_step_plainly(s->params, s->x0 + from, s->x + from, s->g + from, next, n);
+    } else if (c->attrs.norm == FG_NORM_linf) {
       load_gradient(s, from, n, t);
       load_lengths(s, from, n, t);
       move_linf(s->x0 + from, s->x + from, t, c->attrs.project, s->params[FG_PARAM_lo],

@@ -21,9 +21,32 @@ void fg_cpu_step_samples(const struct fg_cpu_step *c, int64_t n);
 
 /* Whether the step is plain: linf, projected, without momentum, mask or map (step_plain.c). */
 bool fg_cpu_step_is_plain(const struct fg_cpu_step *c);
-/* Moves n features, at most FG_CPU_TILE; false, with `next` untouched, where more care is needed. */
-bool fg_cpu_step_plainly(const double *params, const float *x0, const float *x, const float *g,
+/* Moves n features, at most FG_CPU_TILE; `next` may be x. */
+void fg_cpu_step_plainly(const double *params, const float *x0, const float *x, const float *g,
                          float *next, int64_t n);
+
+/* By how much |y - x0| exceeds eps: the sign is that of real arithmetic, whatever the rounding. d +
+ * rest is exactly y - x0 (Knuth's two-sum); d - eps is exact where the two are close (Sterbenz),
+ * and far larger than rest where they are not. */
+FG_INLINE double fg_cpu_excess(double y, double x0, double eps) {
+  double d = y - x0, t = d - y, rest = (y - (d - t)) - (x0 + t);
+  double above = (d - eps) + rest, below = -((d + eps) + rest);
+  return above > below ? above : below;
+}
+
+/* The float nearest to v within eps of x0; x0 itself where neither v's float nor the next two
+ * toward x0 are (eps below a rounding step, or no number at all). */
+FG_INLINE double fg_cpu_hold(double v, float x0, double eps) {
+  double from = x0, most = from + eps, least = from - eps;
+  v = v > most ? most : v;
+  v = v < least ? least : v;
+  float a = (float)v;
+  int32_t step = a < x0 ? 1 : -1;
+  float b = fg_cpu_beside(a, step), c = fg_cpu_beside(b, step);
+  double y = fg_cpu_excess(c, from, eps) <= 0 ? (double)c : from;
+  y = fg_cpu_excess(b, from, eps) <= 0 ? (double)b : y;
+  return fg_cpu_excess(a, from, eps) <= 0 ? (double)a : y;
+}
 
 /* Feature g of a plain step: x'. The nearest float within eps of x0 is v's own or the next toward x0,
  * and whether a float lies within eps shows in its rounded distance d from x0. Rounding keeps order, so

@@ -51,15 +51,14 @@ VALUE(clip) {
   x = x < a ? a : x;
   return x > b ? b : x;
 }
-#define SQRT_HALF 0.707106781f
 #define INV_SQRT_2PI 0.398942280f
 #define SQRT_2_OVER_PI 0.797884561f
 #define TWO_OVER_SQRT_PI 1.128379167f
 #define GELU_CUBIC 0.044715f
-/* For very negative x, 1 + erf cancels; the result is then below 1e-6 |x| in any case. */
 VALUE(gelu) {
   UNUSED_AB;
-  return 0.5f * x * (1.0f + fg_verff(x * SQRT_HALF));
+  float bell;
+  return x * fg_vnormalf(x, &bell);
 }
 VALUE(gelu_tanh) {
   UNUSED_AB;
@@ -192,7 +191,8 @@ SLOPE(clip) {
 }
 SLOPE(gelu) {
   UNUSED_AB;
-  return 0.5f * (1.0f + fg_verff(v * SQRT_HALF)) + v * INV_SQRT_2PI * fg_vexpf(-0.5f * v * v);
+  float bell, below = fg_vnormalf(v, &bell);
+  return below + v * INV_SQRT_2PI * bell;
 }
 SLOPE(gelu_tanh) {
   UNUSED_AB;

@@ -26,14 +26,15 @@ static int64_t second_level_bytes(void) {
 }
 
 static int places(const struct fg_winograd *plan) {
-  return (plan->shape.m + 2) * (plan->shape.m + 2);
+  return plan->edge * plan->edge;
 }
 
 /* Tiles are done in chunks: few, whose transforms stay near, while the weights do so too; many where
  * the weights come from afar each time. Where there are fewer chunks than threads, tiles are shared
  * out, or the channels of the result are, whichever reads less. */
 void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *shape, int threads) {
-  struct fg_winograd p = {.shape = *shape, .lanes = fg_cpu_block(), .pieces = threads};
+  struct fg_winograd p = {
+      .shape = *shape, .lanes = fg_cpu_block(), .edge = shape->m + shape->r - 1, .pieces = threads};
   p.group = p.lanes == 16 ? 14 : 6;
   p.rows = up(shape->p, shape->m);
   p.columns = up(shape->q, shape->m);
@@ -71,33 +72,44 @@ size_t fg_winograd_scratch_bytes(const struct fg_winograd *plan) {
 
 /* ---- weights */
 
-/* G of both transforms, [m + 2][3]. */
-static const double filter_2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
-static const double filter_4[6][3] = {{1. / 4, 0, 0},
-                                      {-1. / 6, -1. / 6, -1. / 6},
-                                      {-1. / 6, 1. / 6, -1. / 6},
-                                      {1. / 24, 1. / 12, 1. / 6},
-                                      {1. / 24, -1. / 12, 1. / 6},
-                                      {0, 0, 1}};
+enum { MOST_R = 5, MOST_PLACES = 36, MOST_WINDOW = 25 };
 
-/* One axis of a window: to[n] from three values, of a panel of channels side by side. */
-FG_INLINE void along(const double (*filter)[3], int n, double (*g)[PANEL_LANES], int step,
-                     double (*to)[PANEL_LANES], int to_step) {
+/* G of the transforms, [n][r]: powers of the points 0, 1, -1 (2, -2) and infinity, scaled. */
+static const double filter_4_3[][MOST_R] = {{1}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+static const double filter_6_3[][MOST_R] = {{1. / 4},
+                                            {-1. / 6, -1. / 6, -1. / 6},
+                                            {-1. / 6, 1. / 6, -1. / 6},
+                                            {1. / 24, 1. / 12, 1. / 6},
+                                            {1. / 24, -1. / 12, 1. / 6},
+                                            {0, 0, 1}};
+static const double filter_6_5[][MOST_R] = {{1. / 4},
+                                            {-1. / 6, -1. / 6, -1. / 6, -1. / 6, -1. / 6},
+                                            {-1. / 6, 1. / 6, -1. / 6, 1. / 6, -1. / 6},
+                                            {1. / 24, 1. / 12, 1. / 6, 1. / 3, 2. / 3},
+                                            {1. / 24, -1. / 12, 1. / 6, -1. / 3, 2. / 3},
+                                            {0, 0, 0, 0, 1}};
+
+/* One axis of a window: to[n] from r values, of a panel of channels side by side. */
+FG_INLINE void along(const double (*filter)[MOST_R], int n, int r, double (*g)[PANEL_LANES],
+                     int step, double (*to)[PANEL_LANES], int to_step) {
   for (int i = 0; i < n; i++)
-    for (int l = 0; l < PANEL_LANES; l++)
-      to[i * to_step][l] =
-          filter[i][0] * g[0][l] + filter[i][1] * g[step][l] + filter[i][2] * g[2 * step][l];
+    for (int l = 0; l < PANEL_LANES; l++) {
+      double sum = filter[i][0] * g[0][l];
+      for (int j = 1; j < r; j++)
+        sum += filter[i][j] * g[j * step][l];
+      to[i * to_step][l] = sum;
+    }
 }
 
-/* G w G' for a panel: windows w[9], to[n * n]. */
-FG_CLONES static void winograd_windows(double (*w)[PANEL_LANES], int m, double (*to)[PANEL_LANES]) {
-  const double(*filter)[3] = m == 2 ? filter_2 : filter_4;
-  double half[6 * 3][PANEL_LANES];
-  int n = m + 2;
-  for (int j = 0; j < 3; j++)
-    along(filter, n, w + j, 3, half + j, 3);
+/* G w G' for a panel: windows w[r * r], to[n * n]. */
+FG_CLONES static void winograd_windows(double (*w)[PANEL_LANES], int n, int r,
+                                       double (*to)[PANEL_LANES]) {
+  const double(*filter)[MOST_R] = n == 4 ? filter_4_3 : r == 3 ? filter_6_3 : filter_6_5;
+  double half[MOST_PLACES][PANEL_LANES];
+  for (int j = 0; j < r; j++)
+    along(filter, n, r, w + j, r, half + j, r);
   for (int i = 0; i < n; i++)
-    along(filter, n, half + i * 3, 1, to + i * n, 1);
+    along(filter, n, r, half + i * r, 1, to + i * n, 1);
 }
 
 struct filters {
@@ -112,19 +124,19 @@ static void transform_filters(const void *ctx, int64_t begin, int64_t end) {
   const struct filters *f = ctx;
   const struct fg_winograd *plan = f->plan;
   const struct fg_winograd_shape *s = &plan->shape;
-  int n = places(plan);
+  int n = places(plan), window = s->r * s->r;
   int64_t wide_c = plan->c_vecs * plan->lanes, wide_k = plan->k_vecs * plan->lanes;
   int64_t panel = (int64_t)plan->lanes * FG_WINOGRAD_PANEL;
   for (int64_t first = 0; first < wide_k; first += panel) {
     int64_t width = wide_k - first < panel ? wide_k - first : panel;
     for (int64_t c = begin; c < end; c++) {
-      double w[9][PANEL_LANES] = {{0}}, to[36][PANEL_LANES];
+      double w[MOST_WINDOW][PANEL_LANES] = {{0}}, to[MOST_PLACES][PANEL_LANES];
       for (int64_t k = first; k < first + width && k < s->k && c < s->c; k++) {
-        const float *window = f->turned ? f->w + (c * s->k + k) * 9 : f->w + (k * s->c + c) * 9;
-        for (int i = 0; i < 9; i++)
-          w[i][k - first] = window[f->turned ? 8 - i : i];
+        const float *from = f->w + (f->turned ? c * s->k + k : k * s->c + c) * window;
+        for (int i = 0; i < window; i++)
+          w[i][k - first] = from[f->turned ? window - 1 - i : i];
       }
-      winograd_windows(w, s->m, to);
+      winograd_windows(w, plan->edge, s->r, to);
       for (int i = 0; i < n; i++)
         for (int64_t l = 0; l < width; l++)
           f->u[(first * n + i * width) * wide_c + c * width + l] = (float)to[i][l];
@@ -161,6 +173,6 @@ void fg_winograd_run(const struct fg_winograd *plan, const float *u,
                      const struct fg_winograd_operands *operands, void *scratch) {
   const struct fg_winograd_shape *s = &plan->shape;
   struct job j = {plan, u, operands, scratch};
-  double macs = (double)(s->samples * s->k * s->p * s->q) * (double)s->c * 4;
+  double macs = (double)(s->samples * s->k * s->p * s->q) * (double)(s->c * s->r * s->r) / 2.5;
   fg_cpu_parallel(plan->pieces, 1, macs / 32 / plan->pieces, pieces, &j);
 }

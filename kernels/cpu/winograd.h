@@ -1,10 +1,11 @@
-/* Winograd's minimal filtering for 3x3 windows of stride 1 (Lavin & Gray 2016, "Fast Algorithms for
- * Convolutional Neural Networks"): F(2x2, 3x3) and F(4x4, 3x3).
+/* Winograd's minimal filtering for windows of stride 1 (Lavin & Gray 2016, "Fast Algorithms for
+ * Convolutional Neural Networks"): F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5), whose points are those of
+ * F(4x4, 3x3).
  *
- * The result is cut into tiles of m x m. A tile's (m+2) x (m+2) places of x are transformed, each of
- * the (m+2)^2 places is then a product of [tiles, c] and [c, k] with transformed weights, and what
- * comes out is transformed back: (m+2)^2 multiplications instead of 9 m^2, a quarter of them for
- * m = 4. It is paid for in rounding.
+ * The result is cut into tiles of m x m. A tile's n x n places of x, n = m + r - 1 for windows of
+ * r x r, are transformed, each of the n^2 places is then a product of [tiles, c] and [c, k] with
+ * transformed weights, and what comes out is transformed back: n^2 multiplications instead of r^2 m^2,
+ * a quarter of them for m = 4. It is paid for in rounding.
  *
  * The gradient of x is a convolution too, of dy with the turned window, so one kernel serves both.
  * Bias, residual and ReLU, or ReLU's slope, are applied to the tile while it is in registers. */
@@ -15,7 +16,7 @@
 
 /* y [samples, k, p, q] from x [samples, c, h, w]; x's row -pad[0] meets the first row of the window. */
 struct fg_winograd_shape {
-  int m; /* 2 or 4 */
+  int m, r; /* 2, 3; 4, 3; or 2, 5 */
   int64_t samples, c, h, w, k, p, q;
   int pad[2];
   bool x_blocked, y_blocked; /* residual and mask lie as y does */
@@ -34,11 +35,12 @@ struct fg_winograd_operands {
 struct fg_winograd {
   struct fg_winograd_shape shape;
   int lanes;                        /* channels in a vector */
+  int edge;                         /* n: of a tile of x    */
   int64_t rows, columns;            /* tiles of a sample    */
   int64_t c_vecs, k_vecs;           /* vectors of channels  */
   int64_t group, chunk;             /* tiles in a block of registers; tiles done at a time */
   int64_t chunks, slices;           /* items: chunks of tiles, times slices of k */
-  int64_t v_floats, product_floats; /* of a room, for one of the (m+2)^2 places */
+  int64_t v_floats, product_floats; /* of a room, for one of the n^2 places */
   int pieces;
 };
 
@@ -49,8 +51,8 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
 size_t fg_winograd_weight_bytes(const struct fg_winograd *plan);
 size_t fg_winograd_scratch_bytes(const struct fg_winograd *plan);
 
-/* G w G' in double, in the order in which the products read it. `w` is [k, c, 3, 3], or where
- * `turned` [c, k, 3, 3], of which the window is turned by half. */
+/* G w G' in double, in the order in which the products read it. `w` is [k, c, r, r], or where
+ * `turned` [c, k, r, r], of which the window is turned by half. */
 void fg_winograd_weights(const struct fg_winograd *plan, const float *w, bool turned, float *u);
 
 void fg_winograd_run(const struct fg_winograd *plan, const float *u,

@@ -3,8 +3,8 @@
  * first), TARGET and ITEM.
  *
  * A room holds v, the transformed tiles of x of all channels,
- *   [(m+2)^2][chunk / GROUP][c_vecs][GROUP][LANES],
- * and the products for one panel of k, [(m+2)^2][chunk][panel * LANES]. Between the (m+2)^2 places
+ *   [n^2][chunk / GROUP][c_vecs][GROUP][LANES],
+ * and the products for one panel of k, [n^2][chunk][panel * LANES]. Between the n^2 places
  * there is an odd number of cache lines, so that they do not fall into one set of the cache. */
 #include "winograd.h"
 
@@ -16,9 +16,9 @@ static const float none[LANES] __attribute__((aligned(64)));
 
 /* ---- the transforms along one axis */
 
-/* B' d, for m + 2 values. */
-FG_INLINE void forward(const vec *d, vec *to, int m) {
-  if (m == 2) {
+/* B' d, for n values. */
+FG_INLINE void forward(const vec *d, vec *to, int n) {
+  if (n == 4) {
     to[0] = d[0] - d[2];
     to[1] = d[1] + d[2];
     to[2] = d[2] - d[1];
@@ -34,10 +34,10 @@ FG_INLINE void forward(const vec *d, vec *to, int m) {
   to[5] = (4 * d[1] - 5 * d[3]) + d[5];
 }
 
-/* A' d, to m values. */
-FG_INLINE void backward(const vec *d, vec *to, int m) {
+/* A' d, from n to m values. */
+FG_INLINE void backward(const vec *d, vec *to, int n, int m) {
   vec a = d[1] + d[2], b = d[1] - d[2];
-  if (m == 2) {
+  if (n == 4) {
     to[0] = d[0] + a;
     to[1] = b - d[3];
     return;
@@ -45,6 +45,10 @@ FG_INLINE void backward(const vec *d, vec *to, int m) {
   vec e = d[3] + d[4], f = d[3] - d[4];
   to[0] = d[0] + a + e;
   to[1] = b + 2 * f;
+  if (m == 2) {
+    to[1] += d[5];
+    return;
+  }
   to[2] = a + 4 * e;
   to[3] = b + 8 * f + d[5];
 }
@@ -61,68 +65,68 @@ FG_INLINE struct tile tile_at(const struct fg_winograd *p, int64_t i) {
                        rest % p->columns * p->shape.m};
 }
 
-/* The tile's places of x in vector `c` of channels, zeros where there are none: d[m+2][m+2]. */
+/* The tile's places of x in vector `c` of channels, zeros where there are none: d[n][n]. */
 FG_INLINE void gather(const struct fg_winograd *p, const float *x, struct tile t, int64_t c, vec *d,
-                      int m) {
+                      int n) {
   const struct fg_winograd_shape *s = &p->shape;
   int64_t plane = s->h * s->w, channel = c * LANES;
-  for (int i = 0; i < m + 2; i++)
-    for (int j = 0; j < m + 2; j++) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < n; j++) {
       int64_t y = t.y - s->pad[0] + i, z = t.x - s->pad[1] + j;
       vec value = {0};
       if (y >= 0 && y < s->h && z >= 0 && z < s->w)
         for (int l = 0; l < LANES && channel + l < s->c; l++)
           value[l] = x[(t.sample * s->c + channel + l) * plane + y * s->w + z];
-      d[i * (m + 2) + j] = value;
+      d[i * n + j] = value;
     }
 }
 
 /* Where each place lies in a plane of blocks; -1: outside. */
-FG_INLINE void find(const struct fg_winograd *p, struct tile t, int64_t *at, int m) {
+FG_INLINE void find(const struct fg_winograd *p, struct tile t, int64_t *at, int n) {
   const struct fg_winograd_shape *s = &p->shape;
-  for (int i = 0; i < m + 2; i++)
-    for (int j = 0; j < m + 2; j++) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < n; j++) {
       int64_t y = t.y - s->pad[0] + i, z = t.x - s->pad[1] + j;
       bool inside = y >= 0 && y < s->h && z >= 0 && z < s->w;
-      at[i * (m + 2) + j] = inside ? (y * s->w + z) * LANES : -1;
+      at[i * n + j] = inside ? (y * s->w + z) * LANES : -1;
     }
 }
 
 /* B' d B, to `v` with `pitch` floats from place to place. */
-FG_INLINE void transform(const vec *d, float *v, int64_t pitch, int m) {
+FG_INLINE void transform(const vec *d, float *v, int64_t pitch, int n) {
   vec half[MOST * MOST];
-  for (int j = 0; j < m + 2; j++) {
+  for (int j = 0; j < n; j++) {
     vec column[MOST], to[MOST];
-    for (int i = 0; i < m + 2; i++)
-      column[i] = d[i * (m + 2) + j];
-    forward(column, to, m);
-    for (int i = 0; i < m + 2; i++)
-      half[i * (m + 2) + j] = to[i];
+    for (int i = 0; i < n; i++)
+      column[i] = d[i * n + j];
+    forward(column, to, n);
+    for (int i = 0; i < n; i++)
+      half[i * n + j] = to[i];
   }
-  for (int i = 0; i < m + 2; i++) {
+  for (int i = 0; i < n; i++) {
     vec to[MOST];
-    forward(half + i * (m + 2), to, m);
-    for (int j = 0; j < m + 2; j++)
-      *(vec *)(v + (i * (m + 2) + j) * pitch) = to[j];
+    forward(half + i * n, to, n);
+    for (int j = 0; j < n; j++)
+      *(vec *)(v + (i * n + j) * pitch) = to[j];
   }
 }
 
-FG_INLINE void tile_in(const struct fg_winograd *p, const float *x, int64_t i, float *v, int m) {
+FG_INLINE void tile_in(const struct fg_winograd *p, const float *x, int64_t item, float *v, int n) {
   const struct fg_winograd_shape *s = &p->shape;
-  struct tile t = tile_at(p, i);
+  struct tile t = tile_at(p, item);
   int64_t at[MOST * MOST], plane = s->h * s->w * LANES;
   if (s->x_blocked)
-    find(p, t, at, m);
+    find(p, t, at, n);
   for (int64_t c = 0; c < p->c_vecs; c++, v += GROUP * LANES) {
     vec d[MOST * MOST];
     if (s->x_blocked) {
       const float *from = x + (t.sample * p->c_vecs + c) * plane;
-      for (int n = 0; n < (m + 2) * (m + 2); n++)
-        d[n] = *(const vec *)(at[n] < 0 ? none : from + at[n]);
+      for (int i = 0; i < n * n; i++)
+        d[i] = *(const vec *)(at[i] < 0 ? none : from + at[i]);
     } else {
-      gather(p, x, t, c, d, m);
+      gather(p, x, t, c, d, n);
     }
-    transform(d, v, p->v_floats, m);
+    transform(d, v, p->v_floats, n);
   }
 }
 
@@ -226,7 +230,7 @@ FG_INLINE void finish(const struct fg_winograd *p, const struct fg_winograd_oper
 
 /* A' product A of tile `i`, vector `k`; `from` with `pitch` floats from place to place. */
 FG_INLINE void tile_out(const struct fg_winograd *p, const struct fg_winograd_operands *o,
-                        int64_t i, int64_t k, const float *from, int m) {
+                        int64_t i, int64_t k, const float *from, int n, int m) {
   const struct fg_winograd_shape *s = &p->shape;
   struct tile t = tile_at(p, i);
   int64_t lanes = s->k - k * LANES < LANES ? s->k - k * LANES : LANES;
@@ -236,17 +240,17 @@ FG_INLINE void tile_out(const struct fg_winograd *p, const struct fg_winograd_op
     bias = *(const vec *)(o->bias + k * LANES);
   else if (o->bias)
     pick(o->bias + k * LANES, 1, lanes, &bias);
-  for (int b = 0; b < m + 2; b++) {
+  for (int b = 0; b < n; b++) {
     vec column[MOST], to[MOST];
-    for (int a = 0; a < m + 2; a++)
-      column[a] = *(const vec *)(from + (a * (m + 2) + b) * p->product_floats);
-    backward(column, to, m);
+    for (int a = 0; a < n; a++)
+      column[a] = *(const vec *)(from + (a * n + b) * p->product_floats);
+    backward(column, to, n, m);
     for (int a = 0; a < m; a++)
-      half[a * (m + 2) + b] = to[a];
+      half[a * n + b] = to[a];
   }
   for (int a = 0; a < m && t.y + a < s->p; a++) {
     vec to[MOST];
-    backward(half + a * (m + 2), to, m);
+    backward(half + a * n, to, n, m);
     int64_t at = place(p, t, k, a);
     for (int b = 0; b < m && t.x + b < s->q; b++) {
       to[b] += bias;
@@ -257,41 +261,43 @@ FG_INLINE void tile_out(const struct fg_winograd *p, const struct fg_winograd_op
 
 /* ---- an item */
 
-FG_INLINE void tiles_in(const struct fg_winograd *p, const float *x, int64_t first, int64_t n,
-                        float *v, int m) {
+FG_INLINE void tiles_in(const struct fg_winograd *p, const float *x, int64_t first, int64_t many,
+                        float *v, int n) {
   int64_t group = p->c_vecs * GROUP * LANES;
-  for (int64_t i = 0; i < n; i++)
-    tile_in(p, x, first + i, v + i / GROUP * group + i % GROUP * LANES, m);
+  for (int64_t i = 0; i < many; i++)
+    tile_in(p, x, first + i, v + i / GROUP * group + i % GROUP * LANES, n);
 }
 
 FG_INLINE void tiles_out(const struct fg_winograd *p, const struct fg_winograd_operands *o,
-                         int64_t first, int64_t n, int64_t k, int vecs, const float *from, int m) {
-  for (int64_t i = 0; i < n; i++)
+                         int64_t first, int64_t many, int64_t k, int vecs, const float *from, int n,
+                         int m) {
+  for (int64_t i = 0; i < many; i++)
     for (int j = 0; j < vecs; j++)
-      tile_out(p, o, first + i, k + j, from + (i * vecs + j) * LANES, m);
+      tile_out(p, o, first + i, k + j, from + (i * vecs + j) * LANES, n, m);
 }
 
-TARGET static void tiles_in_2(const struct fg_winograd *p, const float *x, int64_t first, int64_t n,
-                              float *v) {
-  tiles_in(p, x, first, n, v, 2);
-}
-TARGET static void tiles_in_4(const struct fg_winograd *p, const float *x, int64_t first, int64_t n,
-                              float *v) {
-  tiles_in(p, x, first, n, v, 4);
-}
-TARGET static void tiles_out_2(const struct fg_winograd *p, const struct fg_winograd_operands *o,
-                               int64_t first, int64_t n, int64_t k, int vecs, const float *from) {
-  tiles_out(p, o, first, n, k, vecs, from, 2);
-}
-TARGET static void tiles_out_4(const struct fg_winograd *p, const struct fg_winograd_operands *o,
-                               int64_t first, int64_t n, int64_t k, int vecs, const float *from) {
-  tiles_out(p, o, first, n, k, vecs, from, 4);
-}
+#define TILES_IN(n)                                                                                \
+  TARGET static void tiles_in_##n(const struct fg_winograd *p, const float *x, int64_t first,      \
+                                  int64_t many, float *v) {                                        \
+    tiles_in(p, x, first, many, v, n);                                                             \
+  }
+TILES_IN(4)
+TILES_IN(6)
+
+#define TILES_OUT(n, m)                                                                            \
+  TARGET static void tiles_out_##n##_##m(const struct fg_winograd *p,                              \
+                                         const struct fg_winograd_operands *o, int64_t first,      \
+                                         int64_t many, int64_t k, int vecs, const float *from) {   \
+    tiles_out(p, o, first, many, k, vecs, from, n, m);                                             \
+  }
+TILES_OUT(4, 2)
+TILES_OUT(6, 4)
+TILES_OUT(6, 2)
 
 /* All places of `n` tiles times one panel. */
 static void panel_of(const struct fg_winograd *p, const float *v, const float *u, int64_t n,
                      int vecs, float *to) {
-  int places = (p->shape.m + 2) * (p->shape.m + 2);
+  int places = p->edge * p->edge;
   const struct height *full = height_for(GROUP), *last = height_for(n % GROUP);
   for (int place = 0; place < places; place++) {
     const float *from = v;
@@ -311,16 +317,18 @@ static void panel_of(const struct fg_winograd *p, const float *v, const float *u
 
 void ITEM(const struct fg_winograd *p, const float *u, const struct fg_winograd_operands *o,
           int64_t item, float *room) {
-  int m = p->shape.m, places = (m + 2) * (m + 2);
+  int places = p->edge * p->edge;
   int64_t tiles = p->shape.samples * p->rows * p->columns, panels = (p->k_vecs + PANEL - 1) / PANEL;
   int64_t first = item / p->slices * p->chunk, slice = item % p->slices;
   int64_t n = tiles - first < p->chunk ? tiles - first : p->chunk;
   float *products = room + places * p->v_floats;
-  (m == 2 ? tiles_in_2 : tiles_in_4)(p, o->x, first, n, room);
+  (p->edge == 4 ? tiles_in_4 : tiles_in_6)(p, o->x, first, n, room);
   for (int64_t i = panels * slice / p->slices; i < panels * (slice + 1) / p->slices; i++) {
     int64_t k = i * PANEL;
     int vecs = p->k_vecs - k < PANEL ? (int)(p->k_vecs - k) : PANEL;
     panel_of(p, room, u + k * LANES * places * p->c_vecs * LANES, n, vecs, products);
-    (m == 2 ? tiles_out_2 : tiles_out_4)(p, o, first, n, k, vecs, products);
+    (p->edge == 4      ? tiles_out_4_2
+     : p->shape.m == 4 ? tiles_out_6_4
+                       : tiles_out_6_2)(p, o, first, n, k, vecs, products);
   }
 }

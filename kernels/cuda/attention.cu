@@ -1,5 +1,5 @@
-/* attention, attention_grad, in float32: scores live in shared memory, a tile of queries by a tile of
- * keys, and never reach device memory.
+/* attention, attention_grad, computed in float32: scores live in shared memory, a tile of queries by a
+ * tile of keys, and never reach device memory.
  *
  * Forward, a block has a tile of queries of one head and goes through the keys, with the running
  * maximum and sum of each row (Milakov & Gimelshein 2018; Dao et al. 2022). Backward, the scores come
@@ -11,6 +11,7 @@
  *
  * Floor: q, k, v, y once; 2 S T (D + E) FLOPs and S T exponentials a head forward, 2 S T (4 D + 3 E)
  * and twice the exponentials backward. k and v are read again by each tile of queries, from L2. */
+#include "attention_own.h"
 #include "cuda.h"
 
 namespace {
@@ -25,8 +26,8 @@ struct Shape {
 
 /* Rows [row0, row0 + ROWS) of x [n, width] into to[WIDE][ROWS + 4], zeros beyond both. */
 template <int WIDE, int ROWS, int THREADS>
-__device__ __forceinline__ void load_columns(const float *x, int row0, int n, int width,
-                                             float (*to)[ROWS + 4]) {
+__device__ __forceinline__ void load_columns(const struct fg_cuda_reals &x, int row0, int n,
+                                             int width, float (*to)[ROWS + 4]) {
   for (int i = threadIdx.x; i < WIDE * ROWS; i += THREADS) {
     const int r = i / WIDE, c = i % WIDE;
     to[c][r] = row0 + r < n && c < width ? x[(int64_t)(row0 + r) * width + c] : 0.0f;
@@ -51,7 +52,8 @@ template <class F> __device__ __forceinline__ float of_row(float v, F f) {
  * ptxas budget: attend registers 176 shared 41472 */
 template <int WIDE, int QUERIES>
 __global__ void __launch_bounds__(QUERIES * 2)
-    attend(Shape a, const float *q, const float *k, const float *v, float *y, float *lse) {
+    attend(Shape a, struct fg_cuda_reals q, struct fg_cuda_reals k, struct fg_cuda_reals v,
+           struct fg_cuda_reals y, float *lse) {
   constexpr int THREADS = QUERIES * 2, COLUMNS = WIDE / 8;
   FGSM_SHARED(float, qs, [WIDE][QUERIES + 4]);
   FGSM_SHARED(float, ks, [WIDE][KEYS + 4]); /* k, then v */
@@ -60,9 +62,9 @@ __global__ void __launch_bounds__(QUERIES * 2)
   const int tiles = (a.s + QUERIES - 1) / QUERIES;
   const int64_t head = blockIdx.x / tiles;
   const int s0 = (int)(blockIdx.x % tiles) * QUERIES;
-  q += head * a.s * a.d;
-  k += head * a.t * a.d;
-  v += head * a.t * a.e;
+  q = q + head * a.s * a.d;
+  k = k + head * a.t * a.d;
+  v = v + head * a.t * a.e;
   float top[4], sum[4], o[4][COLUMNS];
   for (int i = 0; i < 4; i++) {
     top[i] = -INFINITY;
@@ -125,7 +127,7 @@ __global__ void __launch_bounds__(QUERIES * 2)
       continue;
     for (int c = 0; c < COLUMNS; c++)
       if (tx + 8 * c < a.e)
-        y[(head * a.s + s) * a.e + tx + 8 * c] = o[i][c] / sum[i];
+        y.put((head * a.s + s) * a.e + tx + 8 * c, o[i][c] / sum[i]);
     if (lse && tx == 0)
       lse[head * a.s + s] = sum[i] == 0 ? NAN : top[i] + logf(sum[i]);
   }
@@ -135,7 +137,7 @@ __global__ void __launch_bounds__(QUERIES * 2)
  * ptxas budget: along_rows registers 32 shared 32 */
 template <int WARPS>
 __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
-    along_rows(const float *dy, const float *y, float *along, int64_t rows, int n) {
+    along_rows(struct fg_cuda_reals dy, struct fg_cuda_reals y, float *along, int64_t rows, int n) {
   const int64_t row = fg_cuda_row<WARPS>();
   if (row >= rows)
     return;
@@ -148,8 +150,9 @@ __global__ void __launch_bounds__(32 * FG_ROW_WARPS)
 }
 
 struct Grad {
-  const float *dy, *q, *k, *v, *lse, *along;
-  float *dq, *dk, *dv;
+  struct fg_cuda_reals dy, q, k, v;
+  const float *lse, *along;
+  struct fg_cuda_reals dq, dk, dv;
 };
 
 /* Tiles of the gradient: as many queries as keys, so many that four tiles of operands and two of
@@ -209,18 +212,18 @@ __device__ __forceinline__ void gather(float (*to)[WIDE / 8], float (*weight)[Ti
 }
 
 template <int WIDE>
-__device__ __forceinline__ void store_lines(float *to, int line0, int n, int width, float factor,
-                                            float (*x)[WIDE / 8]) {
+__device__ __forceinline__ void store_lines(const struct fg_cuda_reals &to, int line0, int n,
+                                            int width, float factor, float (*x)[WIDE / 8]) {
   constexpr int EACH = Tile<WIDE>::EACH;
   const int tx = threadIdx.x % 8, own = threadIdx.x / 8 * EACH;
   for (int i = 0; i < EACH; i++)
     for (int c = 0; c < WIDE / 8; c++)
       if (line0 + own + i < n && tx + 8 * c < width)
-        to[(int64_t)(line0 + own + i) * width + tx + 8 * c] = factor * x[i][c];
+        to.put((int64_t)(line0 + own + i) * width + tx + 8 * c, factor * x[i][c]);
 }
 
 /* dk, dv (either may be NULL) of a tile of keys.
- * ptxas budget: grad_keys registers 184 shared 46080 */
+ * ptxas budget: grad_keys registers 192 shared 46080 */
 template <int WIDE> __global__ void __launch_bounds__(64, 4) grad_keys(Shape a, Grad g) {
   constexpr int N = Tile<WIDE>::N, PITCH = Tile<WIDE>::PITCH, EACH = Tile<WIDE>::EACH;
   FGSM_SHARED(float, qs, [WIDE][PITCH]);
@@ -245,9 +248,9 @@ template <int WIDE> __global__ void __launch_bounds__(64, 4) grad_keys(Shape a, 
     gather<WIDE>(dv, ps, dys);
     __syncthreads();
   }
-  if (g.dk)
+  if (g.dk.data)
     store_lines<WIDE>(g.dk + k_at, t0, a.t, a.d, a.scale, dk);
-  if (g.dv)
+  if (g.dv.data)
     store_lines<WIDE>(g.dv + v_at, t0, a.t, a.e, 1.0f, dv);
 }
 
@@ -330,9 +333,9 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *) {
 fgsm_status run(const struct fg_call *call, void *, void *stream_) {
   const cudaStream_t stream = (cudaStream_t)stream_;
   const Shape a = shape_of(call, 0, 3);
-  const float *q = fg_cuda_from<float>(call, 0), *k = fg_cuda_from<float>(call, 1);
-  const float *v = fg_cuda_from<float>(call, 2);
-  float *y = fg_cuda_to<float>(call, 0), *lse = fg_cuda_to<float>(call, 1);
+  const struct fg_cuda_reals q = fg_cuda_reals_in(call, 0), k = fg_cuda_reals_in(call, 1);
+  const struct fg_cuda_reals v = fg_cuda_reals_in(call, 2), y = fg_cuda_reals_out(call, 0);
+  float *lse = fg_cuda_to<float>(call, 1);
   if (a.heads == 0 || a.s == 0)
     return FGSM_OK;
   const int wide = wide_of(a), queries = wide > 64 ? 32 : 64;
@@ -363,9 +366,9 @@ fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream_) {
   const Shape a = shape_of(call, Q, BIAS);
   float *along = static_cast<float *>(scratch);
   const Grad g = {
-      fg_cuda_from<float>(call, DY), fg_cuda_from<float>(call, Q),   fg_cuda_from<float>(call, K),
-      fg_cuda_from<float>(call, V),  fg_cuda_from<float>(call, LSE), along,
-      fg_cuda_to<float>(call, 0),    fg_cuda_to<float>(call, 1),     fg_cuda_to<float>(call, 2)};
+      fg_cuda_reals_in(call, DY), fg_cuda_reals_in(call, Q),      fg_cuda_reals_in(call, K),
+      fg_cuda_reals_in(call, V),  fg_cuda_from<float>(call, LSE), along,
+      fg_cuda_reals_out(call, 0), fg_cuda_reals_out(call, 1),     fg_cuda_reals_out(call, 2)};
   const int wide = wide_of(a), each = wide > 64 ? 16 : 32;
   const dim3 keys((unsigned)(a.heads * ((a.t + each - 1) / each))),
       queries((unsigned)(a.heads * ((a.s + each - 1) / each))), block(64);
@@ -373,14 +376,14 @@ fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream_) {
     return FGSM_OK;
   if (a.s > 0)
     FG_TRY(fg_cuda_launched(call, FG_CUDA_LAUNCH_ROWS(along_rows, a.heads * a.s, a.e, stream, g.dy,
-                                                      fg_cuda_from<float>(call, Y), along,
+                                                      fg_cuda_reals_in(call, Y), along,
                                                       a.heads * a.s, a.e)));
-  if (g.dk || g.dv)
+  if (g.dk.data || g.dv.data)
     FG_TRY(fg_cuda_launched(
         call, wide == 32   ? FGSM_LAUNCH(grad_keys<32>, keys, block, 0, stream, a, g)
               : wide == 64 ? FGSM_LAUNCH(grad_keys<64>, keys, block, 0, stream, a, g)
                            : FGSM_LAUNCH(grad_keys<128>, keys, block, 0, stream, a, g)));
-  if (!g.dq || a.s == 0)
+  if (!g.dq.data || a.s == 0)
     return FGSM_OK;
   return fg_cuda_launched(
       call, wide == 32   ? FGSM_LAUNCH(grad_queries<32>, queries, block, 0, stream, a, g)
@@ -389,5 +392,5 @@ fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream_) {
 }
 } // namespace
 
-const struct fg_kernel fg_cuda_attention = {prepare, run, NULL};
+const struct fg_kernel fg_cuda_own_attention = {prepare, run, NULL};
 const struct fg_kernel fg_cuda_attention_grad = {prepare_grad, run_grad, NULL};

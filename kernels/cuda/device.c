@@ -153,6 +153,12 @@ static fgsm_status describe(const struct fg_device *base, char *text, size_t siz
   return FGSM_OK;
 }
 
+static fgsm_status bus_id(struct fg_device *base, char *text, size_t size) {
+  struct fg_cuda_device *device = fg_cuda_device(base);
+  return fg_cuda_result(device, cudaDeviceGetPCIBusId(text, (int)size, device->index),
+                        "asking for its place on the bus");
+}
+
 fgsm_status fg_cuda_cudnn(struct fg_cuda_device *device, cudnnHandle_t *out) {
   if (!device->cudnn) {
     cudnnStatus_t status = fg_nv.cudnnCreate(&device->cudnn);
@@ -188,6 +194,7 @@ const struct fg_backend fg_cuda = {.name = "cuda",
                                    .close = close_device,
                                    .enter = enter,
                                    .describe = describe,
+                                   .bus_id = bus_id,
                                    .join = fg_cuda_join,
                                    .alloc = fg_cuda_alloc,
                                    .free = fg_cuda_free,

@@ -338,6 +338,25 @@ void fg_cudnn_slope(struct fg_cudnn_graph *g, const struct fg_unary_attrs *act, 
   append(g, op, "operation");
 }
 
+/* ---- for graphs that are written elsewhere */
+
+fg_cudnn fg_cudnn_object(struct fg_cudnn_graph *g, cudnnBackendDescriptorType_t type) {
+  return make(g, type, "object");
+}
+
+void fg_cudnn_set(struct fg_cudnn_graph *g, fg_cudnn object, cudnnBackendAttributeName_t name,
+                  cudnnBackendAttributeType_t type, int64_t n, const void *values) {
+  set(g, object, name, type, n, values);
+}
+
+void fg_cudnn_ready(struct fg_cudnn_graph *g, fg_cudnn object) {
+  finalise(g, object, "object");
+}
+
+void fg_cudnn_operation(struct fg_cudnn_graph *g, fg_cudnn op) {
+  append(g, op, "operation");
+}
+
 fgsm_status fg_cudnn_finish(struct fg_cudnn_graph *g, const struct fg_cudnn_target *target) {
   fg_cudnn graph = make(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, "graph");
   set(g, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->n_ops, g->ops);

@@ -64,6 +64,13 @@ void fg_cudnn_activation(struct fg_cudnn_graph *g, const struct fg_unary_attrs *
 bool fg_cudnn_has_slope(const struct fg_unary_attrs *act);
 void fg_cudnn_slope(struct fg_cudnn_graph *g, const struct fg_unary_attrs *act, fg_cudnn v,
                     fg_cudnn dy, fg_cudnn dx);
+/* For what has no words of its own here: an object, an attribute of it, its end, and with it, of an
+ * operation, its place in the graph. */
+fg_cudnn fg_cudnn_object(struct fg_cudnn_graph *g, cudnnBackendDescriptorType_t type);
+void fg_cudnn_set(struct fg_cudnn_graph *g, fg_cudnn object, cudnnBackendAttributeName_t name,
+                  cudnnBackendAttributeType_t type, int64_t n, const void *values);
+void fg_cudnn_ready(struct fg_cudnn_graph *g, fg_cudnn object);
+void fg_cudnn_operation(struct fg_cudnn_graph *g, fg_cudnn op);
 fgsm_status fg_cudnn_finish(struct fg_cudnn_graph *g,
                             const struct fg_cudnn_target *target) FGSM_MUST_USE;
 void fg_cudnn_graph_destroy(struct fg_cudnn_graph *g);

@@ -4,6 +4,14 @@
 
 #include "half.h"
 
+/* Whether the outputs that are there are of that type. */
+static bool give(const struct fg_call *call, uint32_t out, enum fg_type type) {
+  for (int i = 0; i < call->n_out; i++)
+    if ((out >> i & 1) && call->out[i].type != FG_NONE && call->out[i].type != type)
+      return false;
+  return true;
+}
+
 /* Tensors of one call that must be of one type. */
 static bool are_alike(const struct fg_call *call, uint32_t in, bool result) {
   enum fg_type type = result ? call->out[0].type : FG_NONE;
@@ -29,6 +37,10 @@ bool fg_cuda_takes_half(const struct fg_device *device, const struct fg_call *ca
     return brain;
   case FG_OP_binary: /* a comparison's result is of its own type */
     return are_alike(call, 3, call->out[0].type != FG_BOOL);
+  case FG_OP_attention:
+    return are_alike(call, 7, true);
+  case FG_OP_attention_grad:
+    return are_alike(call, 31, false) && give(call, 7, call->in[0].type);
   case FG_OP_where:
     return are_alike(call, 6, true);
   case FG_OP_unary:

@@ -41,6 +41,7 @@
   X(cublasLtMatmulPreferenceDestroy)                                                               \
   X(cublasLtMatmulPreferenceSetAttribute)                                                          \
   X(cublasLtMatmulAlgoGetHeuristic)                                                                \
+  X(cublasLtMatmulAlgoCheck)                                                                       \
   X(cublasLtMatmul)
 
 struct fg_nv {

@@ -4,24 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device.h"
 #include "epilogue.h"
-#include "gemm.h"
 #include "half.h"
+#include "matmul.h"
 
-enum { WORKSPACE = 32 << 20, WORKSPACE_ALIGN = 256, BUFFER_ALIGN = 64 };
-
-struct matmul {
-  cublasLtHandle_t handle;
-  struct fg_gemm gemm;
-  enum fg_type type_first, type_second, type_result;
-  cublasLtMatmulDesc_t product;
-  cublasLtMatrixLayout_t first, second, result;
-  cublasLtMatmulAlgo_t algorithm;
-  float alpha;
-  bool adds_bias, adds_residual; /* within the product */
-  bool finishes;                 /* epilogue.cu follows */
-};
+enum { BUFFER_ALIGN = 64 };
 
 #define LT_TRY(call, what)                                                                         \
   do {                                                                                             \
@@ -31,7 +18,7 @@ struct matmul {
   } while (0)
 
 static void release(struct fg_call *call) {
-  struct matmul *m = call->state;
+  struct fg_matmul *m = call->state;
   if (!m)
     return;
   if (m->result)
@@ -47,7 +34,7 @@ static void release(struct fg_call *call) {
 }
 
 /* What happens within the product: everything, or nothing but the residual. */
-static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct matmul *m) {
+static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct fg_matmul *m) {
   const struct fg_unary_attrs *act = &call->attrs->matmul.act;
   const struct fg_tensor *given = fg_cuda_in(call, 2), *residual = fg_cuda_in(call, 3);
   enum fg_type type = call->out[0].type;
@@ -71,12 +58,12 @@ static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct mat
 }
 
 static fgsm_status describe(const struct fg_call *call, const struct fg_device *device,
-                            struct matmul *m) {
+                            struct fg_matmul *m) {
   bool exact = device->precision == FG_PRECISION_fp32 || fg_type_is_half(call->in[0].type);
   cublasComputeType_t compute = exact ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
   cublasOperation_t first = m->gemm.trans_first ? CUBLAS_OP_T : CUBLAS_OP_N;
   cublasOperation_t second = m->gemm.trans_second ? CUBLAS_OP_T : CUBLAS_OP_N;
-  cublasLtEpilogue_t epilogue = choose_epilogue(call, m);
+  m->epilogue = choose_epilogue(call, m);
   LT_TRY(fg_nv.cublasLtMatmulDescCreate(&m->product, compute, CUDA_R_32F), "a product");
   LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_TRANSA, &first,
                                               sizeof first),
@@ -84,8 +71,8 @@ static fgsm_status describe(const struct fg_call *call, const struct fg_device *
   LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_TRANSB, &second,
                                               sizeof second),
          "a product");
-  LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-                                              sizeof epilogue),
+  LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
+                                              &m->epilogue, sizeof m->epilogue),
          "a product");
   if (!m->adds_bias)
     return FGSM_OK;
@@ -115,67 +102,7 @@ static fgsm_status lay_out(const struct fg_gemm *g, enum fg_type type, int64_t r
   return FGSM_OK;
 }
 
-/* Bytes that every address of a matrix is a multiple of: buffers' own alignment, unless a loop steps
- * by less. cuBLASLt would take 256 for granted. */
-static uint32_t alignment(const struct fg_gemm *g, const int64_t *steps, enum fg_type type) {
-  uint32_t bytes = BUFFER_ALIGN;
-  for (int i = 0; i < g->loops; i++)
-    while ((size_t)steps[i] * fg_type_size(type) % bytes)
-      bytes /= 2;
-  return bytes;
-}
-
-static cublasStatus_t set_alignment(const struct matmul *m, cublasLtMatmulPreference_t preference) {
-  const struct fg_gemm *g = &m->gemm;
-  const struct {
-    cublasLtMatmulPreferenceAttributes_t name;
-    uint32_t bytes;
-  } of[] = {
-      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(g, g->loop_first, m->type_first)},
-      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g, g->loop_second, m->type_second)},
-      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(g, g->loop_result, m->type_result)},
-      {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(g, g->loop_result, m->type_result)}};
-  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  for (size_t i = 0; i < sizeof of / sizeof *of && status == CUBLAS_STATUS_SUCCESS; i++)
-    status = fg_nv.cublasLtMatmulPreferenceSetAttribute(preference, of[i].name, &of[i].bytes,
-                                                        sizeof of[i].bytes);
-  return status;
-}
-
-/* Partial sums are added in float and in an order of their own, so that runs repeat. */
-static cublasStatus_t ask(struct matmul *m, cublasLtMatmulPreference_t preference,
-                          cublasLtMatmulHeuristicResult_t *best, int *n) {
-  size_t workspace = WORKSPACE;
-  uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  cublasStatus_t status = fg_nv.cublasLtMatmulPreferenceSetAttribute(
-      preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
-  if (status == CUBLAS_STATUS_SUCCESS)
-    status = fg_nv.cublasLtMatmulPreferenceSetAttribute(
-        preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction);
-  if (status == CUBLAS_STATUS_SUCCESS)
-    status = set_alignment(m, preference);
-  if (status == CUBLAS_STATUS_SUCCESS)
-    status = fg_nv.cublasLtMatmulAlgoGetHeuristic(m->handle, m->product, m->first, m->second,
-                                                  m->result, m->result, preference, 1, best, n);
-  return status;
-}
-
-static fgsm_status choose(struct fg_call *call, struct matmul *m) {
-  cublasLtMatmulPreference_t preference;
-  cublasLtMatmulHeuristicResult_t best;
-  int n = 0;
-  LT_TRY(fg_nv.cublasLtMatmulPreferenceCreate(&preference), "a preference");
-  cublasStatus_t status = ask(m, preference, &best, &n);
-  (void)fg_nv.cublasLtMatmulPreferenceDestroy(preference);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && n == 0))
-    return fg_cuda_decline(call, __FILE__, __LINE__, "cuBLASLt has no algorithm for it");
-  LT_TRY(status, "choosing an algorithm");
-  m->algorithm = best.algo;
-  call->scratch_bytes = best.workspaceSize + WORKSPACE_ALIGN;
-  return FGSM_OK;
-}
-
-static fgsm_status make(struct fg_call *call, struct fg_device *base, struct matmul *m) {
+static fgsm_status make(struct fg_call *call, struct fg_device *base, struct fg_matmul *m) {
   const struct fg_gemm *g = &m->gemm;
   FG_TRY(fg_cuda_gemm(call, &m->gemm));
   if (fg_count(&call->out[0]) == 0)
@@ -194,11 +121,11 @@ static fgsm_status make(struct fg_call *call, struct fg_device *base, struct mat
   FG_TRY(lay_out(g, m->type_second, g->trans_second ? g->n : g->k, g->trans_second ? g->k : g->n,
                  g->ld_second, g->step_second, &m->second));
   FG_TRY(lay_out(g, m->type_result, g->m, g->n, g->ld_result, g->step_result, &m->result));
-  return choose(call, m);
+  return fg_matmul_choose(fg_cuda_device(base), call, m);
 }
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
-  struct matmul *m = calloc(1, sizeof *m);
+  struct fg_matmul *m = calloc(1, sizeof *m);
   if (!m)
     return FG_FAIL(MEMORY, "no memory for a product");
   call->state = m;
@@ -208,8 +135,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   return status;
 }
 
-static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
-  struct matmul *m = call->state;
+fgsm_status fg_matmul_run(const struct fg_call *call, void *scratch, void *stream) {
+  struct fg_matmul *m = call->state;
   if (fg_count(&call->out[0]) == 0)
     return FGSM_OK;
   const char *a = call->in[0].data, *b = call->in[1].data;
@@ -217,7 +144,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   const char *residual = m->adds_residual ? call->in[3].data : y;
   const float beta = m->adds_residual ? 1 : 0;
   void *workspace =
-      (void *)(((uintptr_t)scratch + WORKSPACE_ALIGN - 1) / WORKSPACE_ALIGN * WORKSPACE_ALIGN);
+      (void *)(((uintptr_t)scratch + FG_MATMUL_ALIGN - 1) / FG_MATMUL_ALIGN * FG_MATMUL_ALIGN);
   if (m->adds_bias) /* copied by the call below, so one description serves one run after another */
     LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                                 &call->in[2].data, sizeof call->in[2].data),
@@ -231,7 +158,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     LT_TRY(fg_nv.cublasLtMatmul(m->handle, m->product, &m->alpha, b + first, m->first, a + second,
                                 m->second, &beta, residual + result, m->result, y + result,
                                 m->result, &m->algorithm, workspace,
-                                call->scratch_bytes - WORKSPACE_ALIGN, (cudaStream_t)stream),
+                                call->scratch_bytes - FG_MATMUL_ALIGN, (cudaStream_t)stream),
            "matmul");
   }
   if (!m->finishes)
@@ -239,4 +166,4 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   return fg_cuda_epilogue(call, &call->attrs->matmul.act, call->out[0].rank - 1, stream);
 }
 
-const struct fg_kernel fg_cuda_matmul = {prepare, run, release};
+const struct fg_kernel fg_cuda_matmul = {prepare, fg_matmul_run, release};

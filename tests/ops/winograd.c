@@ -1,4 +1,4 @@
-/* 3x3 windows of stride 1, which a backend may convolve by Winograd's minimal filtering: sizes that no
+/* 3x3 and 5x5 windows of stride 1, which a backend may convolve by Winograd's minimal filtering: sizes that no
  * tile divides, every padding, channels that fill no vector, one sample and several; with every tail that
  * such a kernel computes itself, forward and for the input gradient. */
 #include "harness.h"
@@ -67,5 +67,10 @@ static const struct fg_case cases[] = {
     BOTH("winograd from odd channels", 1, D(1, 13, 6, 6), D(32, 13, 3, 3), D(1, 32, 6, 6), 32),
     BOTH("winograd of many tiles", 1, D(5, 16, 27, 30), D(16, 16, 3, 3), D(5, 16, 27, 30), 16),
     BOTH("winograd of many channels", 1, D(2, 80, 5, 5), D(144, 80, 3, 3), D(2, 144, 5, 5), 144),
+    BOTH("winograd 5x5", 2, D(2, 32, 14, 14), D(48, 32, 5, 5), D(2, 48, 14, 14), 48),
+    BOTH("winograd 5x5 of odd sizes", 2, D(2, 16, 7, 9), D(32, 16, 5, 5), D(2, 32, 7, 9), 32),
+    BOTH("winograd 5x5 without padding", 0, D(2, 16, 9, 6), D(16, 16, 5, 5), D(2, 16, 5, 2), 16),
+    BOTH("winograd 5x5 of padding 4", 4, D(2, 16, 5, 6), D(16, 16, 5, 5), D(2, 16, 9, 10), 16),
+    BOTH("winograd 5x5 of odd channels", 1, D(2, 13, 6, 7), D(21, 13, 5, 5), D(2, 21, 4, 5), 21),
 };
 FG_TABLE(winograd);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "attention_own.h"
 #include "conv_tail.h"
 #include "epilogue.h"
 #include "gemm.h"
@@ -136,4 +137,5 @@ const struct fg_kernel fg_cuda_conv = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_conv_grad_input = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_conv_grad_weight = {prepare_conv, run_conv, NULL};
 const struct fg_kernel fg_cuda_matmul = {prepare_matmul, run_matmul, NULL};
+const struct fg_kernel fg_cuda_attention = fg_cuda_own_attention;
 const struct fg_kernel fg_cuda_all_reduce = FG_SYNCHRONOUS_ALL_REDUCE;

@@ -1,4 +1,4 @@
-/* Channels last: which calls may lie so, and the plain calls that they are. No library is needed here. */
+/* Channels last: which calls may lie so, and the plain calls that they are. Host code alone. */
 #include "layouts.h"
 
 #include <string.h>

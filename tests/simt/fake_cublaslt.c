@@ -1,0 +1,397 @@
+/* A cuBLASLt that needs no card, for kernels/cuda/matmul.c under the case tables: products as its manual
+ * states them, D = epilogue(alpha op(A) op(B) + beta C) in column-major order, batches at strides, from
+ * the descriptors alone. What a description gets wrong shows as a wrong product or is said.
+ *
+ * Its heuristic names four algorithms: the second fails, the third is the fastest. Trials are on a stream,
+ * the harness's runs on none, which is how they are told apart: those must be by the third, and the
+ * heuristic is asked once for each product, because what was chosen is kept. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "halves.h"
+#include "half.h"
+#include "matmul.h"
+#include "plugin.h"
+#include "synchronous.h"
+#include "tested.h"
+
+enum { FIRST = 11, BROKEN = 12, FASTEST = 13, SLOW = 14, WORKSPACE = 4096, MOST_ASKED = 4096 };
+static unsigned long errors;
+static char stream_of_trials, a_handle;
+static int last_run; /* the algorithm */
+
+static void wrong(const char *words) {
+  printf("cuBLASLt: %s\n", words);
+  errors++;
+}
+
+/* ---- descriptors: all of one kind each, so that NULL and the wrong kind are all that can be mixed up */
+
+struct product {
+  cublasOperation_t op[2];
+  cublasLtEpilogue_t epilogue;
+  const void *bias;
+};
+
+struct layout {
+  cudaDataType_t type;
+  int64_t rows, columns, ld, step;
+  int32_t batch;
+};
+
+struct preference {
+  size_t workspace;
+  uint32_t alignment[4];
+};
+static struct preference asked_with; /* the last one */
+
+#define FAKE_DESTROY(name, descriptor)                                                             \
+  static cublasStatus_t name(descriptor object) {                                                  \
+    free(object);                                                                                  \
+    return CUBLAS_STATUS_SUCCESS;                                                                  \
+  }
+FAKE_DESTROY(product_destroy, cublasLtMatmulDesc_t)
+FAKE_DESTROY(layout_destroy, cublasLtMatrixLayout_t)
+FAKE_DESTROY(preference_destroy, cublasLtMatmulPreference_t)
+
+static cublasStatus_t product_create(cublasLtMatmulDesc_t *out, cublasComputeType_t compute,
+                                     cudaDataType_t scale) {
+  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  *out = calloc(1, sizeof **out);
+  ((struct product *)*out)->epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t product_set(cublasLtMatmulDesc_t object, cublasLtMatmulDescAttributes_t name,
+                                  const void *value, size_t bytes) {
+  struct product *p = (struct product *)object;
+  void *to = name == CUBLASLT_MATMUL_DESC_TRANSA         ? (void *)&p->op[0]
+             : name == CUBLASLT_MATMUL_DESC_TRANSB       ? (void *)&p->op[1]
+             : name == CUBLASLT_MATMUL_DESC_EPILOGUE     ? (void *)&p->epilogue
+             : name == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&p->bias
+                                                         : NULL;
+  size_t want = name == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? sizeof p->bias : sizeof(int32_t);
+  if (!to || bytes != want)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  memcpy(to, value, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t layout_create(cublasLtMatrixLayout_t *out, cudaDataType_t type, uint64_t rows,
+                                    uint64_t columns, int64_t ld) {
+  *out = calloc(1, sizeof **out);
+  _Static_assert(sizeof **out >= sizeof(struct layout), "a layout fits cuBLASLt's");
+  *(struct layout *)*out =
+      (struct layout){.type = type, .rows = (int64_t)rows, .columns = (int64_t)columns, .ld = ld};
+  return (int64_t)rows <= ld ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+static cublasStatus_t layout_set(cublasLtMatrixLayout_t object,
+                                 cublasLtMatrixLayoutAttribute_t name, const void *value,
+                                 size_t bytes) {
+  struct layout *l = (struct layout *)object;
+  if (name == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT && bytes == sizeof l->batch)
+    memcpy(&l->batch, value, bytes);
+  else if (name == CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET && bytes == sizeof l->step)
+    memcpy(&l->step, value, bytes);
+  else
+    return CUBLAS_STATUS_INVALID_VALUE;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t preference_create(cublasLtMatmulPreference_t *out) {
+  *out = calloc(1, sizeof **out);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t preference_set(cublasLtMatmulPreference_t object,
+                                     cublasLtMatmulPreferenceAttributes_t name, const void *value,
+                                     size_t bytes) {
+  struct preference *p = (struct preference *)object;
+  int aligned = (int)name - (int)CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
+  if (name == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
+    memcpy(&p->workspace, value, bytes);
+  else if (aligned >= 0 && aligned < 4)
+    memcpy(&p->alignment[aligned], value, bytes);
+  else if (name != CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+/* ---- algorithms */
+
+static uint64_t mix(uint64_t h, const void *data, size_t bytes) {
+  for (size_t i = 0; i < bytes; i++)
+    h = (h ^ ((const unsigned char *)data)[i]) * 0x100000001b3u;
+  return h;
+}
+
+/* Whether that was asked before. */
+static bool asked_again(const struct product *p, const struct layout *const l[4],
+                        const struct preference *preference) {
+  static uint64_t asked[MOST_ASKED];
+  static int n;
+  uint64_t h = mix(0xcbf29ce484222325u, p->op, sizeof p->op);
+  h = mix(h, &p->epilogue, sizeof p->epilogue);
+  h = mix(h, preference, sizeof *preference);
+  for (int i = 0; i < 4; i++) {
+    const int64_t numbers[] = {l[i]->type, l[i]->rows, l[i]->columns,
+                               l[i]->ld,   l[i]->step, l[i]->batch};
+    h = mix(h, numbers, sizeof numbers);
+  }
+  for (int i = 0; i < n; i++)
+    if (asked[i] == h)
+      return true;
+  if (n < MOST_ASKED)
+    asked[n++] = h;
+  return false;
+}
+
+static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t product,
+                                cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                cublasLtMatmulPreference_t preference, int most,
+                                cublasLtMatmulHeuristicResult_t found[], int *n) {
+  const struct layout *const l[4] = {(struct layout *)a, (struct layout *)b, (struct layout *)c,
+                                     (struct layout *)d};
+  static const int named[] = {FIRST, BROKEN, FASTEST, SLOW};
+  asked_with = *(struct preference *)preference;
+  if ((void *)handle != &a_handle || asked_with.workspace < WORKSPACE)
+    wrong("asked without a handle or a workspace");
+  if (asked_again((struct product *)product, l, &asked_with))
+    wrong("asked for the same product twice");
+  for (*n = 0; *n < most && *n < 4; ++*n) {
+    found[*n] = (cublasLtMatmulHeuristicResult_t){.workspaceSize = WORKSPACE};
+    found[*n].algo.data[0] = (uint64_t)named[*n];
+    found[*n].algo.data[7] = UINT64_MAX; /* every word is kept */
+  }
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+static cublasStatus_t check_algorithm(cublasLtHandle_t handle, cublasLtMatmulDesc_t product,
+                                      cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                      cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                      const cublasLtMatmulAlgo_t *algorithm,
+                                      cublasLtMatmulHeuristicResult_t *result) {
+  (void)handle, (void)product, (void)a, (void)b, (void)c, (void)d;
+  result->workspaceSize = WORKSPACE;
+  return algorithm->data[0] == FASTEST && algorithm->data[7] == UINT64_MAX
+             ? CUBLAS_STATUS_SUCCESS
+             : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+/* ---- products */
+
+static double get(const struct layout *l, const void *data, int64_t i) {
+  return l->type == CUDA_R_32F ? ((const float *)data)[i]
+                               : fg_half_get(l->type == CUDA_R_16F ? FG_F16 : FG_BF16, data, i);
+}
+
+static void put(const struct layout *l, void *data, int64_t i, double v) {
+  if (l->type == CUDA_R_32F)
+    ((float *)data)[i] = (float)v;
+  else
+    fg_half_put(l->type == CUDA_R_16F ? FG_F16 : FG_BF16, data, i, (float)v);
+}
+
+/* Element (row, column) of op(a matrix), of that many rows and columns; where it is stored. */
+static int64_t place(const struct layout *l, cublasOperation_t op, int64_t item, int64_t row,
+                     int64_t column) {
+  bool turned = op != CUBLAS_OP_N;
+  return item * l->step + (turned ? column + row * l->ld : row + column * l->ld);
+}
+
+static double finish(const struct product *p, const struct layout *d, int64_t row, double v) {
+  bool biased = p->epilogue == CUBLASLT_EPILOGUE_BIAS ||
+                p->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS ||
+                p->epilogue == CUBLASLT_EPILOGUE_GELU_BIAS;
+  v += biased ? get(d, p->bias, row) : 0;
+  if (p->epilogue == CUBLASLT_EPILOGUE_RELU || p->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS)
+    return v > 0 ? v : 0;
+  if (p->epilogue == CUBLASLT_EPILOGUE_GELU || p->epilogue == CUBLASLT_EPILOGUE_GELU_BIAS)
+    return v / 2 * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+  return v;
+}
+
+static bool fits(const struct layout *l, cublasOperation_t op, int64_t rows, int64_t columns) {
+  return op == CUBLAS_OP_N ? l->rows == rows && l->columns == columns
+                           : l->rows == columns && l->columns == rows;
+}
+
+static bool aligned(const void *address, int which) {
+  return (uintptr_t)address % asked_with.alignment[which] == 0;
+}
+
+static cublasStatus_t multiply(cublasLtHandle_t handle, cublasLtMatmulDesc_t product,
+                               const void *alpha, const void *a, cublasLtMatrixLayout_t of_a,
+                               const void *b, cublasLtMatrixLayout_t of_b, const void *beta,
+                               const void *c, cublasLtMatrixLayout_t of_c, void *d,
+                               cublasLtMatrixLayout_t of_d, const cublasLtMatmulAlgo_t *algorithm,
+                               void *workspace, size_t workspace_bytes, cudaStream_t stream) {
+  const struct product *p = (struct product *)product;
+  const struct layout *la = (struct layout *)of_a, *lb = (struct layout *)of_b,
+                      *lc = (struct layout *)of_c, *ld = (struct layout *)of_d;
+  float factor, keep;
+  memcpy(&factor, alpha, sizeof factor);
+  memcpy(&keep, beta, sizeof keep);
+  last_run = (int)algorithm->data[0];
+  if ((void *)handle != &a_handle || workspace_bytes < WORKSPACE || (uintptr_t)workspace % 256)
+    wrong("run without a handle or a workspace");
+  if (!stream && last_run != FASTEST)
+    wrong("another algorithm than the fastest was taken");
+  if (last_run == BROKEN)
+    return CUBLAS_STATUS_EXECUTION_FAILED;
+  int64_t k = p->op[0] == CUBLAS_OP_N ? la->columns : la->rows;
+  if (!fits(la, p->op[0], ld->rows, k) || !fits(lb, p->op[1], k, ld->columns) ||
+      !fits(lc, CUBLAS_OP_N, ld->rows, ld->columns) || la->batch != ld->batch ||
+      lb->batch != ld->batch || lc->batch != ld->batch || lc->type != ld->type)
+    wrong("matrices that do not multiply");
+  if (!aligned(a, 0) || !aligned(b, 1) || !aligned(c, 2) || !aligned(d, 3))
+    wrong("an address that is less aligned than was promised");
+  memset(workspace, 0xff, WORKSPACE);
+  for (int64_t item = 0; item < ld->batch; item++)
+    for (int64_t j = 0; j < ld->columns; j++)
+      for (int64_t i = 0; i < ld->rows; i++) {
+        int64_t at = place(ld, CUBLAS_OP_N, item, i, j);
+        double sum = 0;
+        for (int64_t x = 0; x < k; x++)
+          sum += get(la, a, place(la, p->op[0], item, i, x)) *
+                 get(lb, b, place(lb, p->op[1], item, x, j));
+        sum *= factor;
+        if (keep != 0)
+          sum += keep * get(lc, c, place(lc, CUBLAS_OP_N, item, i, j));
+        put(ld, d, at, finish(p, ld, i, sum));
+      }
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+static size_t version(void) {
+  return 130100;
+}
+static const char *words_of(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_NOT_SUPPORTED ? "not supported" : "failed";
+}
+
+struct fg_nv fg_nv = {.cublasLtGetVersion = version,
+                      .cublasLtGetStatusString = words_of,
+                      .cublasLtMatmulDescCreate = product_create,
+                      .cublasLtMatmulDescDestroy = product_destroy,
+                      .cublasLtMatmulDescSetAttribute = product_set,
+                      .cublasLtMatrixLayoutCreate = layout_create,
+                      .cublasLtMatrixLayoutDestroy = layout_destroy,
+                      .cublasLtMatrixLayoutSetAttribute = layout_set,
+                      .cublasLtMatmulPreferenceCreate = preference_create,
+                      .cublasLtMatmulPreferenceDestroy = preference_destroy,
+                      .cublasLtMatmulPreferenceSetAttribute = preference_set,
+                      .cublasLtMatmulAlgoGetHeuristic = heuristic,
+                      .cublasLtMatmulAlgoCheck = check_algorithm,
+                      .cublasLtMatmul = multiply};
+
+/* ---- the card's clock: what ran last decides what has passed */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags) {
+  (void)flags;
+  *out = (cudaStream_t)(void *)&stream_of_trials;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  (void)stream;
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t *out) {
+  *out = (cudaEvent_t)(void *)&stream_of_trials;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  (void)event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  (void)event, (void)stream;
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  (void)event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t began, cudaEvent_t ended) {
+  (void)began, (void)ended;
+  *milliseconds = last_run == FASTEST ? 1 : 2;
+  return cudaSuccess;
+}
+
+/* ---- what matmul.c asks of the plugin */
+
+fgsm_status fg_cuda_alloc(struct fg_device *device, size_t bytes, void **out) {
+  (void)device;
+  return cudaMallocManaged(out, bytes, cudaMemAttachGlobal) == cudaSuccess
+             ? FGSM_OK
+             : FG_FAIL(MEMORY, "no memory for %zu bytes", bytes);
+}
+void fg_cuda_free(struct fg_device *device, void *memory) {
+  (void)device;
+  (void)cudaFree(memory);
+}
+fgsm_status fg_cuda_result(struct fg_cuda_device *device, cudaError_t error, const char *what) {
+  (void)device;
+  return error == cudaSuccess ? FGSM_OK : FG_FAIL(DEVICE, "%s", what);
+}
+fgsm_status fg_cuda_alive(const struct fg_cuda_device *device) {
+  (void)device;
+  return FGSM_OK;
+}
+fgsm_status fg_cuda_cublas(struct fg_cuda_device *device, cublasLtHandle_t *out) {
+  (void)device;
+  *out = (cublasLtHandle_t)(void *)&a_handle;
+  return FGSM_OK;
+}
+fgsm_status fg_cublas_failed(cublasStatus_t status, const char *what) {
+  return FG_FAIL(DEVICE, "cuBLASLt: %s: %s", what, words_of(status));
+}
+void fg_plugin_log(fgsm_log_level level, const char *format, ...) {
+  (void)level, (void)format;
+}
+
+/* ---- the backend: matmul alone */
+
+static struct fg_backend backend;
+static struct fg_cuda_device card = {.card = "a card that is not there"};
+static const struct fg_kernel no_kernel;
+
+static fgsm_status open_device(int index, int threads, struct fg_device **out) {
+  (void)index;
+  card.base = (struct fg_device){.backend = &backend, .threads = threads, .lanes = 1};
+  *out = &card.base;
+  return FGSM_OK;
+}
+static void close_device(struct fg_device *device) {
+  (void)device;
+}
+static fgsm_status enter(struct fg_device *device) {
+  (void)device;
+  return FGSM_OK;
+}
+
+const struct fg_backend *tested_backend(const char *name) {
+  (void)name;
+  backend = (struct fg_backend){.name = "matmul.c",
+                                .real = FG_F32,
+                                .open = open_device,
+                                .close = close_device,
+                                .enter = enter,
+                                .takes_half = fg_cuda_takes_half,
+                                FG_SYNCHRONOUS};
+  backend.alloc = backend.host_alloc = fg_cuda_alloc;
+  backend.free = backend.host_free = fg_cuda_free;
+  for (int op = 0; op < FG_OP_COUNT; op++)
+    backend.kernels[op] = &no_kernel;
+  backend.kernels[FG_OP_matmul] = &fg_cuda_matmul;
+  return &backend;
+}
+
+unsigned long tested_errors(void) {
+  return errors;
+}
