@@ -74,7 +74,7 @@ static fgsm_status count_case(struct bench *b, const struct fg_case *c,
                               const struct fg_run_options *options) {
   fgsm_status status = FGSM_INTERNAL;
   if (fg_run_begin(&b->run, c, &b->target, options) == FG_RUN_OK) {
-    printf("%s%s\n", c->name, options->blocked_in ? ", in channel blocks" : "");
+    printf("%s%s\n", c->name, options->lying_in ? ", in channel blocks" : "");
     status = counted(run_case, b);
   } else {
     fprintf(stderr, "%s: %s\n", c->name, *b->run.why ? b->run.why : fgsm_last_error());
@@ -90,7 +90,7 @@ static fgsm_status count_cases(struct bench *b) {
     const struct fg_case *c = &bench_cases_small.cases[i];
     bool conv = c->op == FG_OP_conv || c->op == FG_OP_conv_grad_input;
     bool pool = c->op == FG_OP_max_pool || c->op == FG_OP_max_pool_grad;
-    const struct fg_run_options blocked = {.blocked_in = conv ? 1 : 3, .blocked_out = conv ? 1 : 3};
+    const struct fg_run_options blocked = {.lying_in = conv ? 1 : 3, .lying_out = conv ? 1 : 3};
     FG_TRY(count_case(b, c, &plain));
     if (conv || pool)
       FG_TRY(count_case(b, c, &blocked));

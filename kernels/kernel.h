@@ -50,8 +50,9 @@ enum fg_type {
 
 /* How a 4-D value lies in memory. Dims are N C H W whatever the layout. BLOCKED groups channels by
  * the backend's channel_block: [N, C/block, H, W, block]; only values whose C divides are so laid.
+ * NHWC has the channels of a place side by side: [N, H, W, C], and so for weights [K, C/group, R, S].
  */
-enum fg_layout { FG_PLAIN, FG_BLOCKED };
+enum fg_layout { FG_PLAIN, FG_BLOCKED, FG_NHWC };
 
 struct fg_tensor {
   void *data;
@@ -72,6 +73,7 @@ struct fg_call {
   void *state;          /* prepare's own; freed by release */
   size_t state_bytes;   /* what state holds of weights, set by prepare, for the record */
   const char *fast; /* set by prepare: the algorithm, where it rounds otherwise than plain sums */
+  bool trial;       /* prepare says whether, and need not choose how: a release follows, no run */
 };
 
 /* How products are computed. In fp32 and tf32 everything is stored as float32; in bf16 and fp16 what
@@ -96,9 +98,10 @@ enum fg_convolutions { FG_CONV_DIRECT, FG_CONV_FASTEST, FG_CONV_WINOGRAD_2, FG_C
  * is used by one thread at a time; threads that work side by side open one each. */
 struct fg_device {
   const struct fg_backend *backend;
-  int channel_block; /* channels per block of FG_BLOCKED; 0: plain only */
-  int threads;       /* that a kernel may use; a backend without threads ignores it */
-  int lanes;         /* batches that are worth having under way at once, a device opened for each */
+  enum fg_layout layout; /* what takes_layout may be asked for; FG_PLAIN: nothing */
+  int channel_block;     /* channels per block, where that is FG_BLOCKED */
+  int threads;           /* that a kernel may use; a backend without threads ignores it */
+  int lanes; /* batches that are worth having under way at once, a device opened for each */
   enum fg_precision precision;       /* set by whoever opened it, before anything is prepared */
   enum fg_convolutions convolutions; /* likewise; a backend without a choice ignores it */
   struct fg_ranks *ranks;            /* set by join, NULL: it computes alone */
@@ -175,9 +178,10 @@ struct fg_backend {
   fgsm_status (*replay)(struct fg_device *device, void *recording, void *stream);
   void (*recording_destroy)(struct fg_device *device, void *recording);
 
-  /* Whether a conv-like or elementwise call may use FG_BLOCKED for the tensors that are marked so
-   * in `call`; asked by the layout pass before prepare. NULL: never. */
-  bool (*takes_blocked)(const struct fg_device *device, const struct fg_call *call);
+  /* Whether the call may lie as it is marked: some of its tensors in the device's layout; asked by
+   * the layout pass before prepare. A backend that times what it chooses from says whether it gains
+   * by it. NULL: never. */
+  bool (*takes_layout)(struct fg_device *device, const struct fg_call *call);
   /* Whether the call may be as it is typed: some of its tensors (of fg_half_slots, half.h) in half
    * precision; asked by the pass that would store them so, before prepare. NULL: never. */
   bool (*takes_half)(const struct fg_device *device, const struct fg_call *call);

@@ -1,6 +1,7 @@
 /* Every cuDNN graph that nets and their training need, built without a card, and the engines for it listed against the
  * descriptions of cards in tests/cards. A call whose bare product no engine takes is a failure, in
- * every precision; a fused form that none takes is only counted, because the bare one stands in.
+ * every precision; so is one channels last of which no engine takes all, where there is a driver or a
+ * stub of one. Other fused forms that none takes are only counted, because the bare one stands in.
  *
  *   cudnn-graphs CARD.json... -- MODEL.onnx...
  *
@@ -8,6 +9,7 @@
  * takes what the plugin's check takes and notes it; so are the passes that train the built-in
  * architectures, where models are named. FGSM_ZOO names a folder of python/export_zoo.py's
  * (FOLDER/NAME/model.onnx), whose models are added. Exits with 77, saying why, where cuDNN is not. */
+#include <dlfcn.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +18,10 @@
 #include "arch.h"
 #include "base.h"
 #include "conv.h"
+#include "conv_tail.h"
 #include "half.h"
 #include "halves.h"
+#include "layouts.h"
 #include "net.h"
 #include "train.h"
 
@@ -29,11 +33,13 @@ struct noted {
 };
 static struct noted calls[MOST_CALLS];
 static int n_calls;
+static bool channels_last; /* how the nets are planned */
 
 static bool same(const struct noted *a, const struct noted *b) {
   if (a->call.op != b->call.op || a->call.n_in != b->call.n_in ||
       memcmp(&a->attrs.conv, &b->attrs.conv, sizeof a->attrs.conv) != 0 ||
       a->call.out[0].type != b->call.out[0].type ||
+      a->call.out[0].layout != b->call.out[0].layout ||
       !fg_same_shape(&a->call.out[0], &b->call.out[0]))
     return false;
   for (int i = 0; i < a->call.n_in; i++)
@@ -72,6 +78,7 @@ static struct fg_backend noting;
 
 static fgsm_status open_noting(int index, int threads, struct fg_device **out) {
   static struct fg_device device = {.backend = &noting, .threads = 1, .lanes = 1};
+  device.layout = channels_last ? FG_NHWC : FG_PLAIN;
   (void)index;
   (void)threads;
   *out = &device;
@@ -93,11 +100,29 @@ static void close_noting(struct fg_device *device) {
   (void)device;
 }
 
+static bool takes_layout(struct fg_device *device, const struct fg_call *call) {
+  (void)device;
+  return fg_cuda_takes_nhwc(call);
+}
+
+/* The oracle says what fits together, but knows no layout. */
+static fgsm_status prepare_other(struct fg_call *call, struct fg_device *device) {
+  const struct fg_kernel *kernel = fg_ref.kernels[call->op];
+  return fg_cuda_lies(call) || !kernel->prepare ? FGSM_OK : kernel->prepare(call, device);
+}
+
 static void make_noting(void) {
+  static struct fg_kernel others[FG_OP_COUNT];
   static const struct fg_kernel kernel = {note, no_run, NULL};
   noting = fg_ref;
   noting.real = FG_F32;
   noting.takes_half = fg_cuda_takes_half;
+  noting.takes_layout = takes_layout;
+  for (int op = 0; op < FG_OP_COUNT; op++)
+    if (fg_ref.kernels[op]->run || op == FG_OP_reorder) {
+      others[op] = (struct fg_kernel){prepare_other, no_run, fg_ref.kernels[op]->release};
+      noting.kernels[op] = &others[op];
+    }
   noting.open = open_noting;
   noting.close = close_noting;
   noting.kernels[FG_OP_conv] = noting.kernels[FG_OP_conv_grad_input] =
@@ -176,12 +201,14 @@ static int note_trainings(void) {
       {"wrn-16-4", &color, "clean", "gradient-penalty", "0.5"},
   };
   int failures = 0;
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-    if (note_training(rows[i].arch, rows[i].shape, rows[i].method, rows[i].option, rows[i].value) !=
-        FGSM_OK) {
-      printf("FAIL training %s, %s: %s\n", rows[i].arch, rows[i].method, fgsm_last_error());
+  for (size_t i = 0; i < 2 * sizeof rows / sizeof *rows; i++) {
+    channels_last = i % 2;
+    if (note_training(rows[i / 2].arch, rows[i / 2].shape, rows[i / 2].method, rows[i / 2].option,
+                      rows[i / 2].value) != FGSM_OK) {
+      printf("FAIL training %s, %s: %s\n", rows[i / 2].arch, rows[i / 2].method, fgsm_last_error());
       failures++;
     }
+  }
   return failures;
 }
 
@@ -196,20 +223,26 @@ static void text_of(const struct fg_call *call, char *text, size_t size) {
       n += (size_t)snprintf(text + n, size - n, "%c%lld", d ? 'x' : ' ', (long long)t->dim[d]);
   }
   if (n < size)
-    snprintf(text + n, size - n, " group %d stride %d%s%s%s %s", a->group, a->stride[0],
-             fg_cuda_in(call, 2) && call->op == FG_OP_conv ? " +bias" : "",
-             call->op == FG_OP_conv && fg_cuda_in(call, 3) ? " +residual" : "",
-             a->act.kind == FG_UNARY_identity ? "" : " then", fg_unary_name(a->act.kind));
+    snprintf(text + n, size - n, "%s group %d stride %d%s%s%s%s",
+             call->out[0].layout == FG_NHWC ? " last" : "", a->group, a->stride[0],
+             fg_cuda_in(call, 3) ? " +second" : "",
+             call->op == FG_OP_conv && fg_cuda_in(call, 2) ? " +bias" : "",
+             a->act.kind == FG_UNARY_identity ? "" : " then ",
+             a->act.kind == FG_UNARY_identity ? "" : fg_unary_name(a->act.kind));
 }
 
-/* Engines for one form, and whether a plan was built of one that need not be compiled. */
-static int list(const struct fg_call *call, bool fused, fg_cudnn card, enum fg_precision precision,
+/* Engines for the form that fuses so many links, and whether a plan was built of one that need not be
+ * compiled. */
+static int list(const struct fg_call *call, int fused, fg_cudnn card, enum fg_precision precision,
                 bool *planned) {
   const struct fg_cudnn_target target = {.properties = card};
   struct fg_cudnn_graph g;
   struct fg_cudnn_engines engines = {.n = 0};
+  struct fg_call head;
+  union fg_attrs attrs;
   *planned = false;
-  if (fg_cuda_conv_graph(call, fused, &target, &g) != FGSM_OK)
+  fg_cuda_conv_head(call, fused, &head, &attrs);
+  if (fg_cuda_conv_graph(&head, &target, &g) != FGSM_OK)
     return 0;
   (void)!fg_cudnn_list(&g, &target, fg_cudnn_forbidden(precision), &engines);
   int n = engines.n;
@@ -234,11 +267,74 @@ static bool computes(const struct fg_call *call, enum fg_precision precision) {
   return call->in[0].type == type;
 }
 
+/* Channels last there need not be an engine where NCHW has one: the layout is then not taken. But in
+ * half precision, without groups, there must be, for that is what it is for. */
+static bool may_lack(const struct fg_call *call, enum fg_precision precision) {
+  bool half = precision == FG_PRECISION_bf16 || precision == FG_PRECISION_fp16;
+  return call->out[0].layout == FG_NHWC && !(half && call->attrs->conv.group == 1);
+}
+
+/* Whether cuDNN lists the engines that it compiles at run time. */
+static bool has_driver(void) {
+  void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (driver)
+    dlclose(driver);
+  return driver != NULL;
+}
+
+/* Channels last, of whole vectors of channels, everything that can be said must be had in one graph. */
+static bool must_fuse(const struct fg_call *call) {
+  const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
+  return y->layout == FG_NHWC && call->attrs->conv.group == 1 && x->dim[1] % 8 == 0 &&
+         y->dim[1] % 8 == 0 && has_driver();
+}
+
+/* What was found for the calls of one precision, in N C H W or channels last. */
+struct found {
+  int calls, without, planned, forms, fused;
+};
+
+/* Lists each form of the call (FGSM_VERBOSE shows them): the bare product, and those with the first, the second, ... of what follows
+ * it in the graph. False if one is missing that must be there. */
+static bool check_call(const char *card_name, const struct fg_call *call, fg_cudnn card,
+                       enum fg_precision precision, struct found *found) {
+  char text[512], forms[64] = "";
+  bool has_plan;
+  int bare = list(call, 0, card, precision, &has_plan), engines = bare;
+  text_of(call, text, sizeof text);
+  found->calls++;
+  found->without += !bare;
+  found->planned += has_plan;
+  for (int n = 1; n <= fg_cuda_conv_fusible(call); n++) {
+    engines = list(call, n, card, precision, &has_plan);
+    size_t used = strlen(forms);
+    snprintf(forms + used, sizeof forms - used, ", %d fused %d", n, engines);
+    found->forms++;
+    found->fused += engines > 0;
+  }
+  if (getenv("FGSM_VERBOSE"))
+    printf("%s: %s: %s: %d engines%s\n", card_name, text, fg_precision_name(precision), bare,
+           forms);
+  if ((bare || may_lack(call, precision)) && (engines || !must_fuse(call)))
+    return true;
+  printf("FAIL %s: %s: no engine in %s for %s: %s\n", card_name, text, fg_precision_name(precision),
+         bare ? "all of it" : "the product", fgsm_last_error());
+  return false;
+}
+
+static void tell(const char *card, bool last, enum fg_precision precision, const struct found *f) {
+  printf("%s, %s, %s: %d calls, %d without an engine; a plan of a ready engine for %d; of %d forms "
+         "that fuse, engines take %d\n",
+         card, last ? "NHWC" : "NCHW", fg_precision_name(precision), f->calls, f->without,
+         f->planned, f->forms, f->fused);
+}
+
 static int check_card(const char *path) {
   char json[MOST_CARD] = "";
   fg_cudnn card;
-  int failures = 0, all[FG_PRECISION_COUNT] = {0}, fusible[FG_PRECISION_COUNT] = {0};
-  int fused[FG_PRECISION_COUNT] = {0}, planned[FG_PRECISION_COUNT] = {0};
+  int failures = 0;
+  struct found found[2][FG_PRECISION_COUNT] = {{{0}}};
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
   FILE *file = fopen(path, "re");
   size_t n = file ? fread(json, 1, sizeof json - 1, file) : 0;
   if (file)
@@ -247,38 +343,14 @@ static int check_card(const char *path) {
     printf("FAIL %s: %s\n", path, n ? fgsm_last_error() : "cannot be read");
     return 1;
   }
-  for (int i = 0; i < n_calls; i++) {
-    char text[512];
-    bool has_plan;
-    text_of(&calls[i].call, text, sizeof text);
-    for (int p = 0; p < FG_PRECISION_COUNT; p++) {
-      if (!computes(&calls[i].call, (enum fg_precision)p))
-        continue;
-      all[p]++;
-      fusible[p] += fg_cuda_conv_can_fuse(&calls[i].call);
-      int bare = list(&calls[i].call, false, card, (enum fg_precision)p, &has_plan);
-      planned[p] += has_plan;
-      int whole = fg_cuda_conv_can_fuse(&calls[i].call)
-                      ? list(&calls[i].call, true, card, (enum fg_precision)p, &has_plan)
-                      : 0;
-      fused[p] += whole > 0;
-      if (getenv("FGSM_VERBOSE"))
-        printf("%s: %s: %s: %d engines, fused %d\n", path, text,
-               fg_precision_name((enum fg_precision)p), bare, whole);
-      if (bare)
-        continue;
-      printf("FAIL %s: %s: no engine in %s: %s\n", path, text,
-             fg_precision_name((enum fg_precision)p), fgsm_last_error());
-      failures++;
-    }
-  }
-  const char *slash = strrchr(path, '/');
-  for (int p = 0; p < FG_PRECISION_COUNT; p++)
-    printf("%s, %s: %d calls, each with an engine%s; a plan of a ready engine for %d; of %d that "
-           "can be "
-           "fused, engines fuse %d\n",
-           slash ? slash + 1 : path, fg_precision_name((enum fg_precision)p), all[p],
-           failures ? " BUT FOR THOSE ABOVE" : "", planned[p], fusible[p], fused[p]);
+  for (int i = 0; i < n_calls; i++)
+    for (int p = 0; p < FG_PRECISION_COUNT; p++)
+      if (computes(&calls[i].call, (enum fg_precision)p))
+        failures += !check_call(name, &calls[i].call, card, (enum fg_precision)p,
+                                &found[calls[i].call.out[0].layout == FG_NHWC][p]);
+  for (int last = 0; last < 2; last++)
+    for (int p = 0; p < FG_PRECISION_COUNT; p++)
+      tell(name, last, (enum fg_precision)p, &found[last][p]);
   fg_cudnn_destroy(card);
   return failures;
 }
@@ -308,15 +380,18 @@ static void count_objects(void) {
   fg_nv.cudnnBackendDestroyDescriptor = destroy_counted;
 }
 
+/* In N C H W and channels last. */
 static int note_all(int n, char **paths) {
   static const enum fg_precision stored[] = {FG_PRECISION_fp32, FG_PRECISION_bf16,
                                              FG_PRECISION_fp16};
   int failures = 0;
-  for (int i = 0; i < 6 * n; i++)
-    if (note_model(paths[i / 6], i % 2, stored[i / 2 % 3]) != FGSM_OK) {
-      printf("FAIL %s: %s\n", paths[i / 6], fgsm_last_error());
+  for (int i = 0; i < 12 * n; i++) {
+    channels_last = i % 2;
+    if (note_model(paths[i / 12], i / 2 % 2, stored[i / 4 % 3]) != FGSM_OK) {
+      printf("FAIL %s: %s\n", paths[i / 12], fgsm_last_error());
       failures++;
     }
+  }
   return failures;
 }
 

@@ -2,7 +2,7 @@
  * with sizes that the CUDA kernels' chunks and warps do not divide. Needs no test framework, so that
  * it runs on a machine that has nothing but a card.
  *
- *   device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|half] [FAMILY...]
+ *   device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|lying|half] [FAMILY...]
  *   simt-tests ...                 the CUDA kernels on the CPU; SIMT_SCHED chooses the order of threads
  *
  * A case fails if a mode does or if the backend has a word to say. */
@@ -18,11 +18,8 @@ extern const struct fg_case_table device_cases_sizes;
 static const struct mode {
   const char *name;
   fg_mode run;
-} modes[] = {{"agrees", fg_mode_agrees},
-             {"repeats", fg_mode_repeats},
-             {"clean", fg_mode_clean},
-             {"in-place", fg_mode_in_place},
-             {"half", fg_mode_half}};
+} modes[] = {{"agrees", fg_mode_agrees},     {"repeats", fg_mode_repeats}, {"clean", fg_mode_clean},
+             {"in-place", fg_mode_in_place}, {"lying", fg_mode_lying},     {"half", fg_mode_half}};
 enum { N_MODES = sizeof modes / sizeof *modes };
 
 static const struct fg_case_table *const tables[] = {
@@ -37,7 +34,7 @@ struct job {
   const char *mode; /* NULL: all */
   char **families;
   int n_families; /* 0: all */
-  bool seen[FG_OP_COUNT], seen_half[FG_OP_COUNT];
+  bool seen[FG_OP_COUNT], seen_half[FG_OP_COUNT], seen_lying[FG_OP_COUNT];
   int passed, skipped, broken;
 };
 
@@ -57,6 +54,7 @@ static void run_mode(struct job *job, const struct fg_case_table *table, const s
   job->broken += verdict == FG_BROKEN;
   job->seen[c->op] |= verdict == FG_PASS;
   job->seen_half[c->op] |= verdict == FG_PASS && mode->run == fg_mode_half;
+  job->seen_lying[c->op] |= verdict == FG_PASS && mode->run == fg_mode_lying;
 }
 
 static bool is_wanted(const struct job *job, const char *family) {
@@ -71,6 +69,37 @@ static bool needs_half(const struct job *job, enum fg_op op) {
   const struct fg_backend *backend = job->target.backend;
   return backend->takes_half && backend->kernels[op]->run && fg_half_slots(op).in &&
          !fg_half_rounds(op) && op != FG_OP_reshape;
+}
+
+/* What convolutional nets consist of: a device that lies channels last must take it so. */
+static bool needs_lying(const struct job *job, enum fg_op op) {
+  static const enum fg_op ops[] = {FG_OP_unary,
+                                   FG_OP_unary_grad,
+                                   FG_OP_binary,
+                                   FG_OP_affine,
+                                   FG_OP_cast,
+                                   FG_OP_batch_norm,
+                                   FG_OP_batch_norm_train,
+                                   FG_OP_batch_norm_train_grad,
+                                   FG_OP_conv,
+                                   FG_OP_conv_grad_input,
+                                   FG_OP_conv_grad_weight,
+                                   FG_OP_max_pool,
+                                   FG_OP_max_pool_grad,
+                                   FG_OP_avg_pool,
+                                   FG_OP_avg_pool_grad,
+                                   FG_OP_reduce,
+                                   FG_OP_expand,
+                                   FG_OP_concat,
+                                   FG_OP_slice,
+                                   FG_OP_slice_grad,
+                                   FG_OP_pad,
+                                   FG_OP_conv_grad_input_step,
+                                   FG_OP_reorder};
+  bool listed = false;
+  for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+    listed |= ops[i] == op;
+  return listed && job->target.device->layout == FG_NHWC;
 }
 
 static void run_all(struct job *job) {
@@ -89,11 +118,17 @@ static void run_all(struct job *job) {
       printf("FAIL %s: no case ran in half precision\n", fg_op_name((enum fg_op)op));
       job->broken++;
     }
+  for (int op = 0; !job->n_families && !job->mode && op < FG_OP_COUNT; op++)
+    if (needs_lying(job, (enum fg_op)op) && !job->seen_lying[op]) {
+      printf("FAIL %s: no case ran channels last\n", fg_op_name((enum fg_op)op));
+      job->broken++;
+    }
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|half] "
-                  "[FAMILY...]\n");
+  fprintf(stderr,
+          "usage: device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|lying|half] "
+          "[FAMILY...]\n");
   return 2;
 }
 

@@ -1,5 +1,5 @@
 /* Whole nets of tests/golden on one backend: logits, losses and input gradients against PyTorch in
- * float64, fused and not, in float32 and in the half precisions that the backend has. The plan's
+ * float64, fused and not, in the device's layout and plain, in float32 and in the half precisions that the backend has. The plan's
  * fusions, views, in-place results, casts and arena meet the kernels here.
  *
  *   device-nets [--device NAME] [NET...]
@@ -69,15 +69,40 @@ static void expect_close(const struct net *net, fg_id value, const char *name, c
   free(got);
 }
 
-static void check(const char *name, bool fused, enum fg_precision precision) {
+/* How a net is planned. */
+static const struct form {
+  const char *text;
+  bool no_fuse, plain;
+} forms[] = {{"fused", false, false},
+             {"fused, in the plain layout", false, true},
+             {"not fused", true, true}};
+enum { N_FORMS = sizeof forms / sizeof *forms };
+
+/* A device that has a layout for convolutions must have been given some of it. */
+static void expect_lying(const struct net *net, const char *name) {
+  const struct fg_graph *g = fg_plan_graph(net->plan);
+  bool convolves = false, lies = false;
+  for (int64_t i = 0; i < g->n_nodes; i++)
+    convolves |= g->nodes[i].op == FG_OP_conv && g->nodes[i].attrs.conv.spatial == 2;
+  for (fg_id i = 0; i < g->n_values; i++)
+    lies |= fg_value(g, i)->layout != FG_PLAIN;
+  if (lies == convolves || net->device->layout != FG_NHWC)
+    return;
+  printf("FAIL %s: %s\n", name,
+         lies ? "values lie channels last in vain" : "nothing lies channels last");
+  failures++;
+}
+
+static void check(const char *name, const struct form *form, enum fg_precision precision) {
   char path[512];
   struct net net;
   int64_t n, n_labels, labels[64];
   double *x[NET_MOST_INPUTS] = {member(name, "x", &n)}, *y = member(name, "y", &n_labels);
   snprintf(path, sizeof path, "%s/%s.onnx", golden_dir(), name);
-  fgsm_status status =
-      net_open(path, backend, n_labels,
-               &(struct net_options){.no_fuse = !fused, .precision = precision}, &net);
+  fgsm_status status = net_open(
+      path, backend, n_labels,
+      &(struct net_options){.no_fuse = form->no_fuse, .plain = form->plain, .precision = precision},
+      &net);
   if (status == FGSM_OK && net.n_inputs > 1)
     x[1] = member(name, "x2", &n);
   for (int64_t i = 0; i < n_labels && i < 64; i++)
@@ -88,6 +113,8 @@ static void check(const char *name, bool fused, enum fg_precision precision) {
     printf("FAIL %s: %s\n", name, fgsm_last_error());
     failures++;
   } else {
+    if (!form->plain)
+      expect_lying(&net, name);
     expect_close(&net, net.logits, name, "logits");
     expect_close(&net, net.loss, name, "loss");
     expect_close(&net, net.grad[0], name, "grad");
@@ -101,11 +128,11 @@ static void check(const char *name, bool fused, enum fg_precision precision) {
 }
 
 /* tf32 is float32 wherever it is not a library on a card that computes. */
-static void check_all(const char *name, bool fused) {
-  check(name, fused, FG_PRECISION_fp32);
+static void check_all(const char *name, const struct form *form) {
+  check(name, form, FG_PRECISION_fp32);
   for (int p = FG_PRECISION_bf16; p <= FG_PRECISION_fp16; p++)
     if (backend->precisions >> p & 1 && backend->takes_half)
-      check(name, fused, (enum fg_precision)p);
+      check(name, form, (enum fg_precision)p);
 }
 
 int main(int argc, char **argv) {
@@ -113,12 +140,12 @@ int main(int argc, char **argv) {
   backend = tested_backend(at == 3 ? argv[2] : NULL);
   if (!backend)
     return 5;
-  for (int fused = 1; fused >= 0; fused--) {
-    printf("%s\n", fused ? "fused" : "not fused");
+  for (int f = 0; f < N_FORMS; f++) {
+    printf("%s\n", forms[f].text);
     for (int i = 0; nets[i] && argc == at; i++)
-      check_all(nets[i], fused);
+      check_all(nets[i], &forms[f]);
     for (int i = at; i < argc; i++)
-      check_all(argv[i], fused);
+      check_all(argv[i], &forms[f]);
   }
   if (tested_errors())
     printf("FAIL the harness found %lu errors (above)\n", tested_errors());

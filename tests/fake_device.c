@@ -663,7 +663,7 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
   if (!fake.made_devices) { /* others are reading it */
     live = fake_backend;
     live.real = fake.inner->real;
-    live.takes_blocked = fake.inner->takes_blocked;
+    live.takes_layout = fake.inner->takes_layout;
     for (int op = 0; op < FG_OP_COUNT; op++)
       if (!fake.inner->kernels[op]->run)
         live.kernels[op] = fake.inner->kernels[op]; /* a gap */
@@ -678,6 +678,7 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
     return status;
   }
   d->base = (struct fg_device){.backend = &live,
+                               .layout = d->inner->layout,
                                .channel_block = d->inner->channel_block,
                                .threads = d->inner->threads,
                                .lanes = fake.lanes};

@@ -138,6 +138,8 @@ static int64_t place(const struct fg_tensor *t, int block, int64_t i) {
     return i;
   int64_t c = t->dim[1], area = t->dim[2] * t->dim[3];
   int64_t n = i / (c * area), ch = i / area % c, at = i % area;
+  if (t->layout == FG_NHWC)
+    block = (int)c;
   return ((n * (c / block) + ch / block) * area + at) * block + ch % block;
 }
 
@@ -311,12 +313,12 @@ static bool draw_input(struct fg_run *run, const struct fg_case *c, int i,
 static bool lay_out(struct fg_run *run, const struct fg_case *c, const struct fg_run_options *o) {
   struct fg_call *call = &run->call;
   for (int i = 0; i < call->n_in; i++) {
-    call->in[i].layout = o->blocked_in >> i & 1 ? FG_BLOCKED : FG_PLAIN;
+    call->in[i].layout = o->lying_in >> i & 1 ? run->device->layout : FG_PLAIN;
     if (call->in[i].type != FG_NONE && !draw_input(run, c, i, o))
       return false;
   }
   for (int i = 0; i < call->n_out; i++) {
-    call->out[i].layout = o->blocked_out >> i & 1 ? FG_BLOCKED : FG_PLAIN;
+    call->out[i].layout = o->lying_out >> i & 1 ? run->device->layout : FG_PLAIN;
     if (call->out[i].type == FG_NONE || (i == 0 && o->in_place))
       continue;
     if (!create(run->device, &run->out[i], fg_bytes(&call->out[i]), o->fill) ||

@@ -2,7 +2,7 @@
  *
  * A case is one call: operator, attributes, shapes, types and how values are made. Tables of cases
  * (tests/ops/<family>.c) are written once and run in every mode: backend against the oracle, in
- * channel blocks, twice bit for bit, in place, against finite differences; the bench times them.
+ * another layout, twice bit for bit, in place, against finite differences; the bench times them.
  *
  * Reals are written as F32 in a case and mean "the backend's real type"; values are drawn as
  * float32 whatever that type is, so that every backend sees the same numbers. F64 stays F64
@@ -161,9 +161,9 @@ struct fg_run {
 };
 
 struct fg_run_options {
-  uint32_t blocked_in, blocked_out; /* masks: which tensors lie in channel blocks */
-  unsigned char fill;               /* what outputs and scratch hold before       */
-  bool in_place;                    /* out[0] over in[0]                          */
+  uint32_t lying_in, lying_out; /* masks: which tensors lie in the device's layout */
+  unsigned char fill;           /* what outputs and scratch hold before       */
+  bool in_place;                /* out[0] over in[0]                          */
   bool only_prepare;
   /* Inputs that half.h lets be are rounded to this type; where the target's real type is F32, they and
    * such outputs are stored in it. FG_NONE: not. */
@@ -204,9 +204,10 @@ typedef enum fg_verdict (*fg_mode)(const struct fg_case *c, const struct fg_targ
 /* Same answer as the oracle in double, and as the case states; enough of it not zero. */
 enum fg_verdict fg_mode_agrees(const struct fg_case *c, const struct fg_target *target, char *why,
                                size_t size);
-/* The same with tensors in channel blocks, in every combination that the backend takes. */
-enum fg_verdict fg_mode_blocked(const struct fg_case *c, const struct fg_target *target, char *why,
-                                size_t size);
+/* The same with tensors in the device's layout, in every combination that the backend takes; channels
+ * last also in half precision, as fg_mode_half. */
+enum fg_verdict fg_mode_lying(const struct fg_case *c, const struct fg_target *target, char *why,
+                              size_t size);
 /* Bit for bit the same twice, whatever outputs and scratch held before. */
 enum fg_verdict fg_mode_repeats(const struct fg_case *c, const struct fg_target *target, char *why,
                                 size_t size);

@@ -231,8 +231,9 @@ static bool half_agrees(const struct fg_run *got, const struct fg_run *want,
 }
 
 static enum fg_verdict try_half(const struct fg_case *c, const struct fg_target *target,
-                                enum fg_type half, char *why, size_t size) {
-  struct fg_run_options o = {.fill = 0xFF, .half = half};
+                                enum fg_type half, uint32_t lying, char *why, size_t size) {
+  struct fg_run_options o = {
+      .lying_in = lying & 0xFFFF, .lying_out = lying >> 16, .fill = 0xFF, .half = half};
   struct fg_run run, want;
   enum fg_verdict verdict = execute(&run, c, target, &o, why, size);
   if (verdict == FG_PASS) {
@@ -257,8 +258,9 @@ static bool has_half(const struct fg_case *c) {
   return false;
 }
 
-enum fg_verdict fg_mode_half(const struct fg_case *c, const struct fg_target *target, char *why,
-                             size_t size) {
+/* In both half precisions, as it lies; FG_SKIP where the backend does not take it. */
+static enum fg_verdict try_halves(const struct fg_case *c, const struct fg_target *target,
+                                  uint32_t lying, char *why, size_t size) {
   struct fg_device *device = target->device;
   enum fg_verdict verdict = FG_SKIP;
   if (!device || !device->backend->takes_half || !has_half(c))
@@ -273,18 +275,26 @@ enum fg_verdict fg_mode_half(const struct fg_case *c, const struct fg_target *ta
     device->precision = (enum fg_precision)p;
     if (!device->backend->takes_half(device, &call))
       continue;
-    enum fg_verdict now = try_half(c, target, half, why, size);
+    enum fg_verdict now = try_half(c, target, half, lying, why, size);
     verdict = now == FG_SKIP ? verdict : now;
   }
   device->precision = before;
   return verdict;
 }
 
-/* ---- channel blocks */
+enum fg_verdict fg_mode_half(const struct fg_case *c, const struct fg_target *target, char *why,
+                             size_t size) {
+  return try_halves(c, target, 0, why, size);
+}
 
-/* Weights are never laid in blocks: they are the kernel's own business. */
-static bool may_block(const struct fg_case *c, const struct fg_tensor *t, bool output, int i,
-                      int block) {
+/* ---- another layout */
+
+/* Weights are never laid in blocks: they are the kernel's own business. Channels last lie they too. */
+static bool may_lie(const struct fg_case *c, const struct fg_tensor *t, bool output, int i,
+                    const struct fg_device *device) {
+  if (device->layout == FG_NHWC)
+    return t->type != FG_NONE && t->rank == 4;
+  int block = device->channel_block;
   bool weight = (!output && i == 1 &&
                  (c->op == FG_OP_conv || c->op == FG_OP_conv_grad_input ||
                   c->op == FG_OP_conv_grad_input_step)) ||
@@ -297,53 +307,64 @@ static uint32_t next_subset(uint32_t mask, uint32_t may) {
   return (mask - may) & may;
 }
 
-static enum fg_verdict try_blocked(const struct fg_case *c, const struct fg_target *target,
-                                   struct fg_device *device, uint32_t mask, char *why,
-                                   size_t size) {
-  struct fg_run_options o = {.blocked_in = mask & 0xFFFF, .blocked_out = mask >> 16, .fill = 0xFF};
+static enum fg_verdict try_lying(const struct fg_case *c, const struct fg_target *target,
+                                 struct fg_device *device, uint32_t mask, char *why, size_t size) {
+  struct fg_run_options o = {.lying_in = mask & 0xFFFF, .lying_out = mask >> 16, .fill = 0xFF};
+  const struct fg_target opened = {target->backend, target->real, target->threads, device};
   struct fg_call call;
   union fg_attrs attrs;
   struct fg_run run;
   fg_case_call(c, target->real, &attrs, &call);
   for (int i = 0; i < FG_MAX_IN; i++)
-    call.in[i].layout = o.blocked_in >> i & 1 ? FG_BLOCKED : FG_PLAIN;
+    call.in[i].layout = o.lying_in >> i & 1 ? device->layout : FG_PLAIN;
   for (int i = 0; i < FG_MAX_OUT; i++)
-    call.out[i].layout = o.blocked_out >> i & 1 ? FG_BLOCKED : FG_PLAIN;
-  if (!target->backend->takes_blocked(device, &call))
+    call.out[i].layout = o.lying_out >> i & 1 ? device->layout : FG_PLAIN;
+  if (!target->backend->takes_layout(device, &call))
     return FG_SKIP;
-  enum fg_verdict verdict = execute(&run, c, target, &o, why, size);
+  enum fg_verdict verdict = execute(&run, c, &opened, &o, why, size);
   if (verdict == FG_PASS && !agrees_with_oracle(&run, c, why, size))
     verdict = FG_BROKEN;
   fg_run_end(&run);
+  if (verdict == FG_PASS && device->layout == FG_NHWC &&
+      try_halves(c, &opened, mask, why, size) == FG_BROKEN)
+    verdict = FG_BROKEN;
   size_t used = verdict == FG_BROKEN ? strlen(why) : 0;
   if (used)
-    snprintf(why + used, size - used, " (blocks: inputs %x, outputs %x)", o.blocked_in,
-             o.blocked_out);
+    snprintf(why + used, size - used, " (lying: inputs %x, outputs %x)", o.lying_in, o.lying_out);
   return verdict;
 }
 
-enum fg_verdict fg_mode_blocked(const struct fg_case *c, const struct fg_target *target, char *why,
-                                size_t size) {
-  const struct fg_backend *backend = target->backend;
-  struct fg_device *device;
+static enum fg_verdict try_all_lying(const struct fg_case *c, const struct fg_target *target,
+                                     struct fg_device *device, char *why, size_t size) {
   struct fg_call call;
   union fg_attrs attrs;
   uint32_t may = 0, mask = 0;
   enum fg_verdict all = FG_SKIP;
-  if (!backend->kernels[c->op]->run || !backend->takes_blocked)
+  if (device->layout == FG_PLAIN)
     return FG_SKIP;
-  if (backend->open(0, target->threads, &device) != FGSM_OK)
-    return say(why, size, "open: %s", fgsm_last_error());
   fg_case_call(c, target->real, &attrs, &call);
-  for (int i = 0; device->channel_block && i < FG_MAX_IN; i++)
-    may |= (uint32_t)may_block(c, &call.in[i], false, i, device->channel_block) << i;
-  for (int i = 0; device->channel_block && i < FG_MAX_OUT; i++)
-    may |= (uint32_t)may_block(c, &call.out[i], true, i, device->channel_block) << (16 + i);
+  for (int i = 0; i < FG_MAX_IN; i++)
+    may |= (uint32_t)may_lie(c, &call.in[i], false, i, device) << i;
+  for (int i = 0; i < FG_MAX_OUT; i++)
+    may |= (uint32_t)may_lie(c, &call.out[i], true, i, device) << (16 + i);
   while ((mask = next_subset(mask, may)) != 0 && all != FG_BROKEN) {
-    enum fg_verdict one = try_blocked(c, target, device, mask, why, size);
+    enum fg_verdict one = try_lying(c, target, device, mask, why, size);
     all = one == FG_SKIP ? all : one;
   }
-  backend->close(device);
+  return all;
+}
+
+enum fg_verdict fg_mode_lying(const struct fg_case *c, const struct fg_target *target, char *why,
+                              size_t size) {
+  const struct fg_backend *backend = target->backend;
+  struct fg_device *device = target->device;
+  if (!backend->kernels[c->op]->run || !backend->takes_layout)
+    return FG_SKIP;
+  if (!device && backend->open(0, target->threads, &device) != FGSM_OK)
+    return say(why, size, "open: %s", fgsm_last_error());
+  enum fg_verdict all = try_all_lying(c, target, device, why, size);
+  if (device != target->device)
+    backend->close(device);
   return all;
 }
 

@@ -22,6 +22,7 @@ struct net_options {
   bool keep_softmax;           /* objective at the output as it is, not at the logits     */
   bool never_zero;             /* the attack's cross-entropy slope rather than PyTorch's  */
   bool no_fuse;                /* skip recognise, fuse and layout                              */
+  bool plain;                  /* skip layout                                             */
   enum fg_precision precision; /* of the device */
   enum fg_convolutions convolutions;
   int output; /* which of the model's holds the logits                   */

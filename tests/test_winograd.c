@@ -51,7 +51,7 @@ Test(winograd, agrees) {
   sweep(&fg_cases_conv, fg_mode_agrees);
 }
 Test(winograd, in_blocks) {
-  sweep(&fg_cases_winograd, fg_mode_blocked);
+  sweep(&fg_cases_winograd, fg_mode_lying);
 }
 Test(winograd, repeats) {
   sweep(&fg_cases_winograd, fg_mode_repeats);

@@ -24,6 +24,7 @@ bool fg_fuse_accepts(const struct fg_graph *g, const struct fg_node *node,
   if (!kernel->run)
     return false;
   fg_node_call(g, node, &call);
+  call.trial = true;
   fgsm_status status = kernel->prepare ? kernel->prepare(&call, device) : FGSM_OK;
   if (kernel->release)
     kernel->release(&call);

@@ -294,7 +294,9 @@ static void print_value(const struct fg_graph *g, fg_id id, struct fg_text *text
   char shape[128];
   fg_text_add(text, " %%%d:%s%s%s", id, fg_type_name(v->type),
               fg_shape_text(v->rank, v->dim, shape, sizeof shape),
-              v->layout == FG_BLOCKED ? "b" : "");
+              v->layout == FG_BLOCKED ? "b"
+              : v->layout == FG_NHWC  ? "l"
+                                      : "");
   if (v->role != FG_ROLE_TEMP)
     fg_text_add(text, "(%s)",
                 v->role == FG_ROLE_INPUT      ? "input"

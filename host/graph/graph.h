@@ -200,7 +200,7 @@ fgsm_status fg_fuse_steps(struct fg_graph *g, struct fg_device *device, int step
  * so half precision. Inputs and outputs of the graph stay as they are. */
 fgsm_status fg_halve(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
 
-/* Inserts reorders and marks values FG_BLOCKED. */
+/* Inserts reorders, and marks values that are to lie in the device's layout. */
 fgsm_status fg_layout(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
 
 /* If the last step to `value` is a softmax or log-softmax over the class axis, *logits is its

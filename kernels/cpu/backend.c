@@ -39,6 +39,7 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
     return FG_FAIL(MEMORY, "no memory for a device");
   device->base.backend = &fg_cpu;
   device->base.channel_block = fg_cpu_block();
+  device->base.layout = fg_cpu_block() ? FG_BLOCKED : FG_PLAIN;
   device->base.lanes = 1;
 #ifdef _OPENMP
   device->base.threads = threads > 0 ? threads : omp_get_max_threads();
@@ -135,7 +136,7 @@ static bool all_blocked(const struct fg_call *call, int n_in) {
   return true;
 }
 
-static bool takes_blocked(const struct fg_device *device, const struct fg_call *call) {
+static bool takes_blocked(struct fg_device *device, const struct fg_call *call) {
   int block = device->channel_block;
   if (block == 0 || !all_divide(call, block))
     return false;
@@ -193,7 +194,7 @@ const struct fg_backend fg_cpu = {.name = "cpu",
                                   .close = close_device,
                                   .enter = enter,
                                   .describe = describe,
-                                  .takes_blocked = takes_blocked,
+                                  .takes_layout = takes_blocked,
                                   .prefers = prefers,
                                   .burst = fg_cpu_burst,
                                   .kernels = {

@@ -66,7 +66,8 @@ struct fg_cuda_streams<1> stream_of(const struct fg_call *call) {
 
 struct channel_of
 channels_of(const struct fg_tensor *x, int axis) {
-  struct channel_of c = {fg_cuda_span(x, axis + 1, x->rank), x->dim[axis]};
+  struct channel_of c = {x->layout == FG_NHWC ? 1 : fg_cuda_span(x, axis + 1, x->rank),
+                         x->dim[axis]};
   return c;
 }
 
@@ -90,5 +91,5 @@ fgsm_status run_batch_norm(const struct fg_call *call, void *, void *stream) {
 }
 } // namespace
 
-const struct fg_kernel fg_cuda_affine = {prepare_affine, run_affine, NULL};
+const struct fg_kernel fg_cuda_affine = FG_CUDA_LYING(prepare_affine, run_affine);
 const struct fg_kernel fg_cuda_batch_norm = {prepare_batch_norm, run_batch_norm, NULL};

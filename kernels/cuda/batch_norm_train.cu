@@ -3,7 +3,8 @@
  * A channel's values lie in `outer` planes of `inner` neighbours. They are cut into chunks of fixed length:
  * a block sums one chunk, in double, and leaves two sums in scratch; then a block for each chunk adds up its
  * channel's sums in one fixed order, and applies what they come to: y = a x + b, dx = a dy + b x + c.
- * Variance is E[x^2] - E[x]^2 in double, of floats whose squares a double holds exactly. Across ranks each
+ * Channels last, a block sums a chunk of places of 32 channels, a warp a place at a time, and the chunks'
+ * sums are added up in a launch between. Variance is E[x^2] - E[x]^2 in double, of floats whose squares a double holds exactly. Across ranks each
  * channel's sums are added up first, then those of the ranks, and these are what is applied.
  *
  * Floor: 12 bytes a value (x twice, y), the gradient 20 (x and dy twice, dx); 5 and 8 FLOPs. */
@@ -11,13 +12,13 @@
 #include "ranks.h"
 
 namespace {
-enum { THREADS = 256, CHUNK = 8192 };
+enum { THREADS = 256, CHUNK = 8192, TILE = 32, WARPS = THREADS / TILE, PLACES = 512 };
 
 /* x as [outer, channels, inner]. wide: four neighbours from a multiple of four on lie in one plane,
  * aligned to 16 bytes in every operand. */
 struct planes {
   int64_t outer, channels, inner, count, chunks;
-  bool wide;
+  bool wide, last; /* last: inner is 1, the channels of a place are neighbours */
 };
 
 struct norm {
@@ -159,10 +160,67 @@ __global__ void __launch_bounds__(THREADS) apply_chunks(struct norm n, struct pl
   }
 }
 
+/* ---- channels last: a block has chunk blockIdx.x / tiles of the channels of tile blockIdx.x % tiles, a
+ * thread one channel, every WARPS-th place */
+
+struct column {
+  int64_t channel, chunk, first, end; /* the thread's places, WARPS apart */
+};
+__device__ __forceinline__ struct column column_of(const struct planes &p) {
+  const int64_t tiles = (p.channels + TILE - 1) / TILE, chunk = blockIdx.x / tiles;
+  const int64_t channel = blockIdx.x % tiles * TILE + threadIdx.x;
+  const int64_t end = min(chunk * PLACES + PLACES, p.count);
+  return {channel, chunk, chunk * PLACES + threadIdx.y, channel < p.channels ? end : 0};
+}
+
+/* ptxas budget: sum_columns registers 40 shared 4096 blocks 6 */
+template <bool GRAD>
+__global__ void __launch_bounds__(THREADS) sum_columns(struct norm n, struct planes p) {
+  FGSM_SHARED(double, part, [2][WARPS][TILE]);
+  const struct column at = column_of(p);
+  const double mean = GRAD && at.end ? n.mean[at.channel] : 0;
+  double first = 0, second = 0;
+  for (int64_t j = at.first; j < at.end; j += WARPS) {
+    const float v = n.x[j * p.channels + at.channel];
+    const float d = GRAD ? n.dy[j * p.channels + at.channel] : v;
+    first += d;
+    second += GRAD ? d * ((double)v - mean) : (double)v * v;
+  }
+  part[0][threadIdx.y][threadIdx.x] = first;
+  part[1][threadIdx.y][threadIdx.x] = second;
+  __syncthreads();
+  if (threadIdx.y > 1 || at.channel >= p.channels)
+    return;
+  double sum = 0;
+  for (int w = 0; w < WARPS; w++)
+    sum += part[threadIdx.y][w][threadIdx.x];
+  n.sums[2 * (at.channel * p.chunks + at.chunk) + threadIdx.y] = sum;
+}
+
+/* n.sums: the channels' totals.
+ * ptxas budget: apply_columns registers 40 shared 0 blocks 6 */
+template <bool GRAD>
+__global__ void __launch_bounds__(THREADS) apply_columns(struct norm n, struct planes p) {
+  const struct column at = column_of(p);
+  if (at.end == 0)
+    return;
+  const double *sums = n.sums + 2 * at.channel;
+  const struct line l =
+      line_of<GRAD>(n, at.channel, sums[0], sums[1], at.chunk == 0 && threadIdx.y == 0);
+  for (int64_t j = at.first; n.y && j < at.end; j += WARPS) {
+    const int64_t i = j * p.channels + at.channel;
+    n.y[i] = GRAD ? l.a * n.dy[i] + (l.b * n.x[i] + l.c) : l.a * n.x[i] + l.b;
+  }
+}
+
 struct planes planes_of(const struct fg_tensor *x) {
-  struct planes p = {x->dim[0], x->dim[1], fg_cuda_span(x, 2, x->rank), 0, 1, false};
+  struct planes p = {x->dim[0], x->dim[1], fg_cuda_span(x, 2, x->rank), 0, 1, false, false};
   p.count = p.outer * p.inner;
-  p.chunks = (p.count + CHUNK - 1) / CHUNK;
+  p.last = x->layout == FG_NHWC;
+  if (p.last)
+    p.inner = 1;
+  const int64_t chunk = p.last ? (int64_t)PLACES : (int64_t)CHUNK;
+  p.chunks = (p.count + chunk - 1) / chunk;
   return p;
 }
 
@@ -204,20 +262,33 @@ fgsm_status all_reduce(struct fg_device *device, double *x, int64_t n, void *str
   return kernel->run(&call, NULL, stream);
 }
 
-/* The channels' sums of all ranks in place of the chunks' of this one. */
+/* The channels' sums in place of their chunks', where asked for those of all ranks. */
 template <bool GRAD>
-fgsm_status sum_ranks(const struct fg_call *call, struct norm *n, const struct planes &p,
-                      cudaStream_t s) {
+fgsm_status add_up(const struct fg_call *call, struct norm *n, const struct planes &p,
+                   cudaStream_t s) {
   struct fg_device *device = (struct fg_device *)call->state;
   double *totals = n->sums + 2 * p.channels * p.chunks;
   FG_TRY(fg_cuda_launched(call, FGSM_LAUNCH(add_chunks<GRAD>, dim3((unsigned)p.channels),
                                             dim3(THREADS), 0, s, *n, totals)));
   n->sums = totals;
   n->parts = 1;
-  n->total *= fg_ranks_size(device->ranks);
   if (GRAD)
     n->first = n->second = NULL; /* written */
+  if (!call->attrs->batch_norm.across)
+    return FGSM_OK;
+  n->total *= fg_ranks_size(device->ranks);
   return n->y ? all_reduce(device, totals, 2 * p.channels, s) : FGSM_OK;
+}
+
+template <bool GRAD>
+fgsm_status launch_columns(const struct fg_call *call, struct norm n, const struct planes &p,
+                           cudaStream_t s) {
+  const dim3 blocks((unsigned)((p.channels + TILE - 1) / TILE * p.chunks)), threads(TILE, WARPS);
+  FG_TRY(fg_cuda_launched(call, FGSM_LAUNCH(sum_columns<GRAD>, blocks, threads, 0, s, n, p)));
+  FG_TRY(add_up<GRAD>(call, &n, p, s));
+  if (GRAD && !n.y)
+    return FGSM_OK;
+  return fg_cuda_launched(call, FGSM_LAUNCH(apply_columns<GRAD>, blocks, threads, 0, s, n, p));
 }
 
 template <bool GRAD>
@@ -229,11 +300,13 @@ fgsm_status launch(const struct fg_call *call, struct norm n, struct planes p, v
   n.epsilon = call->attrs->batch_norm.epsilon;
   p.wide =
       p.inner % 4 == 0 && fg_cuda_aligned(n.x) && fg_cuda_aligned(n.dy) && fg_cuda_aligned(n.y);
+  if (p.last)
+    return launch_columns<GRAD>(call, n, p, s);
   const unsigned tasks = (unsigned)(p.channels * p.chunks);
   FG_TRY(fg_cuda_launched(call,
                           FGSM_LAUNCH(sum_chunks<GRAD>, dim3(tasks), dim3(THREADS), 0, s, n, p)));
   if (call->attrs->batch_norm.across)
-    FG_TRY(sum_ranks<GRAD>(call, &n, p, s));
+    FG_TRY(add_up<GRAD>(call, &n, p, s));
   return fg_cuda_launched(call,
                           FGSM_LAUNCH(apply_chunks<GRAD>, dim3(n.y ? tasks : (unsigned)p.channels),
                                       dim3(THREADS), 0, s, n, p));

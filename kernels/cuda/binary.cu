@@ -259,5 +259,5 @@ fgsm_status run_where(const struct fg_call *call, void *, void *stream) {
 }
 } // namespace
 
-const struct fg_kernel fg_cuda_binary = {prepare_binary, run_binary, NULL};
-const struct fg_kernel fg_cuda_where = {prepare_where, run_where, NULL};
+const struct fg_kernel fg_cuda_binary = FG_CUDA_LYING(prepare_binary, run_binary);
+const struct fg_kernel fg_cuda_where = FG_CUDA_LYING(prepare_where, run_where);

@@ -129,4 +129,4 @@ fgsm_status run(const struct fg_call *call, void *, void *stream) {
 }
 } // namespace
 
-const struct fg_kernel fg_cuda_cast = {prepare, run, NULL};
+const struct fg_kernel fg_cuda_cast = FG_CUDA_LYING(prepare, run);

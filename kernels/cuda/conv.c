@@ -1,8 +1,9 @@
-/* conv, conv_grad_input, conv_grad_weight: cuDNN's, in NCHW.
+/* conv, conv_grad_input, conv_grad_weight: cuDNN's, in NCHW or NHWC.
  *
- * Each call is computed in one of two forms: one graph with bias, residual and activation, or the
- * bare product and then epilogue.cu. Which form, and which engine, is found by trying them on the
- * card; what was found is kept (choice_cache.h). */
+ * A call is computed in one of several forms: one graph with all that follows the product, or with the
+ * first of it, or the bare product; what a graph leaves is done by epilogue.cu. Which form, and which
+ * engine, is found by trying them on the card; what was found is kept (choice_cache.h). So is whether a
+ * call is to lie channels last: its fastest way there competes with its fastest in NCHW. */
 #include "conv.h"
 
 #include <errno.h>
@@ -11,19 +12,23 @@
 #include <string.h>
 
 #include "choice_cache.h"
+#include "conv_tail.h"
 #include "device.h"
-#include "epilogue.h"
+#include "layouts.h"
 #include "plugin.h"
 
-/* Tried per form; engines that compile at run time cost seconds each. */
-enum { MOST_TRIED = 12, MOST_COMPILED = 4, WORKSPACE_ALIGN = 256 };
+/* Tried per form. Engines that compile at run time cost seconds each: of each the first configuration
+ * alone, and so many per call, the most fused forms first; more only where nothing else was found. */
+enum { MOST_TRIED = 12, MOST_COMPILED = 5, WORKSPACE_ALIGN = 256 };
 enum { WARM_RUNS = 2, TIMED_RUNS = 5, KEY_SIZE = 1024 };
 
 struct conv {
   cudnnHandle_t handle;
   fg_cudnn plan;
-  bool fused;
+  int fused; /* links of the tail that are in the graph */
   size_t workspace_bytes;
+  float time;    /* milliseconds, when it was chosen */
+  float turning; /* of bringing what lies channels last to NCHW */
   fg_cudnn pack; /* the variant pack: addresses are set in it at each run */
 };
 
@@ -33,9 +38,11 @@ static fgsm_status bind(const struct conv *c, const struct fg_call *call, void *
   int64_t uid[FG_MAX_IN + 1];
   void *address[FG_MAX_IN + 1];
   int64_t n = 0;
-  int most = c->fused || call->op != FG_OP_conv ? call->n_in : 2;
-  for (int i = 0; i < most; i++)
-    if (fg_cuda_in(call, i)) {
+  struct fg_call head;
+  union fg_attrs attrs;
+  fg_cuda_conv_head(call, c->fused, &head, &attrs);
+  for (int i = 0; i < head.n_in; i++)
+    if (fg_cuda_in(&head, i)) {
       uid[n] = FG_UID_IN + i;
       address[n++] = call->in[i].data;
     }
@@ -75,10 +82,7 @@ static fgsm_status execute(struct conv *c, const struct fg_call *call, void *scr
   }
   fg_cudnn_destroy(c->pack);
   c->pack = NULL;
-  if (result == FGSM_OK && !c->fused && call->op == FG_OP_conv &&
-      fg_cuda_has_epilogue(call, &call->attrs->conv.act))
-    result = fg_cuda_epilogue(call, &call->attrs->conv.act, 1, stream);
-  return result;
+  return result == FGSM_OK ? fg_cuda_conv_rest(call, c->fused, stream) : result;
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
@@ -102,6 +106,7 @@ struct trial {
   struct fg_call call;
   void *memory[FG_MAX_IN + 1];
   int n_memory;
+  int compiled; /* engines */
   void *workspace;
   size_t workspace_bytes;
   cudaStream_t stream;
@@ -149,43 +154,78 @@ static void trial_end(struct trial *t) {
     (void)cudaStreamDestroy(t->stream);
 }
 
+/* Reorders what lies channels last, but for the weights: what it would cost to be in NCHW among calls
+ * that are not. */
+static fgsm_status turn_all(const struct trial *t) {
+  for (int i = 0; i < t->call.n_in + 1; i++) {
+    const struct fg_tensor *from = i < t->call.n_in ? fg_cuda_in(&t->call, i) : &t->call.out[0];
+    bool weight = t->call.op == FG_OP_conv_grad_weight ? i == t->call.n_in : i == 1;
+    if (!from || from->layout != FG_NHWC || weight || fg_bytes(from) > t->workspace_bytes)
+      continue;
+    struct fg_call turn = {.op = FG_OP_reorder, .n_in = 1, .n_out = 1};
+    turn.in[0] = turn.out[0] = *from;
+    turn.out[0].layout = FG_PLAIN;
+    turn.out[0].data = t->workspace;
+    FG_TRY(fg_cuda_reorder.run(&turn, NULL, t->stream));
+  }
+  return FGSM_OK;
+}
+
+/* c NULL: of the reorders. */
+static fgsm_status issue(struct trial *t, struct conv *c) {
+  return c ? execute(c, &t->call, t->workspace, t->stream) : turn_all(t);
+}
+
 static fgsm_status trial_time(struct trial *t, struct conv *c, float *milliseconds) {
   for (int i = 0; i < WARM_RUNS; i++)
-    FG_TRY(execute(c, &t->call, t->workspace, t->stream));
+    FG_TRY(issue(t, c));
   FG_TRY(fg_cuda_result(t->device, cudaEventRecord(t->began, t->stream), "trying engines"));
   for (int i = 0; i < TIMED_RUNS; i++)
-    FG_TRY(execute(c, &t->call, t->workspace, t->stream));
+    FG_TRY(issue(t, c));
   FG_TRY(fg_cuda_result(t->device, cudaEventRecord(t->ended, t->stream), "trying engines"));
   FG_TRY(fg_cuda_result(t->device, cudaEventSynchronize(t->ended), "trying engines"));
-  return fg_cuda_result(t->device, cudaEventElapsedTime(milliseconds, t->began, t->ended),
-                        "trying engines");
+  FG_TRY(fg_cuda_result(t->device, cudaEventElapsedTime(milliseconds, t->began, t->ended),
+                        "trying engines"));
+  *milliseconds /= TIMED_RUNS;
+  return FGSM_OK;
+}
+
+/* Whether an engine further up the list is the same in another configuration. */
+static bool is_again(const struct fg_cudnn_engines *engines, int i) {
+  for (int k = 0; k < i; k++)
+    if (engines->item[k].index == engines->item[i].index)
+      return true;
+  return false;
 }
 
 /* Tries the engines of one form; *best becomes the fastest so far. An engine that fails is passed
  * over, a card that fails is not. */
-static fgsm_status try_form(struct trial *t, bool fused, struct conv *best, float *best_time) {
+static fgsm_status try_form(struct trial *t, int fused, struct conv *best) {
   const struct fg_cudnn_target target = {.handle = best->handle};
   struct fg_cudnn_graph g;
   struct fg_cudnn_engines engines = {.n = 0};
-  int compiled = 0;
-  fgsm_status status = fg_cuda_conv_graph(&t->call, fused, &target, &g);
+  struct fg_call head;
+  union fg_attrs attrs;
+  int tried = 0;
+  fg_cuda_conv_head(&t->call, fused, &head, &attrs);
+  fgsm_status status = fg_cuda_conv_graph(&head, &target, &g);
   if (status != FGSM_OK)
     return status == FGSM_UNSUPPORTED ? FGSM_OK : status;
   (void)!fg_cudnn_list(&g, &target, fg_cudnn_forbidden(t->device->base.precision), &engines);
-  for (int i = 0; i < engines.n && i < MOST_TRIED && status == FGSM_OK; i++) {
+  for (int i = 0; i < engines.n && tried < MOST_TRIED && status == FGSM_OK; i++) {
     struct conv c = {.handle = best->handle, .fused = fused};
-    float time;
-    if (engines.item[i].compiles && ++compiled > MOST_COMPILED)
+    if (engines.item[i].compiles &&
+        (is_again(&engines, i) || (++t->compiled > MOST_COMPILED && best->plan)))
       continue;
+    tried++;
     if (fg_cudnn_plan(&engines.item[i], &target, &c.plan, &c.workspace_bytes) != FGSM_OK)
       continue;
     bool fits = c.workspace_bytes + WORKSPACE_ALIGN <= t->workspace_bytes;
-    bool timed = fits && trial_time(t, &c, &time) == FGSM_OK;
+    bool timed = fits && trial_time(t, &c, &c.time) == FGSM_OK;
     status = fg_cuda_alive(t->device);
-    if (timed && (!best->plan || time < *best_time)) {
+    if (timed && (!best->plan || c.time < best->time)) {
       fg_cudnn_destroy(best->plan);
       *best = c;
-      *best_time = time;
     } else {
       fg_cudnn_destroy(c.plan);
     }
@@ -198,12 +238,11 @@ static fgsm_status try_form(struct trial *t, bool fused, struct conv *best, floa
 static fgsm_status try_all(struct fg_cuda_device *device, const struct fg_call *call,
                            struct conv *best) {
   struct trial t;
-  float time = 0;
   fgsm_status status = trial_begin(&t, device, call);
-  if (status == FGSM_OK && fg_cuda_conv_can_fuse(call))
-    status = try_form(&t, true, best, &time);
-  if (status == FGSM_OK)
-    status = try_form(&t, false, best, &time);
+  for (int n = fg_cuda_conv_fusible(call); n >= 0 && status == FGSM_OK; n--)
+    status = try_form(&t, n, best);
+  if (status == FGSM_OK && best->plan && fg_cuda_lies(call))
+    status = trial_time(&t, NULL, &best->turning);
   trial_end(&t);
   if (status == FGSM_OK && !best->plan)
     return fg_cuda_decline(call, __FILE__, __LINE__, "cuDNN has no engine for it in %s",
@@ -222,21 +261,22 @@ static void key_of(const struct fg_cuda_device *device, const struct fg_call *ca
                   a->dilation[i], a->pad_lo[i], a->pad_hi[i]);
   for (int k = 0; k < call->n_in + 1 && n < KEY_SIZE; k++) {
     const struct fg_tensor *t = k < call->n_in ? fg_cuda_in(call, k) : fg_cuda_out(call, 0);
-    n += snprintf(key + n, (size_t)(KEY_SIZE - n), " %s", t ? fg_type_name(t->type) : "none");
+    n += snprintf(key + n, (size_t)(KEY_SIZE - n), " %s%s", t ? fg_type_name(t->type) : "none",
+                  t && t->layout == FG_NHWC ? " last" : "");
     for (int d = 0; t && d < t->rank && n < KEY_SIZE; d++)
       n += snprintf(key + n, (size_t)(KEY_SIZE - n), ",%lld", (long long)t->dim[d]);
   }
 }
 
-/* A kept choice is "fused " or "bare  ", then the plan. One that cuDNN no longer takes is made
- * anew. */
+/* A kept choice is how many links are fused, both times, and the plan. One that cuDNN no longer takes is
+ * made anew. */
 static bool recall(const char *key, struct conv *c) {
   const struct fg_cudnn_target target = {.handle = c->handle};
   char *text = fg_choice_find(key);
-  bool found = text && strlen(text) > 6 &&
-               fg_cudnn_plan_load(text + 6, &target, &c->plan, &c->workspace_bytes) == FGSM_OK;
-  if (found)
-    c->fused = text[0] == 'f';
+  int plan = 0;
+  bool found = text && sscanf(text, "%1d %f %f %n", &c->fused, &c->time, &c->turning, &plan) == 3 &&
+               plan && c->fused >= 0 &&
+               fg_cudnn_plan_load(text + plan, &target, &c->plan, &c->workspace_bytes) == FGSM_OK;
   free(text);
   return found;
 }
@@ -244,9 +284,9 @@ static bool recall(const char *key, struct conv *c) {
 static void keep(const char *key, const struct conv *c) {
   char *json = NULL, *text = NULL;
   if (fg_cudnn_plan_save(c->plan, &json) == FGSM_OK)
-    text = malloc(strlen(json) + 8);
+    text = malloc(strlen(json) + 64);
   if (text) {
-    sprintf(text, "%s%s", c->fused ? "fused " : "bare  ", json);
+    sprintf(text, "%d %.6g %.6g %s", c->fused, (double)c->time, (double)c->turning, json);
     if (!fg_choice_keep(key, text))
       fg_plugin_log(FGSM_LOG_INFO, "the choice of an engine is kept for this process alone: %s",
                     strerror(errno));
@@ -255,23 +295,42 @@ static void keep(const char *key, const struct conv *c) {
   free(json);
 }
 
-static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
-  struct fg_cuda_device *device = fg_cuda_device(base);
+static fgsm_status choose(struct fg_cuda_device *device, const struct fg_call *call,
+                          struct conv *c) {
   char key[KEY_SIZE];
+  FG_TRY(fg_cuda_cudnn(device, &c->handle));
+  key_of(device, call, key);
+  if (recall(key, c))
+    return FGSM_OK;
+  FG_TRY(try_all(device, call, c));
+  keep(key, c);
+  return FGSM_OK;
+}
+
+bool fg_cuda_conv_gains(struct fg_device *base, const struct fg_call *call) {
+  struct fg_cuda_device *device = fg_cuda_device(base);
+  struct conv last = {.plan = NULL}, first = {.plan = NULL};
+  struct fg_call other = *call;
+  for (int i = 0; i < call->n_in; i++)
+    other.in[i].layout = FG_PLAIN;
+  other.out[0].layout = FG_PLAIN;
+  bool gains = fg_cuda_conv_check(call) == FGSM_OK && choose(device, call, &last) == FGSM_OK;
+  if (gains && choose(device, &other, &first) == FGSM_OK)
+    gains = last.time <= first.time + last.turning;
+  fg_cudnn_destroy(first.plan);
+  fg_cudnn_destroy(last.plan);
+  return gains;
+}
+
+static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   FG_TRY(fg_cuda_conv_check(call));
+  if (call->trial) /* whatever is fused, the bare product and epilogue.cu can stand in */
+    return FGSM_OK;
   struct conv *c = calloc(1, sizeof *c);
   if (!c)
     return FG_FAIL(MEMORY, "no memory for a convolution");
   call->state = c;
-  fgsm_status status = fg_cuda_cudnn(device, &c->handle);
-  if (status == FGSM_OK) {
-    key_of(device, call, key);
-    if (!recall(key, c)) {
-      status = try_all(device, call, c);
-      if (status == FGSM_OK)
-        keep(key, c);
-    }
-  }
+  fgsm_status status = choose(fg_cuda_device(base), call, c);
   if (status != FGSM_OK) {
     release(call);
     return status;

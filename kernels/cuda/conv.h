@@ -4,14 +4,13 @@
 
 #include "dnn_graph.h"
 
-/* Writes down the graph that computes the call: fused, all of it; else the bare product, after which
- * fg_cuda_epilogue follows. Tensors are bound by FG_UID_IN + input, FG_UID_OUT. */
+/* Writes down the graph that computes the call, all of it; a form that leaves some of it to epilogue.cu is
+ * the graph of the call's head (conv_tail.h). Tensors are bound by FG_UID_IN + input, FG_UID_OUT. */
 enum { FG_UID_OUT = 1, FG_UID_IN = 2 };
-fgsm_status fg_cuda_conv_graph(const struct fg_call *call, bool fused,
-                               const struct fg_cudnn_target *target,
+fgsm_status fg_cuda_conv_graph(const struct fg_call *call, const struct fg_cudnn_target *target,
                                struct fg_cudnn_graph *g) FGSM_MUST_USE;
-/* Whether there is anything to fuse, and cuDNN has words for it. */
-bool fg_cuda_conv_can_fuse(const struct fg_call *call);
+/* How many links of the call's tail cuDNN has words for, from the first on. */
+int fg_cuda_conv_fusible(const struct fg_call *call);
 /* Whether the call is one that conv.c takes: checks shapes and types, as prepare does. */
 fgsm_status fg_cuda_conv_check(const struct fg_call *call) FGSM_MUST_USE;
 

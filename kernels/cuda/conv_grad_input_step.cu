@@ -2,7 +2,7 @@
  * gradient stays in registers unless it is asked for. A second launch of one small block a sample
  * settles statistics and samples that are not finite (linf.cuh).
  *
- * Variants, chosen in prepare, N C H W:
+ * dy and the pool's index may lie channels last; all else is N C H W. Variants, chosen in prepare:
  *   stem3     3x3, stride 1, padding 1, at most 4 channels
  *   stem7     7x7, stride 2, padding 3, at most 4 channels
  *             both by FFMA in float32 (conv_stems.cuh), on tensor cores in bfloat16
@@ -30,14 +30,18 @@ namespace {
 struct Patches {
   const float *dy, *w;
   int filters, area, features; /* P Q; C R S */
+  bool last;
   __device__ void order_a(int e, int *r, int *k) const {
-    line_first(e, r, k);
+    if (last)
+      k_first(e, r, k);
+    else
+      line_first(e, r, k);
   }
   __device__ void order_b(int e, int *c, int *k) const {
     line_first(e, c, k);
   }
   __device__ float a(int64_t m, int k) const {
-    return dy[(m / area * filters + k) * area + m % area];
+    return dy[last ? m * filters + k : k * area + m];
   }
   __device__ float b(int k, int j) const {
     return w[(int64_t)k * features + j];
@@ -58,7 +62,11 @@ __global__ void __launch_bounds__(TILE_THREADS) patches(Call c) {
   const int t = blockIdx.x % c.tiles, area = s.p * s.q, features = s.channels * s.r * s.s;
   const int row0 = t / c.tiles_x * TILE, col0 = t % c.tiles_x * TILE;
   const Patches map = {static_cast<const float *>(c.source.dy) + n * s.filters * area,
-                       static_cast<const float *>(c.weights), s.filters, area, features};
+                       static_cast<const float *>(c.weights),
+                       s.filters,
+                       area,
+                       features,
+                       c.source.last};
   float g[4][4];
   tile_product(map, row0, col0, area, features, s.filters, g);
   Partial p = {0, 0, 0, 0, 0};
@@ -82,8 +90,9 @@ __global__ void __launch_bounds__(TILE_THREADS) patches_bf16(Call c) {
   const int64_t n = blockIdx.x / c.tiles;
   const int t = blockIdx.x % c.tiles, area = s.p * s.q, features = s.channels * s.r * s.s;
   const int row0 = t / c.tiles_x * TILE, col0 = t % c.tiles_x * TILE;
-  const Lines rows = {static_cast<const uint16_t *>(c.source.dy) + n * s.filters * area, 1, area,
-                      area, false};
+  const uint16_t *dy = static_cast<const uint16_t *>(c.source.dy) + n * s.filters * area;
+  const Lines rows = {dy, c.source.last ? s.filters : 1, c.source.last ? 1 : area, area,
+                      c.source.last && s.filters % 8 == 0};
   const Lines cols = {static_cast<const uint16_t *>(c.weights), 1, features, features, false};
   float g[4][4];
   tensor_product(rows, cols, row0, col0, s.filters, g);
@@ -120,7 +129,7 @@ template <class T, Pool POOL> __global__ void __launch_bounds__(256, 4) any(Call
             continue;
           const float w =
               value_at<T>(c.weights, (((int64_t)k * own + ch % own) * s.r + r) * s.s + q);
-          g = __fmaf_rn(gather<T, POOL>(c.source, n * s.filters + k, py, px), w, g);
+          g = __fmaf_rn(gather<T, POOL>(c.source, n, k, py, px), w, g);
         }
       }
     take(c.step, load_budget(c.step.params), n, i, g, &p);
@@ -210,6 +219,7 @@ Call call_of(const struct fg_call *call) {
   d.dy = in[0].data;
   d.index = index ? index->data : nullptr;
   d.wide_index = index && index->type == FG_I32;
+  d.last = in[0].layout == FG_NHWC;
   d.filters = s.filters;
   d.p = s.p;
   d.q = s.q;
@@ -223,7 +233,8 @@ Call call_of(const struct fg_call *call) {
 /* One variant, with rows of dy or of images on 16 bytes where they are. */
 template <Pool POOL>
 cudaError_t launch_variant(Variant v, const Call &c, unsigned blocks, cudaStream_t stream) {
-  const bool vec_dy = POOL == NO_POOL && c.shape.q % 4 == 0, vec = c.shape.w % 4 == 0;
+  const bool vec_dy = POOL == NO_POOL && !c.source.last && c.shape.q % 4 == 0,
+             vec = c.shape.w % 4 == 0;
   const dim3 grid(blocks);
 #define STEM(kernel)                                                                               \
   (vec_dy && vec                                                                                   \

@@ -1,8 +1,8 @@
-/* The cuDNN graphs of conv, conv_grad_input and conv_grad_weight, in NCHW, in float32 or half precision
+/* The cuDNN graphs of conv, conv_grad_input and conv_grad_weight, in NCHW or NHWC, in float32 or half precision
  * with sums in float32, and what they ask of a call. No card is needed here. */
 #include "conv.h"
 
-#include "epilogue.h"
+#include "conv_tail.h"
 
 /* Which of x, w, y each tensor of the call is. */
 struct parts {
@@ -23,57 +23,79 @@ static struct parts parts_of(const struct fg_call *call) {
   }
 }
 
-bool fg_cuda_conv_can_fuse(const struct fg_call *call) {
+int fg_cuda_conv_fusible(const struct fg_call *call) {
+  const struct fg_conv_tail tail = fg_cuda_conv_tail(call);
   const struct fg_unary_attrs *act = &call->attrs->conv.act;
-  return call->op == FG_OP_conv && fg_cuda_has_epilogue(call, act) && fg_cudnn_has_activation(act);
+  bool last = tail.n && ((tail.link[tail.n - 1] == FG_CONV_ACT && !fg_cudnn_has_activation(act)) ||
+                         (tail.link[tail.n - 1] == FG_CONV_SLOPE && !fg_cudnn_has_slope(act)));
+  return tail.n - last;
 }
 
-/* The value after the next operation: the result if that is the last. */
-static fg_cudnn next(struct fg_cudnn_graph *g, const struct fg_tensor *y, int *left) {
-  bool last = --*left == 0;
-  return fg_cudnn_tensor(g, last ? y->type : FG_F32, y->rank, y->dim,
-                         last ? FG_UID_OUT : FG_VIRTUAL);
+/* The call's tensors, and the value that its operations have come to. */
+struct chain {
+  struct fg_cudnn_graph *g;
+  const struct fg_call *call;
+  int left; /* operations to come */
+  fg_cudnn at;
+};
+
+/* What the next operation writes: the result if it is the last. */
+static fg_cudnn next(struct chain *c) {
+  struct fg_tensor y = c->call->out[0];
+  bool last = --c->left == 0;
+  y.type = last ? y.type : FG_F32;
+  return fg_cudnn_tensor_of(c->g, &y, last ? FG_UID_OUT : FG_VIRTUAL);
 }
 
-/* Residual, bias, activation: in the order that most engines know. */
-static void fuse(struct fg_cudnn_graph *g, const struct fg_call *call, fg_cudnn x, fg_cudnn w) {
-  const struct fg_unary_attrs *act = &call->attrs->conv.act;
-  const struct fg_tensor *y = &call->out[0], *bias = fg_cuda_in(call, 2),
-                         *residual = fg_cuda_in(call, 3);
-  int left = 1 + (bias != NULL) + (residual != NULL) + (act->kind != FG_UNARY_identity);
-  fg_cudnn at = next(g, y, &left), to;
-  fg_cudnn_conv(g, FG_CUDNN_FORWARD, &call->attrs->conv, x, w, at);
-  if (residual) {
-    fg_cudnn z = fg_cudnn_tensor(g, residual->type, y->rank, y->dim, FG_UID_IN + 3);
-    to = next(g, y, &left);
-    fg_cudnn_add(g, at, z, to);
-    at = to;
+static void add(struct chain *c, fg_cudnn other) {
+  fg_cudnn to = next(c);
+  fg_cudnn_add(c->g, c->at, other, to);
+  c->at = to;
+}
+
+static void follow(struct chain *c, enum fg_conv_link link) {
+  const struct fg_call *call = c->call;
+  const struct fg_tensor *two = fg_cuda_in(call, 2);
+  switch (link) {
+  case FG_CONV_SECOND:
+    add(c, fg_cudnn_tensor_of(c->g, &call->in[3], FG_UID_IN + 3));
+    break;
+  case FG_CONV_BIAS: {
+    struct fg_tensor b = {
+        .type = two->type, .layout = call->out[0].layout, .rank = call->out[0].rank};
+    for (int i = 0; i < b.rank; i++)
+      b.dim[i] = i == 1 ? two->dim[0] : 1;
+    add(c, fg_cudnn_tensor_of(c->g, &b, FG_UID_IN + 2));
+    break;
   }
-  if (bias) {
-    int64_t dim[FG_MAX_RANK] = {1, 1, 1, 1, 1, 1, 1, 1};
-    dim[1] = y->dim[1];
-    fg_cudnn b = fg_cudnn_tensor(g, bias->type, y->rank, dim, FG_UID_IN + 2);
-    to = next(g, y, &left);
-    fg_cudnn_add(g, at, b, to);
-    at = to;
+  case FG_CONV_ACT:
+    fg_cudnn_activation(c->g, &call->attrs->conv.act, c->at, next(c));
+    break;
+  case FG_CONV_SLOPE: {
+    fg_cudnn v = fg_cudnn_tensor_of(c->g, two, FG_UID_IN + 2);
+    fg_cudnn_slope(c->g, &call->attrs->conv.act, v, c->at, next(c));
   }
-  if (act->kind != FG_UNARY_identity)
-    fg_cudnn_activation(g, act, at, next(g, y, &left));
+  }
 }
 
-static fg_cudnn tensor(struct fg_cudnn_graph *g, const struct fg_tensor *t, int64_t uid) {
-  return fg_cudnn_tensor(g, t->type, t->rank, t->dim, uid);
-}
-
-fgsm_status fg_cuda_conv_graph(const struct fg_call *call, bool fused,
-                               const struct fg_cudnn_target *target, struct fg_cudnn_graph *g) {
-  struct parts p = parts_of(call);
+fgsm_status fg_cuda_conv_graph(const struct fg_call *call, const struct fg_cudnn_target *target,
+                               struct fg_cudnn_graph *g) {
+  const struct fg_conv_tail tail = fg_cuda_conv_tail(call);
+  const struct parts p = parts_of(call);
+  struct chain c = {g, call, 1 + tail.n, NULL};
   fg_cudnn_begin(g);
-  fg_cudnn w = tensor(g, p.w, p.w_uid), x = tensor(g, p.x, p.x_uid);
-  if (fused)
-    fuse(g, call, x, w);
+  c.at = next(&c);
+  if (p.kind == FG_CUDNN_FORWARD)
+    fg_cudnn_conv(g, p.kind, &call->attrs->conv, fg_cudnn_tensor_of(g, p.x, p.x_uid),
+                  fg_cudnn_tensor_of(g, p.w, p.w_uid), c.at);
+  else if (p.kind == FG_CUDNN_INPUT)
+    fg_cudnn_conv(g, p.kind, &call->attrs->conv, c.at, fg_cudnn_tensor_of(g, p.w, p.w_uid),
+                  fg_cudnn_tensor_of(g, p.y, p.y_uid));
   else
-    fg_cudnn_conv(g, p.kind, &call->attrs->conv, x, w, tensor(g, p.y, p.y_uid));
+    fg_cudnn_conv(g, p.kind, &call->attrs->conv, fg_cudnn_tensor_of(g, p.x, p.x_uid), c.at,
+                  fg_cudnn_tensor_of(g, p.y, p.y_uid));
+  for (int i = 0; i < tail.n; i++)
+    follow(&c, tail.link[i]);
   fgsm_status status = fg_cudnn_finish(g, target);
   if (status != FGSM_OK)
     fg_cudnn_graph_destroy(g);
@@ -113,14 +135,5 @@ fgsm_status fg_cuda_conv_check(const struct fg_call *call) {
     FG_CUDA_NEED(call, placed(a, p.x->dim[i + 2], p.w->dim[i + 2], i) == p.y->dim[i + 2],
                  "axis %d does not fit its window", i);
   }
-  FG_CUDA_NEED(call,
-               call->op != FG_OP_conv_grad_input || (!fg_cuda_in(call, 2) && !fg_cuda_in(call, 3)),
-               "an activation's gradient is a call of its own");
-  if (call->op != FG_OP_conv)
-    return FGSM_OK;
-  const struct fg_tensor *bias = fg_cuda_in(call, 2), *residual = fg_cuda_in(call, 3);
-  FG_CUDA_NEED(call, (unsigned)a->act.kind < FG_UNARY_COUNT, "unknown activation");
-  FG_CUDA_NEED(call, !bias || (bias->rank == 1 && bias->dim[0] == p.y->dim[1]), "bias's shape");
-  FG_CUDA_NEED(call, !residual || fg_same_shape(residual, p.y), "residual's shape");
-  return FGSM_OK;
+  return fg_cuda_conv_tail_check(call);
 }

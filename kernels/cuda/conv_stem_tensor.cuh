@@ -41,23 +41,23 @@ template <int STRIDE_, int WINDOW_, int ROWS_, int GROUPS_> struct Quads {
 using Quads7 = Quads<1, 7, 4, 4>;
 using Quads3 = Quads<2, 3, 2, 2>;
 
-/* Two planes' values at one place, as a pair. */
+/* Two filters' values at one place, as a pair. */
 template <Pool POOL>
-__device__ __forceinline__ unsigned pair_at(const Source &s, int64_t plane, bool both, int y,
+__device__ __forceinline__ unsigned pair_at(const Source &s, int64_t n, int k, bool both, int y,
                                             int x) {
-  return fgsm_pack_bf16(gather<uint16_t, POOL>(s, plane, y, x),
-                        both ? gather<uint16_t, POOL>(s, plane + 1, y, x) : 0.0f);
+  return fgsm_pack_bf16(gather<uint16_t, POOL>(s, n, k, y, x),
+                        both ? gather<uint16_t, POOL>(s, n, k + 1, y, x) : 0.0f);
 }
 
-/* The pool's dy at window (i, j) of a plane, and the place that it belongs to; -1 for no window. */
+/* The pool's dy at window (i, j) of a filter, and the place that it belongs to; -1 for no window. */
 struct Pooled {
   float dy;
   int place;
 };
-__device__ __forceinline__ Pooled pooled_at(const Source &s, int64_t plane, int i, int j) {
+__device__ __forceinline__ Pooled pooled_at(const Source &s, int64_t n, int k, int i, int j) {
   if (i < 0 || i >= s.pool_p || j < 0 || j >= s.pool_q)
     return {0, -1};
-  const int64_t at = (plane * s.pool_p + i) * s.pool_q + j;
+  const int64_t at = place_at(s, n, k, s.pool_p * s.pool_q, i * s.pool_q + j);
   return {value_at<uint16_t>(s.dy, at), static_cast<const unsigned char *>(s.index)[at]};
 }
 __device__ __forceinline__ float if_at(const Pooled &w, int place) {
@@ -66,10 +66,10 @@ __device__ __forceinline__ float if_at(const Pooled &w, int place) {
 
 /* What ResNet's pool (3x3, stride 2, padding 1) makes of 2 x 2 places of dy from (2 i, 2 j) on: those
  * lie under four windows, which are read once. */
-__device__ __forceinline__ void unpool_quad(const Source &s, int64_t plane, int i, int j,
+__device__ __forceinline__ void unpool_quad(const Source &s, int64_t n, int k, int i, int j,
                                             float g[4]) {
-  const Pooled here = pooled_at(s, plane, i, j), right = pooled_at(s, plane, i, j + 1);
-  const Pooled below = pooled_at(s, plane, i + 1, j), both = pooled_at(s, plane, i + 1, j + 1);
+  const Pooled here = pooled_at(s, n, k, i, j), right = pooled_at(s, n, k, i, j + 1);
+  const Pooled below = pooled_at(s, n, k, i + 1, j), both = pooled_at(s, n, k, i + 1, j + 1);
   g[0] = if_at(here, 4);
   g[1] = if_at(right, 3) + if_at(here, 5);
   g[2] = if_at(below, 1) + if_at(here, 7);
@@ -86,16 +86,18 @@ __device__ __forceinline__ void load_places(const Source &s, int64_t n, int k0, 
   constexpr int COLS = Q::DY_COLS / STEP + (BY_QUADS ? 1 : 0);
   FGSM_NO_UNROLL
   for (int e = threadIdx.x; e < ROWS * COLS * (QUAD_K / 2); e += QUAD_THREADS) {
-    const int col = e % COLS, row = e / COLS % ROWS, k = e / (COLS * ROWS) * 2;
-    const int64_t plane = n * s.filters + k0 + k;
+    /* What lies together is loaded by neighbours: a row's places, or a place's filters. */
+    const int k = (s.last ? e % (QUAD_K / 2) : e / (COLS * ROWS)) * 2;
+    const int place = s.last ? e / (QUAD_K / 2) : e % (COLS * ROWS);
+    const int col = place % COLS, row = place / COLS;
     const bool one = k0 + k < s.filters, two = k0 + k + 1 < s.filters;
     if (BY_QUADS) {
       const int y = y0 - 1 + row * 2, x = x0 - 1 + col * 2; /* even */
       float g[4] = {}, h[4] = {};
       if (one)
-        unpool_quad(s, plane, y / 2, x / 2, g);
+        unpool_quad(s, n, k0 + k, y / 2, x / 2, g);
       if (two)
-        unpool_quad(s, plane + 1, y / 2, x / 2, h);
+        unpool_quad(s, n, k0 + k + 1, y / 2, x / 2, h);
       FGSM_UNROLL
       for (int j = 0; j < 4; j++) {
         const int r = row * 2 - 1 + j / 2, q = col * 2 - 1 + j % 2;
@@ -108,7 +110,7 @@ __device__ __forceinline__ void load_places(const Source &s, int64_t n, int k0, 
       const int y = y0 + row, x = x0 + col;
       const bool there = one && y >= 0 && y < s.p && x >= 0 && x < s.q;
       fgsm_stv<unsigned>(to + (row * Q::DY_COLS + col) * QUAD_LD + k,
-                         there ? pair_at<POOL>(s, plane, two, y, x) : 0u);
+                         there ? pair_at<POOL>(s, n, k0 + k, two, y, x) : 0u);
     }
   }
 }

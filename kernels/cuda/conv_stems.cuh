@@ -13,24 +13,27 @@ __device__ __forceinline__ float4 zero4() {
 }
 
 /* Rows y0 .. y0 + ROWS - 1 and columns x0 .. x0 + COLS - 1 of PLANES filters from k0 on, zero where
- * dy has none. x0 and COLS are multiples of 4; VEC: rows of dy are too, and lie on 16 bytes. */
+ * dy has none. x0 and COLS are multiples of 4; VEC: rows of dy are too, and lie on 16 bytes, channels
+ * first. */
 template <int PLANES, int ROWS, int COLS, Pool POOL, bool VEC>
 __device__ __forceinline__ void load_tile(const Source &s, int64_t n, int k0, int y0, int x0,
                                           float (*tile)[ROWS][COLS]) {
   for (int e = threadIdx.x; e < PLANES * ROWS * (COLS / 4); e += blockDim.x) {
-    const int x = e % (COLS / 4) * 4, y = e / (COLS / 4) % ROWS, k = e / (COLS / 4 * ROWS);
+    const int k = !VEC && s.last ? e % PLANES : e / (COLS / 4 * ROWS);
+    const int four = !VEC && s.last ? e / PLANES : e % (COLS / 4 * ROWS);
+    const int x = four % (COLS / 4) * 4, y = four / (COLS / 4);
     const int gy = y0 + y, gx = x0 + x;
-    const int64_t plane = n * s.filters + k0 + k;
     float4 v = zero4();
     if (k0 + k < s.filters && gy >= 0 && gy < s.p) {
       if (VEC) {
         if (gx >= 0 && gx < s.q)
-          v = fgsm_ldv<float4>(static_cast<const float *>(s.dy) + (plane * s.p + gy) * s.q + gx);
+          v = fgsm_ldv<float4>(static_cast<const float *>(s.dy) +
+                               ((n * s.filters + k0 + k) * s.p + gy) * s.q + gx);
       } else {
-        v.x = gx >= 0 && gx < s.q ? gather<float, POOL>(s, plane, gy, gx) : 0;
-        v.y = gx + 1 >= 0 && gx + 1 < s.q ? gather<float, POOL>(s, plane, gy, gx + 1) : 0;
-        v.z = gx + 2 >= 0 && gx + 2 < s.q ? gather<float, POOL>(s, plane, gy, gx + 2) : 0;
-        v.w = gx + 3 >= 0 && gx + 3 < s.q ? gather<float, POOL>(s, plane, gy, gx + 3) : 0;
+        v.x = gx >= 0 && gx < s.q ? gather<float, POOL>(s, n, k0 + k, gy, gx) : 0;
+        v.y = gx + 1 >= 0 && gx + 1 < s.q ? gather<float, POOL>(s, n, k0 + k, gy, gx + 1) : 0;
+        v.z = gx + 2 >= 0 && gx + 2 < s.q ? gather<float, POOL>(s, n, k0 + k, gy, gx + 2) : 0;
+        v.w = gx + 3 >= 0 && gx + 3 < s.q ? gather<float, POOL>(s, n, k0 + k, gy, gx + 3) : 0;
       }
     }
     fgsm_stv<float4>(&tile[k][y][x], v);

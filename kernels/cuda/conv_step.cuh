@@ -13,6 +13,7 @@ struct Source {
   const void *dy;    /* floats, or bfloat16 */
   const void *index; /* NULL: no pool */
   bool wide_index;   /* int32; else bytes */
+  bool last;         /* dy and index lie channels last */
   int filters, p, q; /* the convolution's result */
   int pool_p, pool_q, window[2], stride[2], dilation[2], lo[2];
 };
@@ -44,15 +45,20 @@ template <class T> __device__ __forceinline__ float value_at(const void *values,
     return fgsm_bf16_float(static_cast<const uint16_t *>(values)[i]);
 }
 
+/* Where filter k of image n has its place `i`, of `area`. */
+__device__ __forceinline__ int64_t place_at(const Source &s, int64_t n, int k, int area, int i) {
+  return s.last ? (n * area + i) * s.filters + k : (n * s.filters + k) * area + i;
+}
+
 template <class T, Pool POOL>
-__device__ __forceinline__ float gather(const Source &s, int64_t plane, int y, int x) {
+__device__ __forceinline__ float gather(const Source &s, int64_t n, int k, int y, int x) {
   if (POOL == NO_POOL)
-    return value_at<T>(s.dy, (plane * s.p + y) * s.q + x);
+    return value_at<T>(s.dy, place_at(s, n, k, s.p * s.q, y * s.q + x));
   constexpr bool known = POOL == POOL_3X3;
   const int rows = known ? 3 : s.window[0], cols = known ? 3 : s.window[1];
   const int stride_y = known ? 2 : s.stride[0], stride_x = known ? 2 : s.stride[1];
   const int step_y = known ? 1 : s.dilation[0], step_x = known ? 1 : s.dilation[1];
-  const int64_t base = plane * s.pool_p * s.pool_q;
+  const int64_t base = place_at(s, n, k, s.pool_p * s.pool_q, 0);
   float sum = 0;
   for (int r = 0; r < rows; r++) {
     const int py = fg_cuda_result_at(y + (known ? 1 : s.lo[0]) - r * step_y, stride_y, s.pool_p);
@@ -62,7 +68,7 @@ __device__ __forceinline__ float gather(const Source &s, int64_t plane, int y, i
       const int px = fg_cuda_result_at(x + (known ? 1 : s.lo[1]) - c * step_x, stride_x, s.pool_q);
       if (px < 0)
         continue;
-      const int64_t at = base + (int64_t)py * s.pool_q + px;
+      const int64_t at = base + (py * s.pool_q + px) * (s.last ? s.filters : 1);
       const int place = !known && s.wide_index ? static_cast<const int *>(s.index)[at]
                                                : static_cast<const unsigned char *>(s.index)[at];
       if (place == r * cols + c)

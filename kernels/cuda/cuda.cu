@@ -24,7 +24,8 @@ static fgsm_status check_tensor(const struct fg_call *call, const struct fg_tens
                                 const char *side, int i) {
   FG_CUDA_NEED(call, t->type > FG_NONE && t->type < FG_TYPE_COUNT, "%s %d has no known type", side,
                i);
-  FG_CUDA_NEED(call, t->layout == FG_PLAIN, "%s %d lies in channel blocks", side, i);
+  FG_CUDA_NEED(call, t->layout == FG_PLAIN || fg_cuda_knows_nhwc(call->op),
+               "%s %d lies in another layout than the plain one", side, i);
   FG_CUDA_NEED(call, t->rank >= 0 && t->rank <= FG_MAX_RANK, "%s %d has rank %d", side, i, t->rank);
   for (int d = 0; d < t->rank; d++)
     FG_CUDA_NEED(call, t->dim[d] >= 0, "%s %d has a negative dim", side, i);
@@ -46,6 +47,8 @@ fgsm_status fg_cuda_check(const struct fg_call *call, uint32_t need_in, uint32_t
     if (fg_cuda_out(call, i))
       FG_TRY(check_tensor(call, &call->out[i], "output", i));
   }
+  FG_CUDA_NEED(call, !fg_cuda_lies(call) || fg_cuda_takes_nhwc(call),
+               "not all of it lies channels last");
   return FGSM_OK;
 }
 

@@ -1,7 +1,7 @@
 /* What the CUDA files share: checks that prepare makes, launches that run makes, four floats at a
  * time, reductions in a fixed order.
  *
- * Tensors are FG_PLAIN, reals F32, or of half precision where half.h lets them be: those are read and
+ * Tensors are FG_PLAIN, or lie channels last where layouts.h says that they may; reals F32, or of half precision where half.h lets them be: those are read and
  * written through fg_cuda_reals, and computed with as float. Every kernel takes any shape: a thread
  * owns four neighbours, which it moves as 16 bytes (8 of half precision) where they are aligned and all
  * there, else one by one. No result depends on the order in which threads run: sums are trees of fixed
@@ -16,6 +16,7 @@
 #include "call.h"
 #include "fgsm_cuda.h"
 #include "half.h"
+#include "layouts.h"
 
 /* ---- prepare */
 
@@ -85,6 +86,32 @@ static inline int64_t fg_cuda_span(const struct fg_tensor *t, int from, int to) 
 void fg_cuda_strides(int rank, const int64_t *dim, int64_t *stride);
 void fg_cuda_broadcast(const struct fg_tensor *t, int rank, int64_t *stride);
 bool fg_cuda_broadcasts(const struct fg_tensor *t, const struct fg_tensor *to);
+
+/* ---- channels last, in front of a kernel that need not know of it (layouts.h) */
+
+template <fgsm_status (*PREPARE)(struct fg_call *, struct fg_device *)>
+fgsm_status fg_cuda_prepare_lying(struct fg_call *call, struct fg_device *device) {
+  union fg_attrs attrs;
+  struct fg_call plain;
+  if (!fg_cuda_lies(call))
+    return PREPARE(call, device);
+  FG_CUDA_NEED(call, fg_cuda_takes_nhwc(call), "not all of it lies channels last");
+  fg_cuda_as_plain(call, &plain, &attrs);
+  FG_TRY(PREPARE(&plain, device));
+  call->scratch_bytes = plain.scratch_bytes;
+  return FGSM_OK;
+}
+template <fgsm_status (*RUN)(const struct fg_call *, void *, void *)>
+fgsm_status fg_cuda_run_lying(const struct fg_call *call, void *scratch, void *stream) {
+  union fg_attrs attrs;
+  struct fg_call plain;
+  if (!fg_cuda_lies(call))
+    return RUN(call, scratch, stream);
+  fg_cuda_as_plain(call, &plain, &attrs);
+  return RUN(&plain, scratch, stream);
+}
+#define FG_CUDA_LYING(prepare, run)                                                                \
+  { fg_cuda_prepare_lying<prepare>, fg_cuda_run_lying<run>, NULL }
 
 /* ---- run */
 

@@ -8,6 +8,7 @@
 
 #include "burst.h"
 #include "halves.h"
+#include "layouts.h"
 
 /* The oldest cards that there is code for (cmake/FgsmCuda.cmake). */
 enum { OLDEST_SM = 80 };
@@ -118,7 +119,8 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
   if (!device)
     return FG_FAIL(MEMORY, "no memory for a device");
   /* Two lanes: while one batch travels or is looked at by the host, the other computes. */
-  device->base = (struct fg_device){.backend = &fg_cuda, .threads = threads, .lanes = 2};
+  device->base =
+      (struct fg_device){.backend = &fg_cuda, .layout = FG_NHWC, .threads = threads, .lanes = 2};
   device->index = index;
   fgsm_status status = look_at(device);
   if (status != FGSM_OK) {
@@ -177,6 +179,12 @@ fgsm_status fg_cuda_cublas(struct fg_cuda_device *device, cublasLtHandle_t *out)
   return FGSM_OK;
 }
 
+static bool takes_layout(struct fg_device *device, const struct fg_call *call) {
+  bool convolves = call->op == FG_OP_conv || call->op == FG_OP_conv_grad_input ||
+                   call->op == FG_OP_conv_grad_weight;
+  return fg_cuda_takes_nhwc(call) && (!convolves || fg_cuda_conv_gains(device, call));
+}
+
 const struct fg_backend fg_cuda = {.name = "cuda",
                                    .real = FG_F32,
                                    .precisions = 1u << FG_PRECISION_fp32 | 1u << FG_PRECISION_tf32 |
@@ -208,6 +216,7 @@ const struct fg_backend fg_cuda = {.name = "cuda",
                                    .capture_end = fg_cuda_capture_end,
                                    .replay = fg_cuda_replay,
                                    .recording_destroy = fg_cuda_recording_destroy,
+                                   .takes_layout = takes_layout,
                                    .takes_half = fg_cuda_takes_half,
                                    .burst = fg_cuda_burst,
                                    .kernels = {

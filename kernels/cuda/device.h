@@ -36,6 +36,10 @@ fgsm_status fg_cuda_alive(const struct fg_cuda_device *device);
 fgsm_status fg_cuda_cudnn(struct fg_cuda_device *device, cudnnHandle_t *out);
 fgsm_status fg_cuda_cublas(struct fg_cuda_device *device, cublasLtHandle_t *out);
 
+/* Whether a convolution, asked to lie channels last, is faster so on the card; or slower by no more than
+ * it costs to bring its activations there and back. What it tries is kept for prepare. */
+bool fg_cuda_conv_gains(struct fg_device *device, const struct fg_call *call);
+
 /* ---- for the table (memory.c, stream.c, all_reduce.c) */
 fgsm_status fg_cuda_join(struct fg_device *device, struct fg_ranks *ranks);
 fgsm_status fg_cuda_alloc(struct fg_device *device, size_t bytes, void **out);

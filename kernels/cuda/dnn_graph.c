@@ -87,19 +87,15 @@ void fg_cudnn_begin(struct fg_cudnn_graph *g) {
   memset(g, 0, sizeof *g);
 }
 
-fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, enum fg_type of, int rank, const int64_t *dim,
-                         int64_t uid) {
+static fg_cudnn strided(struct fg_cudnn_graph *g, enum fg_type of, int rank, const int64_t *dim,
+                        const int64_t *stride, int64_t uid) {
   static int64_t virtual_uid = 1000; /* a number is wanted all the same */
   fg_cudnn t = make(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, "tensor");
   cudnnDataType_t type = of == FG_F16    ? CUDNN_DATA_HALF
                          : of == FG_BF16 ? CUDNN_DATA_BFLOAT16
                                          : CUDNN_DATA_FLOAT;
-  int64_t stride[FG_MAX_RANK], alignment = 16, n = 1;
+  int64_t alignment = 16;
   bool is_virtual = uid == FG_VIRTUAL;
-  for (int i = rank - 1; i >= 0; i--) {
-    stride[i] = n;
-    n *= dim[i];
-  }
   if (is_virtual)
     uid = virtual_uid + g->n_made;
   set(g, t, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
@@ -111,6 +107,32 @@ fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, enum fg_type of, int rank, co
     set(g, t, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual);
   finalise(g, t, "tensor");
   return g->status == FGSM_OK ? t : NULL;
+}
+
+/* Strides of dims that follow one another in the order of `axes`, the last one next to each other. */
+static void strides_in(int rank, const int64_t *dim, const int *axes, int64_t *stride) {
+  int64_t n = 1;
+  for (int i = rank - 1; i >= 0; i--) {
+    stride[axes[i]] = n;
+    n *= dim[axes[i]];
+  }
+}
+
+fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, enum fg_type of, int rank, const int64_t *dim,
+                         int64_t uid) {
+  static const int axes[FG_MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+  int64_t stride[FG_MAX_RANK];
+  strides_in(rank, dim, axes, stride);
+  return strided(g, of, rank, dim, stride, uid);
+}
+
+fg_cudnn fg_cudnn_tensor_of(struct fg_cudnn_graph *g, const struct fg_tensor *t, int64_t uid) {
+  static const int axes[4] = {0, 2, 3, 1};
+  int64_t stride[FG_MAX_RANK];
+  if (t->layout == FG_PLAIN)
+    return fg_cudnn_tensor(g, t->type, t->rank, t->dim, uid);
+  strides_in(4, t->dim, axes, stride);
+  return strided(g, t->type, 4, t->dim, stride, uid);
 }
 
 /* ---- convolutions */
@@ -185,12 +207,16 @@ static fg_cudnn pointwise(struct fg_cudnn_graph *g, cudnnPointwiseMode_t mode) {
   return p;
 }
 
+static fg_cudnn operation(struct fg_cudnn_graph *g, fg_cudnn described) {
+  finalise(g, described, "operation");
+  fg_cudnn op = make(g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, "operation");
+  set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, described);
+  return op;
+}
+
 static void apply(struct fg_cudnn_graph *g, fg_cudnn described, fg_cudnn x, fg_cudnn b,
                   fg_cudnn y) {
-  fg_cudnn op;
-  finalise(g, described, "operation");
-  op = make(g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, "operation");
-  set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, described);
+  fg_cudnn op = operation(g, described);
   set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
   if (b)
     set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b);
@@ -241,6 +267,12 @@ bool fg_cudnn_has_activation(const struct fg_unary_attrs *act) {
   return act->kind == FG_UNARY_identity || describe_activation(act, &mode, &lo, &hi, &slope);
 }
 
+static void bound(struct fg_cudnn_graph *g, fg_cudnn p, double lo, double hi, double slope) {
+  set(g, p, CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, CUDNN_TYPE_DOUBLE, 1, &lo);
+  set(g, p, CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, CUDNN_TYPE_DOUBLE, 1, &hi);
+  set(g, p, CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, CUDNN_TYPE_DOUBLE, 1, &slope);
+}
+
 void fg_cudnn_activation(struct fg_cudnn_graph *g, const struct fg_unary_attrs *act, fg_cudnn x,
                          fg_cudnn y) {
   cudnnPointwiseMode_t mode;
@@ -252,12 +284,58 @@ void fg_cudnn_activation(struct fg_cudnn_graph *g, const struct fg_unary_attrs *
     return;
   }
   fg_cudnn p = pointwise(g, mode);
-  if (mode == CUDNN_POINTWISE_RELU_FWD) {
-    set(g, p, CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, CUDNN_TYPE_DOUBLE, 1, &lo);
-    set(g, p, CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, CUDNN_TYPE_DOUBLE, 1, &hi);
-    set(g, p, CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, CUDNN_TYPE_DOUBLE, 1, &slope);
-  }
+  if (mode == CUDNN_POINTWISE_RELU_FWD)
+    bound(g, p, lo, hi, slope);
   apply(g, p, x, NULL, y);
+}
+
+/* ReLU's kin have the same sign before and after; of a bound above, cuDNN does not say on which side
+ * its kink is. GELU's gradient is of its argument here and there. */
+static bool describe_slope(const struct fg_unary_attrs *act, cudnnPointwiseMode_t *mode,
+                           double *slope) {
+  *mode = CUDNN_POINTWISE_RELU_BWD;
+  *slope = 0;
+  switch (act->kind) {
+  case FG_UNARY_relu:
+    return true;
+  case FG_UNARY_leaky_relu:
+    *slope = act->alpha;
+    return true;
+  case FG_UNARY_gelu:
+    *mode = CUDNN_POINTWISE_GELU_BWD;
+    return !fg_unary_from_y(act);
+  case FG_UNARY_gelu_tanh:
+    *mode = CUDNN_POINTWISE_GELU_APPROX_TANH_BWD;
+    return !fg_unary_from_y(act);
+  default:
+    return false;
+  }
+}
+
+bool fg_cudnn_has_slope(const struct fg_unary_attrs *act) {
+  cudnnPointwiseMode_t mode;
+  double slope;
+  return describe_slope(act, &mode, &slope);
+}
+
+void fg_cudnn_slope(struct fg_cudnn_graph *g, const struct fg_unary_attrs *act, fg_cudnn v,
+                    fg_cudnn dy, fg_cudnn dx) {
+  cudnnPointwiseMode_t mode;
+  double slope;
+  if (g->status != FGSM_OK)
+    return;
+  if (!describe_slope(act, &mode, &slope)) {
+    g->status = FG_FAIL(UNSUPPORTED, "cuDNN has no %s to fuse backward", fg_unary_name(act->kind));
+    return;
+  }
+  fg_cudnn p = pointwise(g, mode);
+  if (mode == CUDNN_POINTWISE_RELU_BWD)
+    bound(g, p, 0, FLT_MAX, slope);
+  fg_cudnn op = operation(g, p);
+  set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, v);
+  set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, dy);
+  set_object(g, op, CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, dx);
+  append(g, op, "operation");
 }
 
 /* ---- for graphs that are written elsewhere */

@@ -5,6 +5,9 @@
  * What the API does not say by itself:
  * - dims are N, C, spatial whatever the strides say; so is everything here.
  * - A virtual tensor (uid FG_VIRTUAL) is what one operation hands to the next; it is never stored.
+ * - NHWC is a matter of strides, of the weights' too.
+ * - What is fused behind a backward convolution is compiled at run time, in NHWC alone; such engines are
+ *   not listed where there is no libcuda.so.1.
  * - Groups are not said anywhere: they follow from x's channels against the weights'.
  * - Residual before bias before activation is the order that the precompiled engines know; another
  *   order is left to the few that are compiled at run time.
@@ -45,6 +48,8 @@ void fg_cudnn_begin(struct fg_cudnn_graph *g);
  * virtual should be F32, whatever is stored: it is what the sums are. */
 fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, enum fg_type type, int rank, const int64_t *dim,
                          int64_t uid);
+/* A call's tensor as it lies: FG_PLAIN or FG_NHWC. */
+fg_cudnn fg_cudnn_tensor_of(struct fg_cudnn_graph *g, const struct fg_tensor *t, int64_t uid);
 
 enum fg_cudnn_conv { FG_CUDNN_FORWARD, FG_CUDNN_INPUT, FG_CUDNN_WEIGHT };
 /* Of x, w, y the one that the kind computes is written. */
@@ -55,6 +60,10 @@ void fg_cudnn_add(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y);
 bool fg_cudnn_has_activation(const struct fg_unary_attrs *act);
 void fg_cudnn_activation(struct fg_cudnn_graph *g, const struct fg_unary_attrs *act, fg_cudnn x,
                          fg_cudnn y);
+/* Whether the activation's gradient can be; dx = act'(v) dy, v being what unary_grad takes it from. */
+bool fg_cudnn_has_slope(const struct fg_unary_attrs *act);
+void fg_cudnn_slope(struct fg_cudnn_graph *g, const struct fg_unary_attrs *act, fg_cudnn v,
+                    fg_cudnn dy, fg_cudnn dx);
 /* For what has no words of its own here: an object, an attribute of it, its end, and with it, of an
  * operation, its place in the graph. */
 fg_cudnn fg_cudnn_object(struct fg_cudnn_graph *g, cudnnBackendDescriptorType_t type);

@@ -1,4 +1,5 @@
-/* What follows a product that a library computed bare: y = act(y + bias + residual), in place.
+/* What follows a product that a library computed bare: y = act(y + bias + residual), in place; and an
+ * input gradient: dx = act'(v) (dx + dx2), by unary_grad's kernel.
  *
  * Floor: 8 bytes an element, 12 with a residual. Where a library can do it in the product's own
  * pass it competes with that by time (conv.c); where it cannot, this is how it is done. */
@@ -32,8 +33,8 @@ extern "C" fgsm_status fg_cuda_epilogue(const struct fg_call *call,
                                         const struct fg_unary_attrs *act, int axis, void *stream) {
   const struct fg_tensor *y = &call->out[0];
   const struct fg_cuda_reals residual = fg_cuda_reals_in(call, 3), to = fg_cuda_reals_of(y);
-  struct finish f = {fg_cuda_span(y, axis + 1, y->rank), y->dim[axis], fg_cuda_reals_in(call, 2),
-                     fg_cuda_unary_of(act)};
+  const int64_t inner = y->layout == FG_NHWC ? 1 : fg_cuda_span(y, axis + 1, y->rank);
+  struct finish f = {inner, y->dim[axis], fg_cuda_reals_in(call, 2), fg_cuda_unary_of(act)};
   struct fg_cuda_streams<1> one = {
     {to}, to, fg_count(y)
   };
@@ -42,4 +43,20 @@ extern "C" fgsm_status fg_cuda_epilogue(const struct fg_call *call,
   };
   return residual.data ? fg_cuda_run_stream(call, two, f, stream)
                        : fg_cuda_run_stream(call, one, f, stream);
+}
+
+extern "C" fgsm_status fg_cuda_epilogue_grad(const struct fg_call *call,
+                                             const struct fg_unary_attrs *act, void *stream) {
+  union fg_attrs attrs = {};
+  struct fg_call grad = {};
+  attrs.unary = *act;
+  grad.op = FG_OP_unary_grad;
+  grad.attrs = &attrs;
+  grad.n_in = 4;
+  grad.n_out = 1;
+  grad.in[fg_unary_from_y(act)] = call->in[2];
+  grad.in[2] = grad.out[0] = call->out[0];
+  if (fg_cuda_in(call, 3))
+    grad.in[3] = call->in[3];
+  return fg_cuda_unary_grad.run(&grad, NULL, stream);
 }

@@ -1,4 +1,4 @@
-/* expand, transpose, concat, slice, slice_grad, pad: the same bits elsewhere, by element size. A
+/* expand, transpose, concat, slice, slice_grad, pad, reorder: the same bits elsewhere, by element size. A
  * copy between two strided views has its dims merged, and where both sides run on together it moves
  * 16 bytes at a time; a matrix is transposed through shared memory.
  *
@@ -6,7 +6,6 @@
 #include "cuda.h"
 
 FG_NO_KERNEL(cuda, reshape); /* a view */
-FG_NO_KERNEL(cuda, reorder); /* there is no layout but the plain one */
 
 namespace {
 /* ptxas budget: copy_strided registers 32 shared 0 blocks 8 loads16 stores16 */
@@ -22,11 +21,12 @@ __global__ void __launch_bounds__(256)
 }
 
 /* y [batch, columns, rows] of x [batch, rows, columns], both sides along whole rows of a tile.
- * ptxas budget: transpose_tiles registers 32 shared 4224 blocks 8 */
+ * ptxas budget: transpose_tiles registers 32 shared 8448 blocks 8 */
+template <class T>
 __global__ void __launch_bounds__(256)
-    transpose_tiles(const uint32_t *x, uint32_t *y, int64_t rows, int64_t columns,
-                    unsigned tiles_across, unsigned tiles) {
-  FGSM_SHARED(uint32_t, tile, [32][33]);
+    transpose_tiles(const T *x, T *y, int64_t rows, int64_t columns, unsigned tiles_across,
+                    unsigned tiles) {
+  FGSM_SHARED(T, tile, [32][33]);
   const unsigned t = blockIdx.x % tiles;
   const int64_t plane = (int64_t)(blockIdx.x / tiles) * rows * columns;
   const int64_t r0 = (int64_t)(t / tiles_across) * 32, c0 = (int64_t)(t % tiles_across) * 32;
@@ -160,6 +160,35 @@ fgsm_status prepare_transpose(struct fg_call *call, struct fg_device *) {
   return FGSM_OK;
 }
 
+/* Matrices transposed; false if there are too many tiles, or sides too narrow for them. */
+template <class T>
+bool launch_tiles(const struct fg_call *call, int64_t batch, int64_t rows, int64_t columns,
+                  void *stream, fgsm_status *status) {
+  enum { NARROW = 8 };
+  const int64_t across = (columns + 31) / 32, tiles = across * ((rows + 31) / 32);
+  if (batch * tiles > INT32_MAX || rows < NARROW || columns < NARROW)
+    return false;
+  *status = fg_cuda_launched(call, FGSM_LAUNCH(transpose_tiles<T>, dim3((unsigned)(batch * tiles)),
+                                               dim3(32, 8), 0, (cudaStream_t)stream,
+                                               (const T *)call->in[0].data, (T *)call->out[0].data,
+                                               rows, columns, (unsigned)across, (unsigned)tiles));
+  return true;
+}
+
+bool transpose_matrices(const struct fg_call *call, int64_t batch, int64_t rows, int64_t columns,
+                        void *stream, fgsm_status *status) {
+  switch (fg_type_size(call->out[0].type)) {
+  case 1:
+    return launch_tiles<uint8_t>(call, batch, rows, columns, stream, status);
+  case 2:
+    return launch_tiles<uint16_t>(call, batch, rows, columns, stream, status);
+  case 4:
+    return launch_tiles<uint32_t>(call, batch, rows, columns, stream, status);
+  default:
+    return launch_tiles<uint64_t>(call, batch, rows, columns, stream, status);
+  }
+}
+
 /* Whether the walk (y's order) is [batch, columns, rows] over x [batch, rows, columns]. */
 bool is_matrix(const struct fg_cuda_walk &w, int64_t *batch, int64_t *rows, int64_t *columns) {
   int c = w.rank - 2;
@@ -181,15 +210,34 @@ fgsm_status run_transpose(const struct fg_call *call, void *, void *stream) {
   for (int i = 0; i < x->rank; i++)
     stride[1][i] = own[call->attrs->transpose.perm[i]];
   fg_cuda_merge(y->rank, y->dim, 2, stride, &walk);
-  if (fg_count(y) > 0 && fg_type_size(y->type) == 4 && is_matrix(walk, &batch, &rows, &columns)) {
-    int64_t across = (columns + 31) / 32, tiles = across * ((rows + 31) / 32);
-    if (batch * tiles <= INT32_MAX)
-      return fg_cuda_launched(call, FGSM_LAUNCH(transpose_tiles, dim3((unsigned)(batch * tiles)),
-                                                dim3(32, 8), 0, (cudaStream_t)stream,
-                                                (const uint32_t *)x->data, (uint32_t *)y->data,
-                                                rows, columns, (unsigned)across, (unsigned)tiles));
-  }
+  fgsm_status status;
+  if (fg_count(y) > 0 && is_matrix(walk, &batch, &rows, &columns) &&
+      transpose_matrices(call, batch, rows, columns, stream, &status))
+    return status;
   return copy(call, y->rank, y->dim, y->data, stride[0], x->data, stride[1], stream);
+}
+
+/* Between channels first and last; both sides alike: a copy. */
+fgsm_status prepare_reorder(struct fg_call *call, struct fg_device *) {
+  FG_TRY(check_move(call));
+  FG_CUDA_NEED(call, fg_same_shape(&call->in[0], &call->out[0]), "shapes differ");
+  return FGSM_OK;
+}
+
+fgsm_status run_reorder(const struct fg_call *call, void *, void *stream) {
+  const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
+  const int64_t one = 1, count = fg_count(x);
+  if (!fg_cuda_lies(call))
+    return copy(call, 1, &count, y->data, &one, x->data, &one, stream);
+  const int64_t n = x->dim[0], c = x->dim[1], area = x->dim[2] * x->dim[3];
+  const bool to_last = y->layout == FG_NHWC;
+  const int64_t rows = to_last ? c : area, columns = to_last ? area : c;
+  const int64_t dim[3] = {n, columns, rows}, to[3] = {c * area, rows, 1};
+  const int64_t from[3] = {c * area, 1, columns};
+  fgsm_status status;
+  if (count > 0 && transpose_matrices(call, n, rows, columns, stream, &status))
+    return status;
+  return copy(call, 3, dim, y->data, to, x->data, from, stream);
 }
 
 fgsm_status prepare_concat(struct fg_call *call, struct fg_device *) {
@@ -361,9 +409,10 @@ fgsm_status run_pad(const struct fg_call *call, void *, void *stream) {
 }
 } // namespace
 
-const struct fg_kernel fg_cuda_expand = {prepare_expand, run_expand, NULL};
+const struct fg_kernel fg_cuda_expand = FG_CUDA_LYING(prepare_expand, run_expand);
+const struct fg_kernel fg_cuda_reorder = {prepare_reorder, run_reorder, NULL};
 const struct fg_kernel fg_cuda_transpose = {prepare_transpose, run_transpose, NULL};
-const struct fg_kernel fg_cuda_concat = {prepare_concat, run_concat, NULL};
-const struct fg_kernel fg_cuda_slice = {prepare_slice, run_slice, NULL};
-const struct fg_kernel fg_cuda_slice_grad = {prepare_slice_grad, run_slice_grad, NULL};
-const struct fg_kernel fg_cuda_pad = {prepare_pad, run_pad, NULL};
+const struct fg_kernel fg_cuda_concat = FG_CUDA_LYING(prepare_concat, run_concat);
+const struct fg_kernel fg_cuda_slice = FG_CUDA_LYING(prepare_slice, run_slice);
+const struct fg_kernel fg_cuda_slice_grad = FG_CUDA_LYING(prepare_slice_grad, run_slice_grad);
+const struct fg_kernel fg_cuda_pad = FG_CUDA_LYING(prepare_pad, run_pad);

@@ -1,5 +1,5 @@
-/* max_pool, avg_pool and their gradients, in up to three spatial dims. A thread makes one element
- * of the result, so the gradients gather: each place of x asks the windows that cover it, by the
+/* max_pool, avg_pool and their gradients, in up to three spatial dims, channels first or last. A thread
+ * makes one element of the result, so the gradients gather: each place of x asks the windows that cover it, by the
  * stored index (max) or by their size (average), in one order.
  *
  * Floor: max_pool 4 bytes per element of x and 5 per element of y; its gradient 5 per element of dy
@@ -7,11 +7,13 @@
 #include "cuda.h"
 
 namespace {
-/* Missing spatial dims lead, with size 1. */
+/* Missing spatial dims lead, with size 1. A plane has x_count or y_count places, at each of which lie
+ * `channels` values side by side: one in N C H W, all in N H W C. */
 struct window {
   int x[3], y[3], size[3], stride[3], dilation[3], lo[3];
   int64_t x_count, y_count;
   bool include_pad;
+  int channels;
 };
 
 struct place {
@@ -24,6 +26,19 @@ __device__ __forceinline__ struct place place_of(int64_t i, const int (&dim)[3])
   p.at[1] = (int)(v / d2 % d1);
   p.at[0] = (int)(v / d2 / d1);
   return p;
+}
+
+/* Element e of tensors whose planes have `count` places: its place in the plane, and where the other
+ * tensor's plane, of `other` places, has its channel. */
+struct element {
+  int64_t base;
+  struct place at;
+};
+__device__ __forceinline__ struct element
+element_of(const struct window &w, int64_t e, const int (&dim)[3], int64_t count, int64_t other) {
+  const int64_t plane = e / (count * w.channels);
+  const uint32_t rest = (uint32_t)(e - plane * count * w.channels), channels = (uint32_t)w.channels;
+  return {plane * other * w.channels + rest % channels, place_of(rest / channels, dim)};
 }
 
 /* Calls f(offset in x's plane, number of the place) for each place of y's window that is in x. */
@@ -88,12 +103,12 @@ __global__ void __launch_bounds__(256)
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= n)
     return;
-  const struct fg_cuda_reals plane = x + e / w.y_count * w.x_count;
+  const struct element y_e = element_of(w, e, w.y, w.y_count, w.x_count);
   float top = -INFINITY;
   int where = 0;
   bool found = false;
-  for_window(w, place_of(e % w.y_count, w.y), [&](int64_t at, int p) {
-    const float v = plane[at];
+  for_window(w, y_e.at, [&](int64_t at, int p) {
+    const float v = x[y_e.base + at * w.channels];
     if (!found || v > top || (isnan(v) && !isnan(top))) {
       top = v;
       where = p;
@@ -113,10 +128,10 @@ __global__ void __launch_bounds__(256)
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= n)
     return;
-  const int64_t plane = e / w.x_count * w.y_count;
+  const struct element x_e = element_of(w, e, w.x, w.x_count, w.y_count);
   float sum = 0;
-  for_covers(w, place_of(e % w.x_count, w.x), [&](const struct place &y, int p) {
-    const int64_t at = plane + offset_in_y(w, y);
+  for_covers(w, x_e.at, [&](const struct place &y, int p) {
+    const int64_t at = x_e.base + offset_in_y(w, y) * w.channels;
     if ((int)index[at] == p)
       sum += dy[at];
   });
@@ -129,11 +144,10 @@ __global__ void __launch_bounds__(256)
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= n)
     return;
-  const struct fg_cuda_reals plane = x + e / w.y_count * w.x_count;
-  const struct place at = place_of(e % w.y_count, w.y);
+  const struct element y_e = element_of(w, e, w.y, w.y_count, w.x_count);
   double sum = 0;
-  for_window(w, at, [&](int64_t i, int) { sum += plane[i]; });
-  y.put(e, (float)(sum / divisor_at(w, at)));
+  for_window(w, y_e.at, [&](int64_t i, int) { sum += x[y_e.base + i * w.channels]; });
+  y.put(e, (float)(sum / divisor_at(w, y_e.at)));
 }
 
 /* ptxas budget: average_grad registers 48 shared 0 blocks 5 */
@@ -142,10 +156,10 @@ __global__ void __launch_bounds__(256)
   const int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= n)
     return;
-  const struct fg_cuda_reals plane = dy + e / w.x_count * w.y_count;
+  const struct element x_e = element_of(w, e, w.x, w.x_count, w.y_count);
   double sum = 0;
-  for_covers(w, place_of(e % w.x_count, w.x), [&](const struct place &y, int) {
-    sum += (double)plane[offset_in_y(w, y)] / divisor_at(w, y);
+  for_covers(w, x_e.at, [&](const struct place &y, int) {
+    sum += (double)dy[x_e.base + offset_in_y(w, y) * w.channels] / divisor_at(w, y);
   });
   dx.put(e, (float)sum);
 }
@@ -160,7 +174,9 @@ fgsm_status measure(const struct fg_call *call, const struct fg_tensor *x,
   FG_CUDA_NEED(call, x->rank == s + 2 && y->rank == s + 2, "ranks %d and %d, not %d", x->rank,
                y->rank, s + 2);
   FG_CUDA_NEED(call, x->dim[0] == y->dim[0] && x->dim[1] == y->dim[1], "batch or channels differ");
-  *w = {{1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, 1, 1, a->include_pad};
+  *w = {{1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, 1, 1, a->include_pad, 1};
+  if (x->layout == FG_NHWC)
+    w->channels = (int)(x->dim[1] <= INT32_MAX ? x->dim[1] : 0);
   for (int i = 0; i < s; i++) {
     int d = 3 - s + i;
     FG_CUDA_NEED(call,
@@ -185,6 +201,10 @@ fgsm_status measure(const struct fg_call *call, const struct fg_tensor *x,
     FG_CUDA_NEED(call, places <= INT32_MAX && w->x_count <= INT32_MAX && w->y_count <= INT32_MAX,
                  "a plane or window of more places than 32 bits count");
   }
+  FG_CUDA_NEED(call,
+               x->layout == FG_PLAIN || (w->channels > 0 && w->x_count * w->channels <= INT32_MAX &&
+                                         w->y_count * w->channels <= INT32_MAX),
+               "an image of more values than 32 bits count, or of none");
   return FGSM_OK;
 }
 

@@ -263,4 +263,4 @@ fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
 }
 } // namespace
 
-const struct fg_kernel fg_cuda_reduce = {prepare, run, NULL};
+const struct fg_kernel fg_cuda_reduce = FG_CUDA_LYING(prepare, run);

@@ -188,5 +188,5 @@ fgsm_status run_grad(const struct fg_call *call, void *, void *stream) {
 }
 } // namespace
 
-const struct fg_kernel fg_cuda_unary = {prepare_unary, run_unary, NULL};
-const struct fg_kernel fg_cuda_unary_grad = {prepare_grad, run_grad, NULL};
+const struct fg_kernel fg_cuda_unary = FG_CUDA_LYING(prepare_unary, run_unary);
+const struct fg_kernel fg_cuda_unary_grad = FG_CUDA_LYING(prepare_grad, run_grad);

@@ -21,6 +21,7 @@ fgsm_status open_device(int index, int, struct fg_device **out) {
     return FG_FAIL(DEVICE, "cuda-simt: there is only device 0, not %d", index);
   the_device.backend = &fg_cuda_simt;
   the_device.threads = the_device.lanes = 1;
+  the_device.layout = FG_NHWC;
   *out = &the_device;
   return FGSM_OK;
 }
@@ -47,6 +48,10 @@ void release(struct fg_device *, void *memory) {
   cudaFree(memory);
 }
 
+bool takes_layout(struct fg_device *, const struct fg_call *call) {
+  return fg_cuda_takes_nhwc(call);
+}
+
 struct fg_backend make() {
   struct fg_backend b = {};
   b.name = "cuda-simt";
@@ -54,6 +59,7 @@ struct fg_backend make() {
   b.real = FG_F32;
   b.precisions = 1u << FG_PRECISION_fp32 | 1u << FG_PRECISION_bf16 | 1u << FG_PRECISION_fp16;
   b.takes_half = fg_cuda_takes_half;
+  b.takes_layout = takes_layout;
   b.count = fg_synchronous_count;
   b.open = open_device;
   b.close = close_device;

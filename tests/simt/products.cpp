@@ -1,10 +1,13 @@
-/* What a library computes on a card, for the harness: the oracle's convolutions, and column-major
- * products from the very numbers that cuBLASLt is given (kernels/cuda/gemm.c). Bare, both of them;
- * bias, residual and activation are then the kernel's that follows on a card too (epilogue.cu). Sums over
+/* What a library computes on a card, for the harness: the oracle's convolutions, with as much of their
+ * tails as is fused by turns, and column-major products from the very numbers that cuBLASLt is given
+ * (kernels/cuda/gemm.c), bare; what then follows is the kernel's that does on a card too (epilogue.cu). Sums over
  * ranks are made by the ranks themselves, whose memory the harness's is. */
 #include <cstddef>
+#include <cstring>
+#include <vector>
 
 #include "attention_own.h"
+#include "conv_tail.h"
 #include "epilogue.h"
 #include "gemm.h"
 #include "synchronous.h"
@@ -17,42 +20,71 @@ extern "C" {
 }
 
 namespace {
-/* The call without what follows the product. */
-struct fg_call bare(const struct fg_call *call, union fg_attrs *attrs) {
-  struct fg_call c = *call;
-  *attrs = *call->attrs;
-  if (call->op == FG_OP_conv) {
-    attrs->conv.act = {FG_UNARY_identity, 0, 0};
-    c.n_in = 2;
-  }
-  c.attrs = attrs;
-  return c;
-}
-
 const struct fg_kernel *oracle_of(const struct fg_call *call) {
   return call->op == FG_OP_conv              ? &fg_ref_conv
          : call->op == FG_OP_conv_grad_input ? &fg_ref_conv_grad_input
                                              : &fg_ref_conv_grad_weight;
 }
 
+/* How many links of the tail are fused: by shape, so that a call is always computed in one way. */
+int fused(const struct fg_call *call) {
+  const struct fg_tensor &y = call->out[0];
+  return (int)((y.dim[1] + y.dim[2]) % (fg_cuda_conv_tail(call).n + 1));
+}
+
 fgsm_status prepare_conv(struct fg_call *call, struct fg_device *device) {
   union fg_attrs attrs;
+  struct fg_call head;
   FG_TRY(fg_cuda_check(call, 3, 1));
   FG_TRY(fg_cuda_check_real(call, 15, 1));
-  FG_TRY(oracle_of(call)->prepare(call, device)); /* checks bias and residual too */
-  struct fg_call c = bare(call, &attrs);
-  FG_TRY(oracle_of(call)->prepare(&c, device));
-  call->scratch_bytes = c.scratch_bytes;
+  FG_TRY(fg_cuda_conv_tail_check(call));
+  fg_cuda_conv_head(call, fused(call), &head, &attrs);
+  for (int i = 0; i < head.n_in; i++)
+    head.in[i].layout = FG_PLAIN;
+  head.out[0].layout = FG_PLAIN;
+  FG_TRY(oracle_of(call)->prepare(&head, device));
+  call->scratch_bytes = head.scratch_bytes;
   return FGSM_OK;
 }
 
+/* A tensor's elements in the other order of channels. */
+void turn(const struct fg_tensor &t, bool to_last, const void *from, void *to) {
+  const int64_t n = t.dim[0], c = t.dim[1], area = t.dim[2] * t.dim[3];
+  const size_t size = fg_type_size(t.type);
+  for (int64_t i = 0; i < n * c * area; i++) {
+    const int64_t image = i / (c * area), channel = i / area % c, at = i % area;
+    const int64_t last = (image * area + at) * c + channel;
+    std::memcpy((char *)to + (size_t)(to_last ? last : i) * size,
+                (const char *)from + (size_t)(to_last ? i : last) * size, size);
+  }
+}
+
+/* The oracle knows no layout: what lies channels last goes through copies. */
+struct copies {
+  std::vector<char> of[FG_MAX_IN + 1];
+  void put(struct fg_tensor *t, int i, bool read) {
+    if (t->type == FG_NONE || t->layout != FG_NHWC)
+      return;
+    of[i].resize(fg_bytes(t));
+    if (read)
+      turn(*t, false, t->data, of[i].data());
+    t->data = of[i].data();
+    t->layout = FG_PLAIN;
+  }
+};
+
 fgsm_status run_conv(const struct fg_call *call, void *scratch, void *stream) {
   union fg_attrs attrs;
-  struct fg_call c = bare(call, &attrs);
-  FG_TRY(oracle_of(call)->run(&c, scratch, stream));
-  if (call->op != FG_OP_conv || !fg_cuda_has_epilogue(call, &call->attrs->conv.act))
-    return FGSM_OK;
-  return fg_cuda_epilogue(call, &call->attrs->conv.act, 1, stream);
+  struct fg_call head;
+  struct copies copies;
+  fg_cuda_conv_head(call, fused(call), &head, &attrs);
+  for (int i = 0; i < head.n_in; i++)
+    copies.put(&head.in[i], i, true);
+  copies.put(&head.out[0], FG_MAX_IN, false);
+  FG_TRY(oracle_of(call)->run(&head, scratch, stream));
+  if (call->out[0].layout == FG_NHWC)
+    turn(call->out[0], true, head.out[0].data, call->out[0].data);
+  return fg_cuda_conv_rest(call, fused(call), stream);
 }
 
 /* Element i of a matrix of any stored type. */
