@@ -2,12 +2,14 @@
 (libraries, model, plan, batch), and peak memory.
 
     python compare_process.py [--fgsm PATH] [--nets NAME,...] [--batches N,...] [--threads N] [--rounds N]
+                              [--exact]
 
 PyTorch's process imports torch, builds the net, loads its weights from a file, and does one batch with
 frozen parameters. fgsm's is `fgsm attack` on a file of one batch: it looks at the clean batch too, and
-at what it would write, which PyTorch's does not. Rounds go A B A B; medians are told. Memory is the
-largest resident set, of the process as a whole and beyond that of one that has only loaded its
-libraries."""
+at what it would write, which PyTorch's does not; and without --exact it takes the first batch's gradient
+twice more where it convolves by Winograd's way, to tell how far the signs agree. Rounds go A B A B;
+medians are told. Memory is the largest resident set, of the process as a whole and beyond that of one
+that has only loaded its libraries."""
 
 import argparse
 import os
@@ -28,6 +30,7 @@ def options():
     parser.add_argument("--batches", default="1,64")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--exact", action="store_true", help="fgsm by plain sums alone")
     parser.add_argument("--child", nargs=3, metavar=("NET", "WEIGHTS", "BATCH"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -87,6 +90,7 @@ def main():
                 path, weights, data, labels = make_files(name, int(batch), folder)
                 ours = [o.fgsm, "attack", str(path), data, "--labels", labels, "--eps", "8/255", "--batch",
                         batch, "--device", "cpu", "--threads", str(o.threads), "--quiet", "--json"]
+                ours += ["--exact"] * o.exact
                 mine, theirs = [], []
                 for _ in range(o.rounds):
                     mine.append(measure(ours))
