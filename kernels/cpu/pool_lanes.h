@@ -28,7 +28,9 @@ FG_INLINE struct span columns_at(const struct fg_pool *p, int64_t c) {
   return s;
 }
 
-TARGET void MAX_ROW(const struct fg_pool *p, const float *x, int64_t at, int64_t o) {
+TARGET void MAX_ROW(const struct fg_pool *pool, const float *x, int64_t at, int64_t o) {
+  const struct fg_pool geometry = *pool; /* no vector that is written is part of it */
+  const struct fg_pool *p = &geometry;
   const struct span rows = rows_at(p, o);
   for (int64_t c = 0; c < p->ow; c++, at += LANES) {
     const struct span columns = columns_at(p, c);
@@ -38,7 +40,7 @@ TARGET void MAX_ROW(const struct fg_pool *p, const float *x, int64_t at, int64_t
       const float *row = x + ((rows.at + r * p->dh) * p->w + columns.at) * LANES;
       for (int64_t t = columns.first; t < columns.last; t++) {
         vec v = *(const vec *)(row + t * p->dw * LANES);
-        bits better = (index < 0) | (v > top) | ((v != v) & (top == top));
+        bits better = (index < 0) | (~(v <= top) & (top <= INFINITY)); /* a NaN is, once */
         top = (vec)((better & (bits)v) | (~better & (bits)top));
         index = (better & (int32_t)(r * p->kw + t)) | (~better & index);
       }
@@ -52,8 +54,10 @@ TARGET void MAX_ROW(const struct fg_pool *p, const float *x, int64_t at, int64_t
   }
 }
 
-TARGET void MAX_GRAD_ROW(const struct fg_pool *p, const float *dy, int64_t at, int64_t o,
+TARGET void MAX_GRAD_ROW(const struct fg_pool *pool, const float *dy, int64_t at, int64_t o,
                          float *dx) {
+  const struct fg_pool geometry = *pool;
+  const struct fg_pool *p = &geometry;
   const struct span rows = rows_at(p, o);
   for (int64_t c = 0; c < p->ow; c++, at += LANES) {
     const struct span columns = columns_at(p, c);
