@@ -500,7 +500,7 @@ says "data alone"
 expect 2 "$fgsm" train images-idx3-ubyte --eps 0.1
 says "or --arch"
 expect 2 "$fgsm" train --arch lenet6 images-idx3-ubyte --eps 0.1
-says "there is mnist-cnn"
+says "there is tiny-cnn"
 expect 2 train --method none
 says "one of clean"
 expect 2 "$fgsm" train "$model" images-idx3-ubyte --epochs 1
