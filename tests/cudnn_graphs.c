@@ -3,11 +3,11 @@
  * every precision; so is one channels last of which no engine takes all, where there is a driver or a
  * stub of one. Other fused forms that none takes are only counted, because the bare one stands in.
  *
- *   cudnn-graphs CARD.json... -- MODEL.onnx...
+ *   cudnn-graphs CARD.json... -- [training] MODEL.onnx...
  *
  * The calls are those that the plan would prepare for the plugin: nets are planned for a backend that
- * takes what the plugin's check takes and notes it; so are the passes that train the built-in
- * architectures, where models are named. FGSM_ZOO names a folder of python/export_zoo.py's
+ * takes what the plugin's check takes and notes it; so are, for the word training, the passes that train
+ * the built-in architectures. FGSM_ZOO names a folder of python/export_zoo.py's
  * (FOLDER/NAME/model.onnx), whose models are added. Exits with 77, saying why, where cuDNN is not. */
 #include <dlfcn.h>
 #include <glob.h>
@@ -396,17 +396,21 @@ static int note_all(int n, char **paths) {
 }
 
 int main(int argc, char **argv) {
-  int failures = 0, models = 1;
+  int failures = 0, cards = 1;
   if (fg_nv_open_cudnn() != FGSM_OK) {
     printf("skipped: %s\n", fgsm_last_error());
     return 77;
   }
   count_objects();
   make_noting();
-  while (models < argc && strcmp(argv[models], "--") != 0)
+  while (cards < argc && strcmp(argv[cards], "--") != 0)
+    cards++;
+  int models = cards + 1;
+  if (models < argc && strcmp(argv[models], "training") == 0) {
+    failures += note_trainings();
     models++;
-  if (models < argc)
-    failures += note_all(argc - models - 1, argv + models + 1) + note_trainings();
+  }
+  failures += note_all(argc - models, argv + models);
   const char *zoo = getenv("FGSM_ZOO");
   if (zoo) {
     char pattern[4096];
@@ -418,9 +422,9 @@ int main(int argc, char **argv) {
       printf("FAIL FGSM_ZOO=%s: no */model.onnx\n", zoo), failures++;
     globfree(&found);
   }
-  for (int i = 1; i < models; i++)
+  for (int i = 1; i < cards; i++)
     failures += check_card(argv[i]);
-  if (n_calls == 0 || models < 2)
+  if (n_calls == 0 || cards < 2)
     printf("FAIL no call or no card: nothing was checked\n"), failures++;
   if (n_objects != 0)
     printf("FAIL %ld cuDNN objects were not destroyed\n", n_objects), failures++;
