@@ -78,7 +78,9 @@ fgsm_status fg_run_compare_ranks(const struct fg_run *run) FGSM_MUST_USE;
 
 /* ---- ranks (together.c). All ranks call these, and judge and log, at the same places. */
 
-/* FGSM_INTERRUPTED on all where one of them is. */
+/* The outcome of what each of them does by itself: FGSM_INTERRUPTED on all where one of them is. */
+fgsm_status fg_run_agree(struct fg_run *run, fgsm_status status) FGSM_MUST_USE;
+/* The same of a signal that came. */
 fgsm_status fg_run_check_interrupt(struct fg_run *run) FGSM_MUST_USE;
 /* The outcome of what only the rank that writes has done, on all. */
 fgsm_status fg_run_settle(struct fg_run *run, fgsm_status status) FGSM_MUST_USE;

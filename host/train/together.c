@@ -3,11 +3,17 @@
  * itself the others would wait for it in vain, so it ends them. */
 #include "run.h"
 
-fgsm_status fg_run_check_interrupt(struct fg_run *run) {
-  double any = fg_interrupted();
+fgsm_status fg_run_agree(struct fg_run *run, fgsm_status status) {
+  double any = status == FGSM_INTERRUPTED;
+  if (status != FGSM_OK && status != FGSM_INTERRUPTED)
+    return status;
   FG_TRY(fg_ranks_sum(run->ranks, FG_F64, 1, &any));
   run->agreed = any > 0;
   return any > 0 ? FG_FAIL(INTERRUPTED, "interrupted") : FGSM_OK;
+}
+
+fgsm_status fg_run_check_interrupt(struct fg_run *run) {
+  return fg_run_agree(run, fg_check_interrupt());
 }
 
 fgsm_status fg_run_settle(struct fg_run *run, fgsm_status status) {

@@ -93,9 +93,11 @@ static fgsm_status end_epoch(struct fg_run *run) {
   struct fg_onnx *model = NULL;
   fgsm_status status = FGSM_OK;
   if (held > 0) {
-    FG_TRY(fg_engine_export(run->engine, run->onnx, run->spec.average_decay > 0, &model));
-    status = fg_run_judge(run, model, run->feed.n_train, held, run->options->eval_steps,
-                          &e->valid_clean, &e->valid_robust);
+    bool average = run->spec.average_decay > 0;
+    status = fg_run_agree(run, fg_engine_export(run->engine, run->onnx, average, &model));
+    if (status == FGSM_OK)
+      status = fg_run_judge(run, model, run->feed.n_train, held, run->options->eval_steps,
+                            &e->valid_clean, &e->valid_robust);
     fg_onnx_close(model);
   }
   if (status == FGSM_OK)

@@ -52,8 +52,9 @@ fgsm_status fg_watch_look(struct fg_run *run) {
   struct fg_onnx *model = NULL;
   int64_t n = watched(run);
   double clean, fgsm, pgd, cosine;
-  FG_TRY(fg_engine_export(run->engine, run->onnx, false, &model));
-  fgsm_status status = fg_run_judge(run, model, 0, n, 0, &clean, &fgsm);
+  fgsm_status status = fg_run_agree(run, fg_engine_export(run->engine, run->onnx, false, &model));
+  if (status == FGSM_OK)
+    status = fg_run_judge(run, model, 0, n, 0, &clean, &fgsm);
   if (status == FGSM_OK)
     status = fg_run_judge(run, model, 0, n, PGD_STEPS, &clean, &pgd);
   fg_onnx_close(model);
