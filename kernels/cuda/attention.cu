@@ -121,10 +121,12 @@ __global__ void __launch_bounds__(QUERIES * 2)
     }
     __syncthreads();
   }
+  FGSM_UNROLL /* or o goes to local memory */
   for (int i = 0; i < 4; i++) {
     const int s = s0 + ty * 4 + i;
     if (s >= a.s)
       continue;
+    FGSM_UNROLL
     for (int c = 0; c < COLUMNS; c++)
       if (tx + 8 * c < a.e)
         y.put((head * a.s + s) * a.e + tx + 8 * c, o[i][c] / sum[i]);
@@ -216,10 +218,13 @@ __device__ __forceinline__ void store_lines(const struct fg_cuda_reals &to, int 
                                             int width, float factor, float (*x)[WIDE / 8]) {
   constexpr int EACH = Tile<WIDE>::EACH;
   const int tx = threadIdx.x % 8, own = threadIdx.x / 8 * EACH;
-  for (int i = 0; i < EACH; i++)
+  FGSM_UNROLL /* or x goes to local memory */
+  for (int i = 0; i < EACH; i++) {
+    FGSM_UNROLL
     for (int c = 0; c < WIDE / 8; c++)
       if (line0 + own + i < n && tx + 8 * c < width)
         to.put((int64_t)(line0 + own + i) * width + tx + 8 * c, factor * x[i][c]);
+  }
 }
 
 /* dk, dv (either may be NULL) of a tile of keys.
