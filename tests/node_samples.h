@@ -31,8 +31,10 @@ struct node_runner {
   double *values[NODE_PORTS]; /* of float inputs */
 };
 
-/* Whether the newer collection is looked at: node_suite_enter turns to it, or skips the test. */
+/* Whether the newer collection is looked at. node_suite_is_there turns to it where it is at hand;
+ * node_suite_enter skips the test where it is not. */
 bool node_suite_is_newer(void);
+bool node_suite_is_there(void);
 void node_suite_enter(void);
 void node_suite_leave(void);
 

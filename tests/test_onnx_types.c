@@ -265,8 +265,12 @@ static fgsm_status check_type(const struct schema *s, enum fg_type type, struct 
   return status;
 }
 
-static void check_version(const struct schema *s, struct fg_device *device, struct tally *t) {
-  cr_expect_not_null(sample_of(s, 0), "%s-%d: no sample", s->op, s->first);
+/* all: that nothing which the tables of samples draw on is missing. */
+static void check_version(const struct schema *s, bool all, struct fg_device *device,
+                          struct tally *t) {
+  cr_expect(!all || sample_of(s, 0), "%s-%d: no sample", s->op, s->first);
+  if (!sample_of(s, 0))
+    return;
   t->versions++;
   for (int number = 0; number < 32; number++) {
     if (!(s->types >> number & 1))
@@ -287,12 +291,14 @@ Test(onnx_types, every_operator_is_read_in_every_version_and_type) {
   collect_cases(import_case_of_values);
   collect_cases(import_case_of_shapes);
   collect_nodes();
-  node_suite_enter();
-  collect_nodes();
-  node_suite_leave();
+  bool newer = node_suite_is_there();
+  if (newer) {
+    collect_nodes();
+    node_suite_leave();
+  }
   cr_assert_eq(fg_ref.open(0, 1, &device), FGSM_OK);
   for (int i = 0; i < N_SCHEMAS; i++)
-    check_version(&schemas[i], device, &t);
+    check_version(&schemas[i], newer, device, &t);
   fg_ref.close(device);
   fprintf(
       stderr,
