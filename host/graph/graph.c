@@ -14,6 +14,9 @@ static const int64_t MOST_ELEMENTS = (int64_t)1 << 38;
 /* Constants of one graph: the models of the field are far below. */
 static const size_t MOST_CONSTANT_BYTES = (size_t)16 << 30;
 
+/* Fewer are not worth a copy of the rest. */
+static const size_t STRIPPED_BYTES = 1 << 16;
+
 fgsm_status fg_graph_create(enum fg_type real, struct fg_graph **out) {
   struct fg_graph *g = calloc(1, sizeof *g);
   if (!g)
@@ -35,7 +38,22 @@ void fg_graph_destroy(struct fg_graph *g) {
   free(g);
 }
 
-fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
+/* The contents of constants and parameters into the copy's own arena. */
+static fgsm_status own_contents(struct fg_graph *g) {
+  for (fg_id i = 0; i < g->n_values; i++) {
+    struct fg_value *v = &g->values[i];
+    if (!v->data)
+      continue;
+    size_t bytes = fg_value_bytes(g, i);
+    void *data = fg_arena_alloc(&g->arena, bytes ? bytes : 1);
+    if (!data)
+      return FGSM_MEMORY;
+    v->data = memcpy(data, v->data, bytes);
+  }
+  return FGSM_OK;
+}
+
+static fgsm_status copy(const struct fg_graph *from, bool shared, struct fg_graph **out) {
   struct fg_graph *g = NULL;
   FG_TRY(fg_graph_create(from->real, &g));
   g->arena.limit_bytes = from->arena.limit_bytes;
@@ -61,24 +79,62 @@ fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
   for (int64_t i = 0; i < g->n_nodes; i++)
     if (!(g->nodes[i].name = fg_arena_text(&g->arena, from->nodes[i].name)))
       goto fail;
-  for (fg_id i = 0; i < g->n_values; i++) {
-    struct fg_value *v = &g->values[i];
-    if (!(v->name = fg_arena_text(&g->arena, v->name)))
+  for (fg_id i = 0; i < g->n_values; i++)
+    if (!(g->values[i].name = fg_arena_text(&g->arena, g->values[i].name)))
       goto fail;
-    if (v->data) {
-      size_t bytes = fg_value_bytes(g, i);
-      void *data = fg_arena_alloc(&g->arena, bytes ? bytes : 1);
-      if (!data)
-        goto fail;
-      memcpy(data, v->data, bytes);
-      v->data = data;
-    }
-  }
+  if (!shared && (status = own_contents(g)) != FGSM_OK)
+    goto fail;
   *out = g;
   return FGSM_OK;
 fail:
   fg_graph_destroy(g);
   return status;
+}
+
+fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
+  return copy(from, false, out);
+}
+
+fgsm_status fg_graph_share(const struct fg_graph *from, struct fg_graph **out) {
+  return copy(from, true, out);
+}
+
+/* Takes the contents from constants that no node reads; bytes of those, and of the others. */
+static fgsm_status forget_unread(struct fg_graph *g, size_t *unread, size_t *left) {
+  bool *read = calloc((size_t)g->n_values + 1, sizeof *read);
+  if (!read)
+    return FG_FAIL(MEMORY, "no memory for a graph pass");
+  for (int64_t i = 0; i < g->n_nodes; i++)
+    for (int k = 0; k < g->nodes[i].n_in; k++)
+      if (g->nodes[i].op != FG_OP_COUNT && g->nodes[i].in[k] != FG_ABSENT)
+        read[g->nodes[i].in[k]] = true;
+  for (int i = 0; i < g->n_outputs; i++)
+    read[g->outputs[i]] = true;
+  *unread = *left = 0;
+  for (fg_id i = 0; i < g->n_values; i++) {
+    struct fg_value *v = &g->values[i];
+    if (v->role != FG_ROLE_CONSTANT)
+      continue;
+    *(read[i] ? left : unread) += fg_value_bytes(g, i);
+    if (!read[i]) {
+      v->role = FG_ROLE_TEMP; /* which nobody makes */
+      v->data = NULL;
+    }
+  }
+  free(read);
+  return FGSM_OK;
+}
+
+fgsm_status fg_graph_strip(struct fg_graph **graph) {
+  struct fg_graph *g = *graph, *stripped;
+  size_t unread, left;
+  FG_TRY(forget_unread(g, &unread, &left));
+  if (unread <= STRIPPED_BYTES || left + unread > g->arena.limit_bytes - g->arena.total_bytes)
+    return FGSM_OK;
+  FG_TRY(copy(g, false, &stripped));
+  fg_graph_destroy(g);
+  *graph = stripped;
+  return FGSM_OK;
 }
 
 /* Appends a value of that shape; its name is copied. */

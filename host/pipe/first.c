@@ -24,6 +24,8 @@ static fgsm_status make_room(const struct fg_dataset_info *info, bool targets,
                              struct fg_agree_samples *f) {
   f->shape = (struct fg_sample_shape){.type = info->type, .rank = info->rank};
   memcpy(f->shape.dim, info->dim, sizeof f->shape.dim);
+  int64_t most = fg_agree_most(&f->shape);
+  f->n = f->n < most ? f->n : most;
   size_t n = (size_t)f->n;
   size_t bytes = (size_t)fg_sample_count(&f->shape) * fg_type_size(info->type);
   f->x = calloc(n, bytes ? bytes : 1);

@@ -1,6 +1,6 @@
 /* Constants in a kernel's own order: reordered once however many kernels want them so, for a file of
  * few weights may use them in thousands of convolutions. Owned by the device. A constant belongs to
- * one plan, which one thread prepares, and lives longer than the kernels that keep it. */
+ * one plan or several, which one thread prepares, and lives longer than the kernels that keep it. */
 #ifndef FG_CPU_KEPT_H
 #define FG_CPU_KEPT_H
 
