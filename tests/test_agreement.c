@@ -94,8 +94,8 @@ static fgsm_status measure(const char *words, enum fg_op op, void (*how)(float *
   if (how)
     changed.kernels[op] = &kernel;
   const struct fg_device_opener on_changed = {open_on, &changed}, on_oracle = {open_oracle, NULL};
-  const struct fg_agreement_way way = {options, &on_changed, NULL},
-                                exact = {options, &on_oracle, "fp32"};
+  const struct fg_agreement_way way = {options, &on_changed, NULL, NULL},
+                                exact = {options, &on_oracle, "fp32", NULL};
   const struct fg_sample_shape shape = {FG_F32, 3, {C, SIDE, SIDE}};
   fgsm_status status =
       fg_agreement_measure(onnx, &way, &exact, &shape, NULL, BATCH, N, x, labels, NULL, index, out);

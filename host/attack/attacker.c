@@ -442,14 +442,14 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
   return status;
 }
 
-fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
-                                        const struct fgsm_options *options,
-                                        struct fg_device *device,
-                                        const struct fg_sample_shape *shape,
-                                        const struct fg_attack_arrays *arrays, int64_t batch,
-                                        struct fg_attacker **out) {
+fgsm_status
+fg_attacker_create_gradient(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays, int64_t batch,
+                            const struct fg_attacker *lender, struct fg_attacker **out) {
   FG_TRY(begin(onnx, options, device, out));
   (*out)->only_gradient = true;
+  (*out)->lender = lender ? lender->net.graph : NULL;
   fgsm_status status = create(*out, onnx, options, shape, arrays, batch);
   if (status == FGSM_OK)
     return FGSM_OK;

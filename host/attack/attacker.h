@@ -101,6 +101,7 @@ struct fg_attacker {
   bool only_gradient; /* made for agreement.c: no step, nothing written */
   bool timed;         /* passes are waited for, and say what they took */
   struct fg_net net;
+  const struct fg_graph *lender; /* of the net's weights, where they are the same; NULL: none */
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
@@ -164,13 +165,11 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
                             const struct fg_attack_besides *besides, int64_t batch,
                             struct fg_attacker **out, struct fg_shortage *shortage) FGSM_MUST_USE;
 /* As fg_attacker_create, for an attacker that stops at the gradient of the loss, which is wire
- * gradient once pass gradient ran. */
-fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
-                                        const struct fgsm_options *options,
-                                        struct fg_device *device,
-                                        const struct fg_sample_shape *shape,
-                                        const struct fg_attack_arrays *arrays, int64_t batch,
-                                        struct fg_attacker **out) FGSM_MUST_USE;
+ * gradient once pass gradient ran. Weights that are `lender`'s too it reads there; NULL: none. */
+fgsm_status fg_attacker_create_gradient(
+    const struct fg_onnx *onnx, const struct fgsm_options *options, struct fg_device *device,
+    const struct fg_sample_shape *shape, const struct fg_attack_arrays *arrays, int64_t batch,
+    const struct fg_attacker *lender, struct fg_attacker **out) FGSM_MUST_USE;
 /* The bytes of every wire that some pass has, 0 for the others; x and next are counted as rings. */
 void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]);
 /* What a pass still to be made needs, as far as is known: bytes of its graph, of those of its constants

@@ -308,7 +308,7 @@ static fgsm_status make_net(struct fg_attacker *a, const struct fg_onnx *onnx,
   if (status == FGSM_OK)
     status = fill_net(a, onnx, options, g, note);
   if (status == FGSM_OK)
-    status = fg_graph_strip(&g);
+    status = fg_graph_strip(&g, a->lender);
   if (status == FGSM_MEMORY && g->arena.refused)
     status = too_large(a);
   if (status != FGSM_OK) {

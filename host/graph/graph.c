@@ -38,11 +38,11 @@ void fg_graph_destroy(struct fg_graph *g) {
   free(g);
 }
 
-/* The contents of constants and parameters into the copy's own arena. */
-static fgsm_status own_contents(struct fg_graph *g) {
+/* The contents of constants and parameters, but for what `lender` lends, into the copy's own arena. */
+static fgsm_status own_contents(struct fg_graph *g, const struct fg_graph *lender) {
   for (fg_id i = 0; i < g->n_values; i++) {
     struct fg_value *v = &g->values[i];
-    if (!v->data)
+    if (!v->data || (lender && i < lender->n_values && v->data == lender->values[i].data))
       continue;
     size_t bytes = fg_value_bytes(g, i);
     void *data = fg_arena_alloc(&g->arena, bytes ? bytes : 1);
@@ -53,7 +53,9 @@ static fgsm_status own_contents(struct fg_graph *g) {
   return FGSM_OK;
 }
 
-static fgsm_status copy(const struct fg_graph *from, bool shared, struct fg_graph **out) {
+/* lender: of contents that stay where they are, or NULL. */
+static fgsm_status copy(const struct fg_graph *from, const struct fg_graph *lender,
+                        struct fg_graph **out) {
   struct fg_graph *g = NULL;
   FG_TRY(fg_graph_create(from->real, &g));
   g->arena.limit_bytes = from->arena.limit_bytes;
@@ -82,7 +84,7 @@ static fgsm_status copy(const struct fg_graph *from, bool shared, struct fg_grap
   for (fg_id i = 0; i < g->n_values; i++)
     if (!(g->values[i].name = fg_arena_text(&g->arena, g->values[i].name)))
       goto fail;
-  if (!shared && (status = own_contents(g)) != FGSM_OK)
+  if ((status = own_contents(g, lender)) != FGSM_OK)
     goto fail;
   *out = g;
   return FGSM_OK;
@@ -92,15 +94,27 @@ fail:
 }
 
 fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
-  return copy(from, false, out);
+  return copy(from, NULL, out);
 }
 
 fgsm_status fg_graph_share(const struct fg_graph *from, struct fg_graph **out) {
-  return copy(from, true, out);
+  return copy(from, from, out);
 }
 
-/* Takes the contents from constants that no node reads; bytes of those, and of the others. */
-static fgsm_status forget_unread(struct fg_graph *g, size_t *unread, size_t *left) {
+/* Whether the lender has the same constant under the same id. */
+static bool lends(const struct fg_graph *lender, const struct fg_graph *g, fg_id id) {
+  if (!lender || id >= lender->n_values)
+    return false;
+  const struct fg_value *v = fg_value(g, id), *other = fg_value(lender, id);
+  size_t bytes = fg_value_bytes(g, id);
+  return other->role == FG_ROLE_CONSTANT && other->type == v->type && other->layout == v->layout &&
+         fg_value_bytes(lender, id) == bytes && memcmp(other->data, v->data, bytes) == 0;
+}
+
+/* Takes the contents from constants that no node reads, and borrows others; bytes of both, and of those
+ * that stay. */
+static fgsm_status forget(struct fg_graph *g, const struct fg_graph *lender, size_t *freed,
+                          size_t *left) {
   bool *read = calloc((size_t)g->n_values + 1, sizeof *read);
   if (!read)
     return FG_FAIL(MEMORY, "no memory for a graph pass");
@@ -110,13 +124,16 @@ static fgsm_status forget_unread(struct fg_graph *g, size_t *unread, size_t *lef
         read[g->nodes[i].in[k]] = true;
   for (int i = 0; i < g->n_outputs; i++)
     read[g->outputs[i]] = true;
-  *unread = *left = 0;
+  *freed = *left = 0;
   for (fg_id i = 0; i < g->n_values; i++) {
     struct fg_value *v = &g->values[i];
     if (v->role != FG_ROLE_CONSTANT)
       continue;
-    *(read[i] ? left : unread) += fg_value_bytes(g, i);
-    if (!read[i]) {
+    bool lent = read[i] && lends(lender, g, i);
+    *(read[i] && !lent ? left : freed) += fg_value_bytes(g, i);
+    if (lent) {
+      v->data = lender->values[i].data;
+    } else if (!read[i]) {
       v->role = FG_ROLE_TEMP; /* which nobody makes */
       v->data = NULL;
     }
@@ -125,13 +142,13 @@ static fgsm_status forget_unread(struct fg_graph *g, size_t *unread, size_t *lef
   return FGSM_OK;
 }
 
-fgsm_status fg_graph_strip(struct fg_graph **graph) {
+fgsm_status fg_graph_strip(struct fg_graph **graph, const struct fg_graph *lender) {
   struct fg_graph *g = *graph, *stripped;
-  size_t unread, left;
-  FG_TRY(forget_unread(g, &unread, &left));
-  if (unread <= STRIPPED_BYTES || left + unread > g->arena.limit_bytes - g->arena.total_bytes)
+  size_t freed, left;
+  FG_TRY(forget(g, lender, &freed, &left));
+  if (freed <= STRIPPED_BYTES || left > g->arena.limit_bytes - g->arena.total_bytes)
     return FGSM_OK;
-  FG_TRY(copy(g, false, &stripped));
+  FG_TRY(copy(g, lender, &stripped));
   fg_graph_destroy(g);
   *graph = stripped;
   return FGSM_OK;

@@ -88,9 +88,9 @@ fgsm_status fg_graph_copy(const struct fg_graph *graph, struct fg_graph **out) F
 /* A copy that reads its constants where they lie in `graph`, which lives longer. */
 fgsm_status fg_graph_share(const struct fg_graph *graph, struct fg_graph **out) FGSM_MUST_USE;
 /* Frees the contents of constants that no node reads any more (a convolution's weights, once they are
- * folded), by way of a copy of the others, where they are many and the arena's limit has room for it.
- * Ids stay. */
-fgsm_status fg_graph_strip(struct fg_graph **graph) FGSM_MUST_USE;
+ * folded), by way of a copy of the others, where they are many and the arena's limit has room for it. Those
+ * that are `lender`'s too, under the same ids, are read there, and it lives longer; NULL: none. Ids stay. */
+fgsm_status fg_graph_strip(struct fg_graph **graph, const struct fg_graph *lender) FGSM_MUST_USE;
 
 /* ---- building. All return FGSM_OK or record why not; *out is a value. */
 

@@ -69,14 +69,14 @@ static int64_t part_of(int64_t batch, int64_t most) {
 fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *options,
                      const struct fg_device_choice *choice, const struct fg_attack_arrays *arrays,
                      int64_t batch, const struct fg_agree_samples *samples,
-                     struct fg_agreement *out) {
+                     const struct fg_attacker *lender, struct fg_agreement *out) {
   struct way asked = {*options, choice, 1}, exact = {*options, choice, 1};
   strcpy(exact.options.precision, exact_precision);
   exact.options.exact = true;
   const struct fg_device_opener asked_opener = {open_device, &asked},
                                 exact_opener = {open_device, &exact};
-  const struct fg_agreement_way asked_way = {&asked.options, &asked_opener, NULL},
-                                exact_way = {&exact.options, &exact_opener, exact_name};
+  const struct fg_agreement_way asked_way = {&asked.options, &asked_opener, NULL, lender},
+                                exact_way = {&exact.options, &exact_opener, exact_name, lender};
   int64_t most = fg_agree_most(&samples->shape), own;
   FG_TRY(fg_attack_batch(onnx, options, &samples->shape, batch, &batch));
   /* Beside the attack there is less room. */
@@ -123,7 +123,7 @@ static fgsm_status agree_generated(const struct fg_onnx *onnx, const struct fgsm
       s.labels[i] = -1;
       s.index[i] = i;
     }
-    status = fg_agree(onnx, &own, choice, arrays, batch, &s, out);
+    status = fg_agree(onnx, &own, choice, arrays, batch, &s, NULL, out);
   }
   free(s.index);
   free(s.labels);
