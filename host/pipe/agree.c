@@ -26,7 +26,7 @@ static const char exact_precision[] = "fp32", exact_name[] = "exact fp32";
 static const double LEAST_WEIGHTED = 0.995;
 /* Of the gradients that are compared: of so many signs a share is known to a few in a hundred thousand,
  * however many more there are. */
-static const int64_t MOST_COMPONENTS = 1 << 20;
+static const int64_t MOST_COMPONENTS = 1 << 19;
 
 bool fg_agree_wanted(const struct fgsm_options *options, const struct fg_plan_info *gradient) {
   bool coarse = *options->precision && strcmp(options->precision, exact_precision) != 0;

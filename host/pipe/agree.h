@@ -20,7 +20,7 @@ struct fg_agree_samples {
 /* Whether gradients are compared with the exact ones: the options ask for less than float32, or the
  * gradient's plan has convolutions that round more than plain sums. */
 bool fg_agree_wanted(const struct fgsm_options *options, const struct fg_plan_info *gradient);
-/* How many samples at most are worth comparing: about a million components of gradients together. */
+/* How many samples at most are worth comparing: about half a million components of gradients together. */
 int64_t fg_agree_most(const struct fg_sample_shape *shape);
 /* Compares the first fg_agree_most of the samples on the choice's first device, in passes of a part of
  * `batch`, the attack's, or of what memory suffices for; convolutions go the way that they go in the

@@ -238,6 +238,7 @@ static fgsm_status open_attackers(struct job *job) {
     status = fg_job_agree(job->onnx, job->data_path, job->options, &choice, &extras.arrays,
                           job->batch, job->n, job->attackers[0], &job->agreement);
   fg_extras_free(&extras);
+  fg_memory_trim();
   job->n_slots = job->n_attackers + 2;
   return status;
 }
