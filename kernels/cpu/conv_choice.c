@@ -113,6 +113,7 @@ static struct fg_call bare(const struct fg_cpu_device *device, const struct fg_c
   *attrs = *call->attrs;
   attrs->conv.act = (struct fg_unary_attrs){.kind = FG_UNARY_identity};
   trial.attrs = attrs;
+  trial.trial = false; /* it is run */
   trial.n_in = 2;
   bool blocks = block && call->in[0].dim[1] % block == 0 && call->out[0].dim[1] % block == 0;
   struct fg_tensor *lying[] = {&trial.in[0], &trial.out[0]};
