@@ -104,7 +104,9 @@ struct fg_device {
   int lanes; /* batches that are worth having under way at once, a device opened for each */
   enum fg_precision precision;       /* set by whoever opened it, before anything is prepared */
   enum fg_convolutions convolutions; /* likewise; a backend without a choice ignores it */
-  struct fg_ranks *ranks;            /* set by join, NULL: it computes alone */
+  /* Likewise; convolutions are chosen as for batches so many times as large. 0: as for what they are. */
+  int64_t chosen_for;
+  struct fg_ranks *ranks; /* set by join, NULL: it computes alone */
 };
 
 /* What bounds every kernel: arithmetic and memory. */

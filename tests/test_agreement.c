@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agreement.h"
+#include "agree.h"
 #include "attacking.h"
 #include "base.h"
 
@@ -94,8 +94,8 @@ static fgsm_status measure(const char *words, enum fg_op op, void (*how)(float *
   if (how)
     changed.kernels[op] = &kernel;
   const struct fg_device_opener on_changed = {open_on, &changed}, on_oracle = {open_oracle, NULL};
-  const struct fg_agreement_way way = {options, &on_changed, NULL},
-                                exact = {options, &on_oracle, "fp32"};
+  const struct fg_agreement_way way = {options, &on_changed, NULL, NULL},
+                                exact = {options, &on_oracle, "fp32", NULL};
   const struct fg_sample_shape shape = {FG_F32, 3, {C, SIDE, SIDE}};
   fgsm_status status =
       fg_agreement_measure(onnx, &way, &exact, &shape, NULL, BATCH, N, x, labels, NULL, index, out);
@@ -152,4 +152,32 @@ Test(agreement, what_cannot_be_attacked_is_refused_as_the_attack_would) {
   struct fg_agreement a;
   cr_expect_eq(measure("eps=0.1 target=12", FG_OP_COUNT, NULL, &a), FGSM_USAGE);
   cr_expect(strstr(fgsm_last_error(), "--target 12"), "%s", fgsm_last_error());
+}
+
+/* ---- how much is compared */
+
+static struct fg_agreement generated(int64_t batch) {
+  struct fg_onnx *onnx = golden_model("conv");
+  fgsm_options *options = options_from("eps=0.1 device=cpu threads=1");
+  const struct fg_device_choice choice = {.backend = &fg_cpu, .n = 1};
+  const struct fg_attack_arrays arrays = {.n_feeds = 0};
+  struct fg_agreement a;
+  cr_assert_eq(fg_agree_generated(onnx, options, &choice, &arrays, batch, &a), FGSM_OK, "%s",
+               fgsm_last_error());
+  cr_assert_str_empty(a.why);
+  fgsm_options_destroy(options);
+  fg_onnx_close(onnx);
+  return a;
+}
+
+Test(agreement, small_samples_are_compared_all_and_of_many_as_many_as_tell) {
+  const struct fg_sample_shape shape = {FG_F32, 3, {C, SIDE, SIDE}}, huge = {FG_F32, 1, {1 << 30}};
+  int64_t most = fg_agree_most(&shape);
+  cr_expect(most * PIXELS <= 1 << 19 && (most + 1) * PIXELS > 1 << 19, "%lld", (long long)most);
+  cr_expect_eq(fg_agree_most(&huge), 1);
+  struct fg_agreement few = generated(5), many = generated(4096);
+  cr_expect_eq(few.samples + few.skipped, 5);
+  cr_expect_eq(many.samples + many.skipped, 1024, "the largest part of 4096 within %lld, not %lld",
+               (long long)most, (long long)(many.samples + many.skipped));
+  cr_expect_gt(many.weighted, 0.9999);
 }

@@ -262,6 +262,57 @@ Test(graph, a_copy_is_independent) {
   free(a);
 }
 
+/* Whose weights lie in one place, and whose unfolded ones are gone. */
+Test(graph, copies_that_share_their_weights_compute_the_same) {
+  fg_id x, y;
+  struct fg_graph *g = after(FOLD, FG_F64, &fg_ref, &x), *shared, *whole;
+  int64_t elements = 1 << 14, n, m;
+  double *unread = calloc((size_t)elements, sizeof *unread);
+  cr_assert(unread);
+  cr_assert_eq(fg_graph_constant(g, "unread", FG_F64, 1, &elements, unread, &y), FGSM_OK);
+  free(unread);
+  cr_assert_eq(fg_graph_copy(g, &whole), FGSM_OK);
+  size_t before = g->arena.total_bytes;
+  cr_assert_eq(fg_graph_strip(&g, NULL), FGSM_OK, "%s", fgsm_last_error());
+  cr_expect(g->arena.total_bytes + (size_t)elements * 8 <= before, "%zu of %zu",
+            g->arena.total_bytes, before);
+  cr_expect_null(fg_value(g, y)->data);
+  cr_assert_eq(fg_graph_share(g, &shared), FGSM_OK);
+  for (fg_id i = 0; i < g->n_values; i++)
+    cr_expect_eq(fg_value(g, i)->data, fg_value(shared, i)->data);
+  double *a = run(whole, x, &fg_ref, &n, NULL), *b = run(shared, x, &fg_ref, &m, NULL);
+  cr_assert_eq(n, m);
+  cr_expect_arr_eq(a, b, (size_t)n * sizeof *a);
+  free(b);
+  free(a);
+  fg_graph_destroy(g);
+}
+
+/* But for one that differs, which the borrower keeps. */
+Test(graph, equal_weights_are_borrowed) {
+  fg_id x, equal, other;
+  int64_t elements = 1 << 14;
+  double *weights = calloc((size_t)elements, sizeof *weights);
+  struct fg_graph *pair[2];
+  cr_assert(weights);
+  for (int k = 0; k < 2; k++) {
+    pair[k] = residual_net(FG_F64, &x);
+    cr_assert_eq(fg_graph_constant(pair[k], "", FG_F64, 1, &elements, weights, &equal), FGSM_OK);
+    weights[elements - 1] = k;
+    cr_assert_eq(fg_graph_constant(pair[k], "", FG_F64, 1, &elements, weights, &other), FGSM_OK);
+    weights[elements - 1] = 0;
+    pair[k]->outputs[pair[k]->n_outputs++] = equal;
+    pair[k]->outputs[pair[k]->n_outputs++] = other;
+  }
+  free(weights);
+  cr_assert_eq(fg_graph_strip(&pair[1], pair[0]), FGSM_OK, "%s", fgsm_last_error());
+  cr_expect_eq(fg_value(pair[1], equal)->data, fg_value(pair[0], equal)->data);
+  cr_expect_neq(fg_value(pair[1], other)->data, fg_value(pair[0], other)->data);
+  cr_expect_eq(fg_constant_real(pair[1], other, elements - 1), 1);
+  for (int k = 0; k < 2; k++)
+    fg_graph_destroy(pair[k]);
+}
+
 Test(graph, absurd_shapes_are_refused) {
   struct fg_graph *g;
   fg_id x;

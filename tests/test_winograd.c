@@ -115,6 +115,25 @@ Test(winograd, is_not_taken_unless_it_may_be) {
   fg_cpu.close(device);
 }
 
+/* One sample alone is too little work for a trial, and goes by plain sums. */
+Test(winograd, is_chosen_as_for_a_larger_batch_where_that_is_asked_for) {
+  enum { TIMES = 64 };
+  struct fg_case small = fg_cases_winograd.cases[0];
+  small.in[0] = small.out[0] = (struct fg_case_tensor){
+      .type = FG_F32, .rank = 4, .dim = {1, 64, 7, 7}, .gen = small.in[0].gen};
+  small.in[1].dim[0] = small.in[1].dim[1] = small.in[2].dim[0] = 64;
+  struct fg_case large = small;
+  large.in[0].dim[0] = large.out[0].dim[0] = TIMES;
+  struct fg_device *device = opened(1, FG_CONV_FASTEST);
+  const char *alone = way_of(&small, device), *whole = way_of(&large, device);
+  device->chosen_for = TIMES;
+  const char *part = way_of(&small, device);
+  cr_assert(alone && whole && part);
+  cr_expect_str_empty(alone);
+  cr_expect_str_eq(part, whole);
+  fg_cpu.close(device);
+}
+
 Test(winograd, is_the_same_for_every_number_of_threads) {
   static const struct fg_run_options o = {0};
   for (int i = 0; i < fg_cases_winograd.n; i++) {

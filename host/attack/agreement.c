@@ -84,7 +84,7 @@ static fgsm_status run_way(const struct fg_agreement_way *way, struct given *giv
   struct fg_attacker *a = NULL;
   FG_TRY(way->opener->open(way->opener->user, &device));
   FG_TRY(fg_attacker_create_gradient(given->onnx, way->options, device, given->shape, given->arrays,
-                                     given->batch, &a));
+                                     given->batch, way->lender, &a));
   fgsm_status status = FGSM_OK;
   for (int64_t at = 0; at < given->n && status == FGSM_OK; at += a->info.batch)
     status = run_batch(a, given, at, out);

@@ -24,7 +24,8 @@ void fg_agreement_of(int64_t n, int64_t count, const double *gradient, const dou
 struct fg_agreement_way {
   const struct fgsm_options *options;
   const struct fg_device_opener *opener;
-  const char *name; /* what people call it; of the exact way alone */
+  const char *name;                 /* what people call it; of the exact way alone */
+  const struct fg_attacker *lender; /* of weights, which lives longer; NULL: none */
 };
 
 /* Gradients of the samples' losses at the samples themselves, both ways, one after the other, in passes

@@ -215,7 +215,7 @@ static fgsm_status make_whole_passes(struct fg_attacker *a, const struct fg_onnx
                                      const struct fgsm_options *options) {
   const struct fg_attack_spec *spec = &a->info.spec;
   struct fg_recipe recipe = {.model = true, .gradient = true, .step = true};
-  char note[FG_NOTE_SIZE];
+  char note[FG_NOTE_SIZE] = "";
   bool exact = a->real == FG_F64 || a->info.out_type == FG_U8; /* what is written is rounded yet */
   if (spec->steps > 2 && fg_pass_is_whole(&a->gradient)) {
     recipe.repeat = spec->steps - 1;
@@ -233,14 +233,14 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   bool bytes = a->shape.type == FG_U8 || a->info.out_type == FG_U8;
   bool minimal = spec->halvings > 0;
   bool split = spec->steps == 1 && !has_start(a) && (a->info.n_eps > 1 || minimal);
-  bool whole = !a->only_gradient;
-  char model_note[FG_NOTE_SIZE] = "", again[FG_NOTE_SIZE];
+  bool whole = !a->only_gradient, foretells = a->labels_predicted || a->least_likely;
+  char note_of_model[FG_NOTE_SIZE] = "";
   const struct {
     bool wanted;
     struct fg_recipe recipe;
     struct fg_pass *pass;
   } list[] = {
-      {true, {.model = true}, &a->evaluate},
+      {whole || foretells, {.model = true}, &a->evaluate},
       {spec->steps > 0, {.model = true, .gradient = true, .step = whole && !split}, &a->gradient},
       {whole && split, {.step = true, .rows = minimal}, &a->step},
       {whole && has_start(a), {.start = true}, &a->start},
@@ -252,17 +252,17 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (list[i].wanted) {
       FG_TRY(fg_check_interrupt());
-      FG_TRY(fg_pass_create(a, onnx, options, &list[i].recipe, i == 0 ? model_note : again,
-                            list[i].pass));
-      if (i == 0)
+      FG_TRY(fg_pass_create(a, onnx, options, &list[i].recipe, note_of_model, list[i].pass));
+      if (list[i].recipe.model)
         FG_TRY(check_classes(a));
     }
   if (whole)
     FG_TRY(make_whole_passes(a, onnx, options));
-  if (*model_note)
-    note(a, model_note);
-  a->info.evaluate = *fg_plan_info(a->evaluate.plan);
-  if (spec->steps > 0)
+  if (*note_of_model)
+    note(a, note_of_model);
+  if (a->evaluate.plan)
+    a->info.evaluate = *fg_plan_info(a->evaluate.plan);
+  if (a->gradient.plan)
     a->info.gradient = *fg_plan_info(a->gradient.plan);
   return FGSM_OK;
 }
@@ -442,14 +442,14 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
   return status;
 }
 
-fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
-                                        const struct fgsm_options *options,
-                                        struct fg_device *device,
-                                        const struct fg_sample_shape *shape,
-                                        const struct fg_attack_arrays *arrays, int64_t batch,
-                                        struct fg_attacker **out) {
+fgsm_status
+fg_attacker_create_gradient(const struct fg_onnx *onnx, const struct fgsm_options *options,
+                            struct fg_device *device, const struct fg_sample_shape *shape,
+                            const struct fg_attack_arrays *arrays, int64_t batch,
+                            const struct fg_attacker *lender, struct fg_attacker **out) {
   FG_TRY(begin(onnx, options, device, out));
   (*out)->only_gradient = true;
+  (*out)->lender = lender ? lender->net.graph : NULL;
   fgsm_status status = create(*out, onnx, options, shape, arrays, batch);
   if (status == FGSM_OK)
     return FGSM_OK;
@@ -491,6 +491,7 @@ void fg_attacker_destroy(struct fg_attacker *a) {
   fg_view_destroy(a);
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     fg_plan_destroy(passes[i]->plan);
+  fg_graph_destroy(a->net.graph);
   fg_traffic_destroy(a);
   free_memory(a);
   a->device->backend->close(a->device);

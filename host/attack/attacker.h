@@ -66,6 +66,13 @@ struct fg_pass {
   double seconds;             /* that its runs took, where the attacker is timed */
 };
 
+/* The attacked model from x to its logits, recognised and folded: every pass's graph with the model in it
+ * begins as this one, and reads the same weights. */
+struct fg_net {
+  struct fg_graph *graph; /* NULL until a pass needs it; longer lived than the passes */
+  fg_id x;                /* its one output is the logits */
+};
+
 /* Kinds of traffic: each has a stream, and an event that is recorded at its end. */
 enum fg_traffic { FG_TRAFFIC_up, FG_TRAFFIC_compute, FG_TRAFFIC_down, FG_TRAFFIC_COUNT };
 
@@ -93,6 +100,8 @@ struct fg_attacker {
   struct fg_loss_attrs loss;
   bool only_gradient; /* made for agreement.c: no step, nothing written */
   bool timed;         /* passes are waited for, and say what they took */
+  struct fg_net net;
+  const struct fg_graph *lender; /* of the net's weights, where they are the same; NULL: none */
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
@@ -156,13 +165,11 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
                             const struct fg_attack_besides *besides, int64_t batch,
                             struct fg_attacker **out, struct fg_shortage *shortage) FGSM_MUST_USE;
 /* As fg_attacker_create, for an attacker that stops at the gradient of the loss, which is wire
- * gradient once pass gradient ran. */
-fgsm_status fg_attacker_create_gradient(const struct fg_onnx *onnx,
-                                        const struct fgsm_options *options,
-                                        struct fg_device *device,
-                                        const struct fg_sample_shape *shape,
-                                        const struct fg_attack_arrays *arrays, int64_t batch,
-                                        struct fg_attacker **out) FGSM_MUST_USE;
+ * gradient once pass gradient ran. Weights that are `lender`'s too it reads there; NULL: none. */
+fgsm_status fg_attacker_create_gradient(
+    const struct fg_onnx *onnx, const struct fgsm_options *options, struct fg_device *device,
+    const struct fg_sample_shape *shape, const struct fg_attack_arrays *arrays, int64_t batch,
+    const struct fg_attacker *lender, struct fg_attacker **out) FGSM_MUST_USE;
 /* The bytes of every wire that some pass has, 0 for the others; x and next are counted as rings. */
 void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]);
 /* What a pass still to be made needs, as far as is known: bytes of its graph, of those of its constants
@@ -180,7 +187,8 @@ fgsm_status fg_memory_ask_card(struct fg_attacker *a) FGSM_MUST_USE;
  * far and the one to come need. */
 fgsm_status fg_memory_check(struct fg_attacker *a, const struct fg_coming *coming) FGSM_MUST_USE;
 
-/* Builds a pass: graph, passes over the graph, plan. `note` as in fg_attack_logits. */
+/* Builds a pass: graph, passes over the graph, plan. `note` is what fg_attack_logits says where the pass
+ * is the first with the model in it, and stays as it is otherwise. */
 fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
                            const struct fgsm_options *options, const struct fg_recipe *recipe,
                            char *note, struct fg_pass *out) FGSM_MUST_USE;

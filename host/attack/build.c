@@ -1,6 +1,7 @@
 /* From a recipe to a pass: the graph with its inputs and outputs, the passes over it, the plan. A
  * recipe's parts are chained through the graph's values where they meet (the model's gradient feeds
- * the step), and through wires where they do not, so that what one plan can fuse is in one plan. */
+ * the step), and through wires where they do not, so that what one plan can fuse is in one plan. The
+ * model itself is built once, and every pass with it begins as a copy that reads the same weights. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,18 +63,19 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
   }
 }
 
+static const char *const wire_names[FG_WIRE_COUNT] = {
+    "x",          "next",   "x0",        "bytes",        "gradient", "m",     "m_next", "eps_map",
+    "mask",       "params", "rows",      "labels",       "index",    "stats", "logits", "loss",
+    "prediction", "best_x", "best_loss", "best_success", "labels64"};
+
 /* The wire's value; an input of the graph unless an operator made it. */
 static fgsm_status take(struct builder *b, enum fg_wire wire, fg_id *out) {
-  static const char *const names[FG_WIRE_COUNT] = {
-      "x",          "next",   "x0",        "bytes",        "gradient", "m",     "m_next", "eps_map",
-      "mask",       "params", "rows",      "labels",       "index",    "stats", "logits", "loss",
-      "prediction", "best_x", "best_loss", "best_success", "labels64"};
   if (b->value[wire] == FG_ABSENT) {
     enum fg_type type;
     int rank;
     int64_t dim[FG_MAX_RANK];
     shape_of(b->a, wire, &type, &rank, dim);
-    FG_TRY(fg_graph_input(b->g, names[wire], type, rank, dim, &b->value[wire]));
+    FG_TRY(fg_graph_input(b->g, wire_names[wire], type, rank, dim, &b->value[wire]));
   }
   *out = b->value[wire];
   return FGSM_OK;
@@ -124,21 +126,30 @@ static fgsm_status add_functional(struct builder *b, const char *text, fg_id *ou
   return status;
 }
 
-static fgsm_status add_model(struct builder *b, const struct fg_onnx *onnx,
-                             const struct fgsm_options *options, const struct fg_recipe *recipe,
-                             char *note) {
+/* Recognised and folded before it is differentiated: the gradient is then of the smaller graph. */
+static fgsm_status fill_net(struct fg_attacker *a, const struct fg_onnx *onnx,
+                            const struct fgsm_options *options, struct fg_graph *g, char *note) {
+  enum fg_type type;
+  int rank;
+  int64_t dim[FG_MAX_RANK];
+  fg_id logits;
+  shape_of(a, FG_WIRE_x, &type, &rank, dim);
+  FG_TRY(fg_graph_input(g, wire_names[FG_WIRE_x], type, rank, dim, &a->net.x));
+  FG_TRY(fg_attack_logits(g, onnx, options, a->arrays, &a->shape, a->info.batch, false, a->net.x,
+                          &logits, note));
+  FG_TRY(fg_graph_output(g, logits, NULL));
+  FG_TRY(fg_recognise(g, a->device));
+  return fg_fold(g);
+}
+
+static fgsm_status add_model(struct builder *b, const struct fgsm_options *options,
+                             const struct fg_recipe *recipe) {
   struct fg_attacker *a = b->a;
   union fg_attrs attrs = {.loss = a->loss};
   fg_id x, in[3], out[FG_MAX_OUT], gradient = FG_ABSENT;
   FG_TRY(take(b, FG_WIRE_x, &x));
-  FG_TRY(fg_attack_logits(b->g, onnx, options, a->arrays, &a->shape, a->info.batch, false, x,
-                          &in[0], note));
+  in[0] = b->value[FG_WIRE_logits];
   a->info.classes = fg_value(b->g, in[0])->dim[1];
-  /* Recognised and folded before it is differentiated: the gradient is then of the smaller graph. */
-  FG_TRY(give(b, FG_WIRE_logits, in[0]));
-  FG_TRY(fg_recognise(b->g, a->device));
-  FG_TRY(fg_fold(b->g));
-  in[0] = b->value[FG_WIRE_logits] = b->g->outputs[b->slot[FG_WIRE_logits]];
   FG_TRY(take(b, FG_WIRE_labels, &in[1]));
   if (options->functional)
     FG_TRY(add_functional(b, options->functional, &in[2]));
@@ -215,15 +226,14 @@ static fgsm_status add_keep(struct builder *b) {
   return fg_graph_add(b->g, FG_OP_keep_best, "keep", &attrs, N, in, NULL);
 }
 
-static fgsm_status add_parts(struct builder *b, const struct fg_onnx *onnx,
-                             const struct fgsm_options *options, const struct fg_recipe *recipe,
-                             char *note) {
+static fgsm_status add_parts(struct builder *b, const struct fgsm_options *options,
+                             const struct fg_recipe *recipe) {
   if (recipe->dequantize)
     FG_TRY(add_dequantize(b));
   if (recipe->start)
     FG_TRY(add_start(b));
   if (recipe->model)
-    FG_TRY(add_model(b, onnx, options, recipe, note));
+    FG_TRY(add_model(b, options, recipe));
   if (recipe->step || recipe->settle)
     FG_TRY(add_step(b, recipe->settle, recipe->rows));
   if (recipe->quantize)
@@ -273,11 +283,57 @@ static fgsm_status check_size(struct builder *b) {
 }
 
 /* The graph did not get to where its size could be told. */
-static fgsm_status too_large(struct builder *b) {
+static fgsm_status too_large(struct fg_attacker *a) {
   char limit[32];
-  b->a->memory.shortage = (struct fg_shortage){.any = true, .have = b->a->memory.limit};
+  a->memory.shortage = (struct fg_shortage){.any = true, .have = a->memory.limit};
   return FG_FAIL(UNSUPPORTED, "the model's constants alone need more than the %s of --max-memory",
-                 fg_memory_text(b->a->memory.limit, limit));
+                 fg_memory_text(a->memory.limit, limit));
+}
+
+/* What memory is left bounds the graph. */
+static fgsm_status limit(struct fg_attacker *a, struct fg_graph *g) {
+  const struct fg_coming none = {.graph = 0}, begun = {.graph = 1};
+  FG_TRY(fg_memory_check(a, &begun));
+  size_t left = a->memory.limit - fg_memory_need(a, &none);
+  if (left < g->arena.limit_bytes)
+    g->arena.limit_bytes = left;
+  return FGSM_OK;
+}
+
+static fgsm_status make_net(struct fg_attacker *a, const struct fg_onnx *onnx,
+                            const struct fgsm_options *options, char *note) {
+  struct fg_graph *g;
+  FG_TRY(fg_graph_create(a->real, &g));
+  fgsm_status status = limit(a, g);
+  if (status == FGSM_OK)
+    status = fill_net(a, onnx, options, g, note);
+  if (status == FGSM_OK)
+    status = fg_graph_strip(&g, a->lender);
+  if (status == FGSM_MEMORY && g->arena.refused)
+    status = too_large(a);
+  if (status != FGSM_OK) {
+    fg_graph_destroy(g);
+    return status;
+  }
+  a->net.graph = g;
+  return FGSM_OK;
+}
+
+/* The graph that the pass begins as: the model's, or an empty one. */
+static fgsm_status begin(struct builder *b, const struct fg_recipe *recipe) {
+  struct fg_attacker *a = b->a;
+  if (recipe->model) {
+    FG_TRY(fg_graph_share(a->net.graph, &b->g));
+    b->value[FG_WIRE_x] = a->net.x;
+    b->value[FG_WIRE_logits] = b->g->outputs[0];
+    b->slot[FG_WIRE_logits] = 0;
+  } else {
+    FG_TRY(fg_graph_create(a->real, &b->g));
+  }
+  fgsm_status status = limit(a, b->g);
+  if (status != FGSM_OK)
+    fg_graph_destroy(b->g);
+  return status;
 }
 
 fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
@@ -289,19 +345,16 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     b.value[w] = FG_ABSENT;
     b.slot[w] = -1;
   }
-  const struct fg_coming none = {.graph = 0}, begun = {.graph = 1};
-  FG_TRY(fg_memory_check(a, &begun));
-  FG_TRY(fg_graph_create(a->real, &b.g));
-  size_t left = a->memory.limit - fg_memory_need(a, &none);
-  if (left < b.g->arena.limit_bytes)
-    b.g->arena.limit_bytes = left;
-  fgsm_status status = add_parts(&b, onnx, options, recipe, note);
+  if (recipe->model && !a->net.graph)
+    FG_TRY(make_net(a, onnx, options, note));
+  FG_TRY(begin(&b, recipe));
+  fgsm_status status = add_parts(&b, options, recipe);
   if (status == FGSM_OK)
     status = finish(&b, recipe, out, &made);
   if (status == FGSM_OK && made)
     status = check_size(&b);
   if (status == FGSM_MEMORY && b.g->arena.refused)
-    status = too_large(&b);
+    status = too_large(a);
   if (status != FGSM_OK || !made) {
     fg_graph_destroy(b.g);
     return status;

@@ -1,6 +1,6 @@
 /* How much memory an attack takes, and what follows where that is more than option max-memory allows:
  * it is refused before it is taken, or a smaller batch is chosen. What is counted: the file as read,
- * the graph of each pass (weights, folded ones too), weights that kernels hold in their own order,
+ * the graph that the passes share (weights, folded) and that of each, weights that kernels hold in their own order,
  * the arena, wires, staging, and what the caller takes besides. A device with memory of its own is asked
  * how much of that is free, and what lies there is held against it instead. */
 #include <string.h>
@@ -33,6 +33,7 @@ size_t fg_memory_need(struct fg_attacker *a, const struct fg_coming *coming) {
   struct fg_pass *passes[FG_ATTACK_PASSES];
   size_t bytes[FG_WIRE_COUNT], batch = (size_t)a->info.batch, arena = coming->arena;
   size_t sum = a->memory.model + a->memory.besides + coming->graph;
+  sum += a->net.graph ? a->net.graph->arena.total_bytes : 0;
   fg_attacker_passes(a, passes);
   for (int i = 0; i < FG_ATTACK_PASSES; i++) {
     if (!passes[i]->plan)

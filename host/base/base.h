@@ -68,6 +68,8 @@ double fg_now(void);
 /* Bytes that this process should take at most: three quarters of what the machine has, its cgroup and
  * its own limit allow. */
 size_t fg_memory_share(void);
+/* Gives back to the system what was freed and malloc still holds, before much more is taken. */
+void fg_memory_trim(void);
 const char *fg_memory_text(size_t bytes, char text[32]); /* "1.5 GiB" */
 
 /* CPUs this process may use: the least of its affinity, its cgroups' quotas, OMP_NUM_THREADS and

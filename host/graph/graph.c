@@ -14,6 +14,9 @@ static const int64_t MOST_ELEMENTS = (int64_t)1 << 38;
 /* Constants of one graph: the models of the field are far below. */
 static const size_t MOST_CONSTANT_BYTES = (size_t)16 << 30;
 
+/* Fewer are not worth a copy of the rest. */
+static const size_t STRIPPED_BYTES = 1 << 16;
+
 fgsm_status fg_graph_create(enum fg_type real, struct fg_graph **out) {
   struct fg_graph *g = calloc(1, sizeof *g);
   if (!g)
@@ -35,7 +38,24 @@ void fg_graph_destroy(struct fg_graph *g) {
   free(g);
 }
 
-fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
+/* The contents of constants and parameters, but for what `lender` lends, into the copy's own arena. */
+static fgsm_status own_contents(struct fg_graph *g, const struct fg_graph *lender) {
+  for (fg_id i = 0; i < g->n_values; i++) {
+    struct fg_value *v = &g->values[i];
+    if (!v->data || (lender && i < lender->n_values && v->data == lender->values[i].data))
+      continue;
+    size_t bytes = fg_value_bytes(g, i);
+    void *data = fg_arena_alloc(&g->arena, bytes ? bytes : 1);
+    if (!data)
+      return FGSM_MEMORY;
+    v->data = memcpy(data, v->data, bytes);
+  }
+  return FGSM_OK;
+}
+
+/* lender: of contents that stay where they are, or NULL. */
+static fgsm_status copy(const struct fg_graph *from, const struct fg_graph *lender,
+                        struct fg_graph **out) {
   struct fg_graph *g = NULL;
   FG_TRY(fg_graph_create(from->real, &g));
   g->arena.limit_bytes = from->arena.limit_bytes;
@@ -61,24 +81,77 @@ fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
   for (int64_t i = 0; i < g->n_nodes; i++)
     if (!(g->nodes[i].name = fg_arena_text(&g->arena, from->nodes[i].name)))
       goto fail;
-  for (fg_id i = 0; i < g->n_values; i++) {
-    struct fg_value *v = &g->values[i];
-    if (!(v->name = fg_arena_text(&g->arena, v->name)))
+  for (fg_id i = 0; i < g->n_values; i++)
+    if (!(g->values[i].name = fg_arena_text(&g->arena, g->values[i].name)))
       goto fail;
-    if (v->data) {
-      size_t bytes = fg_value_bytes(g, i);
-      void *data = fg_arena_alloc(&g->arena, bytes ? bytes : 1);
-      if (!data)
-        goto fail;
-      memcpy(data, v->data, bytes);
-      v->data = data;
-    }
-  }
+  if ((status = own_contents(g, lender)) != FGSM_OK)
+    goto fail;
   *out = g;
   return FGSM_OK;
 fail:
   fg_graph_destroy(g);
   return status;
+}
+
+fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
+  return copy(from, NULL, out);
+}
+
+fgsm_status fg_graph_share(const struct fg_graph *from, struct fg_graph **out) {
+  return copy(from, from, out);
+}
+
+/* Whether the lender has the same constant under the same id. */
+static bool lends(const struct fg_graph *lender, const struct fg_graph *g, fg_id id) {
+  if (!lender || id >= lender->n_values)
+    return false;
+  const struct fg_value *v = fg_value(g, id), *other = fg_value(lender, id);
+  size_t bytes = fg_value_bytes(g, id);
+  return other->role == FG_ROLE_CONSTANT && other->type == v->type && other->layout == v->layout &&
+         fg_value_bytes(lender, id) == bytes && memcmp(other->data, v->data, bytes) == 0;
+}
+
+/* Takes the contents from constants that no node reads, and borrows others; bytes of both, and of those
+ * that stay. */
+static fgsm_status forget(struct fg_graph *g, const struct fg_graph *lender, size_t *freed,
+                          size_t *left) {
+  bool *read = calloc((size_t)g->n_values + 1, sizeof *read);
+  if (!read)
+    return FG_FAIL(MEMORY, "no memory for a graph pass");
+  for (int64_t i = 0; i < g->n_nodes; i++)
+    for (int k = 0; k < g->nodes[i].n_in; k++)
+      if (g->nodes[i].op != FG_OP_COUNT && g->nodes[i].in[k] != FG_ABSENT)
+        read[g->nodes[i].in[k]] = true;
+  for (int i = 0; i < g->n_outputs; i++)
+    read[g->outputs[i]] = true;
+  *freed = *left = 0;
+  for (fg_id i = 0; i < g->n_values; i++) {
+    struct fg_value *v = &g->values[i];
+    if (v->role != FG_ROLE_CONSTANT)
+      continue;
+    bool lent = read[i] && lends(lender, g, i);
+    *(read[i] && !lent ? left : freed) += fg_value_bytes(g, i);
+    if (lent) {
+      v->data = lender->values[i].data;
+    } else if (!read[i]) {
+      v->role = FG_ROLE_TEMP; /* which nobody makes */
+      v->data = NULL;
+    }
+  }
+  free(read);
+  return FGSM_OK;
+}
+
+fgsm_status fg_graph_strip(struct fg_graph **graph, const struct fg_graph *lender) {
+  struct fg_graph *g = *graph, *stripped;
+  size_t freed, left;
+  FG_TRY(forget(g, lender, &freed, &left));
+  if (freed <= STRIPPED_BYTES || left > g->arena.limit_bytes - g->arena.total_bytes)
+    return FGSM_OK;
+  FG_TRY(copy(g, lender, &stripped));
+  fg_graph_destroy(g);
+  *graph = stripped;
+  return FGSM_OK;
 }
 
 /* Appends a value of that shape; its name is copied. */

@@ -85,6 +85,12 @@ struct fg_graph {
 fgsm_status fg_graph_create(enum fg_type real, struct fg_graph **out) FGSM_MUST_USE;
 void fg_graph_destroy(struct fg_graph *graph);
 fgsm_status fg_graph_copy(const struct fg_graph *graph, struct fg_graph **out) FGSM_MUST_USE;
+/* A copy that reads its constants where they lie in `graph`, which lives longer. */
+fgsm_status fg_graph_share(const struct fg_graph *graph, struct fg_graph **out) FGSM_MUST_USE;
+/* Frees the contents of constants that no node reads any more (a convolution's weights, once they are
+ * folded), by way of a copy of the others, where they are many and the arena's limit has room for it. Those
+ * that are `lender`'s too, under the same ids, are read there, and it lives longer; NULL: none. Ids stay. */
+fgsm_status fg_graph_strip(struct fg_graph **graph, const struct fg_graph *lender) FGSM_MUST_USE;
 
 /* ---- building. All return FGSM_OK or record why not; *out is a value. */
 

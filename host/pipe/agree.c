@@ -11,16 +11,22 @@
 struct way {
   struct fgsm_options options; /* its texts are the caller's */
   const struct fg_device_choice *choice;
+  int64_t chosen_for; /* as in struct fg_device */
 };
 
 static fgsm_status open_device(void *user, struct fg_device **out) {
   const struct way *way = user;
-  return fg_device_open(way->choice, 0, &way->options, out);
+  FG_TRY(fg_device_open(way->choice, 0, &way->options, out));
+  (*out)->chosen_for = way->chosen_for;
+  return FGSM_OK;
 }
 
 static const char exact_precision[] = "fp32", exact_name[] = "exact fp32";
 /* Of the signs, by |g|; below, the user is warned. */
 static const double LEAST_WEIGHTED = 0.995;
+/* Of the gradients that are compared: of so many signs a share is known to a few in a hundred thousand,
+ * however many more there are. */
+static const int64_t MOST_COMPONENTS = 1 << 19;
 
 bool fg_agree_wanted(const struct fgsm_options *options, const struct fg_plan_info *gradient) {
   bool coarse = *options->precision && strcmp(options->precision, exact_precision) != 0;
@@ -47,21 +53,40 @@ static void warn_of_turned(const struct fg_agreement *agreement) {
            100 * (1 - agreement->weighted));
 }
 
+int64_t fg_agree_most(const struct fg_sample_shape *shape) {
+  int64_t most = MOST_COMPONENTS / fg_sample_count(shape);
+  return most > 0 ? most : 1;
+}
+
+/* The largest number up to `most` that divides the batch; 0 where most is. */
+static int64_t part_of(int64_t batch, int64_t most) {
+  int64_t part = most < batch ? most : batch;
+  while (part > 0 && batch % part)
+    part--;
+  return part;
+}
+
 fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *options,
                      const struct fg_device_choice *choice, const struct fg_attack_arrays *arrays,
                      int64_t batch, const struct fg_agree_samples *samples,
-                     struct fg_agreement *out) {
-  struct way asked = {*options, choice}, exact = {*options, choice};
+                     const struct fg_attacker *lender, struct fg_agreement *out) {
+  struct way asked = {*options, choice, 1}, exact = {*options, choice, 1};
   strcpy(exact.options.precision, exact_precision);
   exact.options.exact = true;
   const struct fg_device_opener asked_opener = {open_device, &asked},
                                 exact_opener = {open_device, &exact};
-  const struct fg_agreement_way asked_way = {&asked.options, &asked_opener, NULL},
-                                exact_way = {&exact.options, &exact_opener, exact_name};
-  for (; batch > 0; batch /= 2) { /* beside the attack there is less room */
-    int64_t n = batch < samples->n ? batch : samples->n;
+  const struct fg_agreement_way asked_way = {&asked.options, &asked_opener, NULL, lender},
+                                exact_way = {&exact.options, &exact_opener, exact_name, lender};
+  int64_t most = fg_agree_most(&samples->shape), own;
+  FG_TRY(fg_attack_batch(onnx, options, &samples->shape, batch, &batch));
+  /* Beside the attack there is less room. */
+  for (int64_t part = part_of(batch, most); part > 0; part = part_of(batch, part - 1)) {
+    int64_t n = most < part ? most : most / part * part;
+    n = n < samples->n ? n : samples->n;
+    FG_TRY(fg_attack_batch(onnx, options, &samples->shape, part, &own));
+    asked.chosen_for = exact.chosen_for = batch / own;
     fgsm_status status =
-        fg_agreement_measure(onnx, &asked_way, &exact_way, &samples->shape, arrays, batch, n,
+        fg_agreement_measure(onnx, &asked_way, &exact_way, &samples->shape, arrays, part, n,
                              samples->x, samples->labels, samples->targets, samples->index, out);
     if (status == FGSM_OK)
       warn_of_turned(out);
@@ -76,27 +101,29 @@ static fgsm_status agree_generated(const struct fg_onnx *onnx, const struct fgsm
                                    const struct fg_attack_arrays *arrays, int64_t batch,
                                    struct fg_agreement *out) {
   struct fgsm_options own = *options;
-  struct fg_agree_samples s = {.n = batch};
+  struct fg_agree_samples s = {.n = 0};
   own.labels = "predicted";
   if (own.n_eps == 0) { /* the gradient at the samples is the same for every eps */
     FG_TRY(fg_ratio_parse("8/255", &own.eps[0]));
     own.n_eps = 1;
   }
   FG_TRY(fg_measure_shape(onnx, &own, &s.shape));
-  size_t n = (size_t)batch, count = (size_t)fg_sample_count(&s.shape);
+  int64_t most = fg_agree_most(&s.shape);
+  s.n = batch < most ? batch : most;
+  size_t n = (size_t)s.n, count = (size_t)fg_sample_count(&s.shape);
   s.x = malloc(n * count * fg_type_size(s.shape.type));
   s.labels = malloc(n * sizeof *s.labels);
   s.index = malloc(n * sizeof *s.index);
   fgsm_status status = s.x && s.labels && s.index
                            ? FGSM_OK
-                           : FG_FAIL(MEMORY, "no memory for %lld samples", (long long)batch);
+                           : FG_FAIL(MEMORY, "no memory for %lld samples", (long long)s.n);
   if (status == FGSM_OK) {
-    fg_measure_fill(&s.shape, &own, batch, 0, s.x);
-    for (int64_t i = 0; i < batch; i++) {
+    fg_measure_fill(&s.shape, &own, s.n, 0, s.x);
+    for (int64_t i = 0; i < s.n; i++) {
       s.labels[i] = -1;
       s.index[i] = i;
     }
-    status = fg_agree(onnx, &own, choice, arrays, batch, &s, out);
+    status = fg_agree(onnx, &own, choice, arrays, batch, &s, NULL, out);
   }
   free(s.index);
   free(s.labels);

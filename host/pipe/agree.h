@@ -20,12 +20,15 @@ struct fg_agree_samples {
 /* Whether gradients are compared with the exact ones: the options ask for less than float32, or the
  * gradient's plan has convolutions that round more than plain sums. */
 bool fg_agree_wanted(const struct fgsm_options *options, const struct fg_plan_info *gradient);
-/* Compares `batch` of the samples, or as many as memory suffices for, on the choice's first device.
- * Where they cannot be compared, out->why says why. */
+/* How many samples at most are worth comparing: about half a million components of gradients together. */
+int64_t fg_agree_most(const struct fg_sample_shape *shape);
+/* Compares the first fg_agree_most of the samples on the choice's first device, in passes of a part of
+ * `batch`, the attack's, or of what memory suffices for; convolutions go the way that they go in the
+ * attack. Weights that are `lender`'s too are read there (NULL: none). Where gradients cannot be compared, out->why says why. */
 fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *options,
                      const struct fg_device_choice *choice, const struct fg_attack_arrays *arrays,
                      int64_t batch, const struct fg_agree_samples *samples,
-                     struct fg_agreement *out) FGSM_MUST_USE;
+                     const struct fg_attacker *lender, struct fg_agreement *out) FGSM_MUST_USE;
 /* The same on generated samples (fg_measure_fill), attacked at the classes that the model predicts. A
  * model that cannot be attacked is a reason why too. */
 fgsm_status fg_agree_generated(const struct fg_onnx *onnx, const struct fgsm_options *options,

@@ -24,6 +24,8 @@ static fgsm_status make_room(const struct fg_dataset_info *info, bool targets,
                              struct fg_agree_samples *f) {
   f->shape = (struct fg_sample_shape){.type = info->type, .rank = info->rank};
   memcpy(f->shape.dim, info->dim, sizeof f->shape.dim);
+  int64_t most = fg_agree_most(&f->shape);
+  f->n = f->n < most ? f->n : most;
   size_t n = (size_t)f->n;
   size_t bytes = (size_t)fg_sample_count(&f->shape) * fg_type_size(info->type);
   f->x = calloc(n, bytes ? bytes : 1);
@@ -65,11 +67,11 @@ static fgsm_status load(const char *data, const struct fgsm_options *o,
 fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
                          const struct fgsm_options *options, const struct fg_device_choice *choice,
                          const struct fg_attack_arrays *arrays, int64_t batch, int64_t n,
-                         struct fg_agreement *out) {
+                         const struct fg_attacker *lender, struct fg_agreement *out) {
   struct fg_agree_samples f = {.n = batch < n ? batch : n};
   fgsm_status status = load(data, options, &f);
   if (status == FGSM_OK)
-    status = fg_agree(onnx, options, choice, arrays, batch, &f, out);
+    status = fg_agree(onnx, options, choice, arrays, batch, &f, lender, out);
   free(f.index);
   free(f.targets);
   free(f.labels);

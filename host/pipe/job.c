@@ -236,8 +236,9 @@ static fgsm_status open_attackers(struct job *job) {
         status = open_attacker(job, &choice, i, &extras.arrays, &others);
   if (status == FGSM_OK && approximates(job))
     status = fg_job_agree(job->onnx, job->data_path, job->options, &choice, &extras.arrays,
-                          job->batch, job->n, &job->agreement);
+                          job->batch, job->n, job->attackers[0], &job->agreement);
   fg_extras_free(&extras);
+  fg_memory_trim();
   job->n_slots = job->n_attackers + 2;
   return status;
 }

@@ -40,11 +40,11 @@ bool fg_job_target_file(const struct fgsm_options *options);
 
 /* ---- agreement (first.c) */
 
-/* fg_agree on the first of the job's `n` samples, `batch` of them. */
+/* fg_agree on the job's first batch: of `batch` samples, or of all `n`. */
 fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
                          const struct fgsm_options *options, const struct fg_device_choice *choice,
                          const struct fg_attack_arrays *arrays, int64_t batch, int64_t n,
-                         struct fg_agreement *out) FGSM_MUST_USE;
+                         const struct fg_attacker *lender, struct fg_agreement *out) FGSM_MUST_USE;
 
 /* ---- counts */
 

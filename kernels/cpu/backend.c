@@ -10,7 +10,6 @@
 #include <omp.h>
 #endif
 
-#include "kept.h"
 #include "synchronous.h"
 
 /* It would spare a pass over the gradient, which lies in the cache when the step reads it; the
@@ -27,7 +26,6 @@ static void close_device(struct fg_device *base) {
   if (!device)
     return;
   dnnl_engine_destroy(device->engine);
-  fg_cpu_kept_destroy(device->kept);
   free(device);
 }
 
@@ -47,12 +45,7 @@ static fgsm_status open_device(int index, int threads, struct fg_device **out) {
   device->base.threads = 1;
   (void)threads;
 #endif
-  device->kept = fg_cpu_kept_create();
-  fgsm_status status = FGSM_OK;
-  if (!device->kept)
-    status = FG_FAIL(MEMORY, "no memory for a device");
-  else
-    status = fg_dnnl_status(dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine");
+  fgsm_status status = fg_dnnl_status(dnnl_engine_create(&device->engine, dnnl_cpu, 0), "engine");
   if (status != FGSM_OK) {
     close_device(&device->base);
     return status;

@@ -113,6 +113,7 @@ static struct fg_call bare(const struct fg_cpu_device *device, const struct fg_c
   *attrs = *call->attrs;
   attrs->conv.act = (struct fg_unary_attrs){.kind = FG_UNARY_identity};
   trial.attrs = attrs;
+  trial.trial = false; /* it is run */
   trial.n_in = 2;
   bool blocks = block && call->in[0].dim[1] % block == 0 && call->out[0].dim[1] % block == 0;
   struct fg_tensor *lying[] = {&trial.in[0], &trial.out[0]};
@@ -198,8 +199,18 @@ static int fastest(struct fg_cpu_device *device, struct fg_call *trial) {
   return tile[choice];
 }
 
-int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *call) {
+/* The call of a batch so many times as large. */
+static struct fg_call times(const struct fg_call *call, int64_t n) {
+  struct fg_call larger = *call;
+  larger.in[0].dim[0] *= n;
+  larger.out[0].dim[0] *= n;
+  return larger;
+}
+
+int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *asked) {
   enum fg_convolutions how = device->base.convolutions;
+  const struct fg_call larger = times(asked, device->base.chosen_for ? device->base.chosen_for : 1);
+  const struct fg_call *call = &larger;
   if (how == FG_CONV_DIRECT || !fg_conv_winograd_fits(call))
     return 0;
   if (how != FG_CONV_FASTEST)

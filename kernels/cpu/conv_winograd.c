@@ -77,7 +77,7 @@ static fgsm_status take_weights(struct fg_conv_winograd *w, const struct fg_call
   void *memory = NULL;
   FG_TRY(fg_dnnl_md_create(2, turned ? (const int64_t[]){n, 1} : (const int64_t[]){1, n}, dnnl_ab,
                            &like));
-  fgsm_status status = fg_cpu_kept_take(w->device->kept, call->in[1].data, like, &memory, &fresh);
+  fgsm_status status = fg_cpu_kept_take(call->in[1].data, like, &memory, &fresh);
   fg_dnnl_md_destroy(like);
   if (status != FGSM_OK)
     return status;
@@ -128,6 +128,6 @@ void fg_conv_winograd_run(const struct fg_conv_winograd *w, const struct fg_call
 void fg_conv_winograd_destroy(struct fg_conv_winograd *w) {
   if (!w)
     return;
-  fg_cpu_kept_give_back(w->device->kept, w->weights);
+  fg_cpu_kept_give_back(w->weights);
   free(w);
 }

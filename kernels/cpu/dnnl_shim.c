@@ -302,7 +302,7 @@ fgsm_status fg_dnnl_operand_add(struct fg_dnnl_primitive *p, int arg, bool is_ou
     return FGSM_OK;
   }
   bool fresh;
-  FG_TRY(fg_cpu_kept_take(p->device->kept, constant, wanted, &o->kept, &fresh));
+  FG_TRY(fg_cpu_kept_take(constant, wanted, &o->kept, &fresh));
   FG_DNNL_TRY(dnnl_memory_set_data_handle(o->inner, o->kept));
   if (!fresh)
     return FGSM_OK;
@@ -348,7 +348,7 @@ void fg_dnnl_primitive_destroy(struct fg_dnnl_primitive *p) {
       dnnl_memory_destroy(o->inner);
     dnnl_memory_destroy(o->user);
     dnnl_primitive_destroy(o->reorder);
-    fg_cpu_kept_give_back(p->device->kept, o->kept);
+    fg_cpu_kept_give_back(o->kept);
   }
   dnnl_memory_destroy(p->scratchpad);
   dnnl_primitive_destroy(p->primitive);

@@ -96,8 +96,7 @@ void fg_dnnl_primitive_destroy(struct fg_dnnl_primitive *p);
 struct fg_cpu_device {
   struct fg_device base;
   dnnl_engine_t engine;
-  struct fg_cpu_kept *kept; /* constants in the order that kernels want            */
-  double trial_seconds;     /* spent so far on ways to compute convolutions (conv_choice.c) */
+  double trial_seconds; /* spent so far on ways to compute convolutions (conv_choice.c) */
 };
 
 #endif

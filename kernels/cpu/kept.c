@@ -12,19 +12,8 @@ struct entry {
   int users;
 };
 
-struct fg_cpu_kept {
-  pthread_mutex_t lock;
-  struct entry *first;
-};
-
-struct fg_cpu_kept *fg_cpu_kept_create(void) {
-  struct fg_cpu_kept *kept = calloc(1, sizeof *kept);
-  if (kept && pthread_mutex_init(&kept->lock, NULL) != 0) {
-    free(kept);
-    return NULL;
-  }
-  return kept;
-}
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct entry *entries;
 
 static void forget(struct entry *e) {
   fg_dnnl_md_destroy(e->format);
@@ -32,26 +21,14 @@ static void forget(struct entry *e) {
   free(e);
 }
 
-void fg_cpu_kept_destroy(struct fg_cpu_kept *kept) {
-  if (!kept)
-    return;
-  for (struct entry *e = kept->first, *next; e; e = next) {
-    next = e->next;
-    forget(e);
-  }
-  pthread_mutex_destroy(&kept->lock);
-  free(kept);
-}
-
-static struct entry *find(const struct fg_cpu_kept *kept, const void *constant, fg_dnnl_md wanted) {
-  struct entry *e = kept->first;
+static struct entry *find(const void *constant, fg_dnnl_md wanted) {
+  struct entry *e = entries;
   while (e && (e->constant != constant || !dnnl_memory_desc_equal(e->format, wanted)))
     e = e->next;
   return e;
 }
 
-static fgsm_status add(struct fg_cpu_kept *kept, const void *constant, fg_dnnl_md wanted,
-                       struct entry **out) {
+static fgsm_status add(const void *constant, fg_dnnl_md wanted, struct entry **out) {
   size_t bytes = (dnnl_memory_desc_get_size(wanted) + 63) / 64 * 64;
   struct entry *e = calloc(1, sizeof *e);
   if (!e)
@@ -65,33 +42,32 @@ static fgsm_status add(struct fg_cpu_kept *kept, const void *constant, fg_dnnl_m
     forget(e);
     return status;
   }
-  e->next = kept->first;
-  kept->first = e;
+  e->next = entries;
+  entries = e;
   *out = e;
   return FGSM_OK;
 }
 
-fgsm_status fg_cpu_kept_take(struct fg_cpu_kept *kept, const void *constant, fg_dnnl_md wanted,
-                             void **memory, bool *fresh) {
+fgsm_status fg_cpu_kept_take(const void *constant, fg_dnnl_md wanted, void **memory, bool *fresh) {
   fgsm_status status = FGSM_OK;
-  pthread_mutex_lock(&kept->lock);
-  struct entry *e = find(kept, constant, wanted);
+  pthread_mutex_lock(&lock);
+  struct entry *e = find(constant, wanted);
   *fresh = !e;
   if (!e)
-    status = add(kept, constant, wanted, &e);
+    status = add(constant, wanted, &e);
   if (status == FGSM_OK) {
     e->users++;
     *memory = e->memory;
   }
-  pthread_mutex_unlock(&kept->lock);
+  pthread_mutex_unlock(&lock);
   return status;
 }
 
-void fg_cpu_kept_give_back(struct fg_cpu_kept *kept, void *memory) {
+void fg_cpu_kept_give_back(void *memory) {
   if (!memory)
     return;
-  pthread_mutex_lock(&kept->lock);
-  struct entry **at = &kept->first;
+  pthread_mutex_lock(&lock);
+  struct entry **at = &entries;
   while (*at && (*at)->memory != memory)
     at = &(*at)->next;
   struct entry *e = *at;
@@ -99,5 +75,5 @@ void fg_cpu_kept_give_back(struct fg_cpu_kept *kept, void *memory) {
     *at = e->next;
     forget(e);
   }
-  pthread_mutex_unlock(&kept->lock);
+  pthread_mutex_unlock(&lock);
 }
