@@ -1,178 +1,43 @@
 /* attention, attention_grad: kernels of our own (attention.cu), or where cuDNN has words for the call
- * (attention_graph.h) and is faster on this card, its flash attention. What was found faster is kept
- * (choice_cache.h). */
+ * (attention_graph.h) and is faster on this card, its flash attention. */
 #include "attention_own.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "attention_graph.h"
-#include "choice_cache.h"
-#include "dnn_run.h"
-#include "plugin.h"
-#include "trial.h"
-
-/* Engines compile at run time, which takes seconds each. */
-enum { MOST_TRIED = 3, ALIGN = 256, KEY_SIZE = 512 };
+#include "dnn_contest.h"
 
 struct attention {
-  cudnnHandle_t handle;
-  fg_cudnn plan; /* NULL: our own kernels */
-  size_t workspace_bytes, own_bytes;
-  float scale, one; /* read when the plan runs */
+  struct fg_dnn_contest contest; /* in front of its workspace the gradient's sums, a float a row */
+  float scale, one;              /* read when the plan runs */
 };
 
 static const struct fg_kernel *own_of(const struct fg_call *call) {
   return call->op == FG_OP_attention ? &fg_cuda_own_attention : &fg_cuda_own_attention_grad;
 }
 
-static size_t align(size_t n) {
-  return (n + ALIGN - 1) / ALIGN * ALIGN;
-}
-
-/* The gradient's sums, a float a row, in front of the workspace. */
-static size_t sums_bytes(const struct fg_call *call) {
-  return call->op == FG_OP_attention ? 0 : align((size_t)fg_count(&call->in[5]) * sizeof(float));
-}
-
-static size_t scratch_bytes(const struct fg_call *call, const struct attention *a) {
-  return a->plan ? ALIGN + sums_bytes(call) + a->workspace_bytes : a->own_bytes;
-}
-
-/* An address under a number, where there is one. */
-static void bind(int64_t *uid, void **address, int64_t *n, int64_t number, void *at) {
-  if (!at)
-    return;
-  uid[*n] = number;
-  address[(*n)++] = at;
-}
-
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   struct attention *a = call->state;
-  if (!a || !a->plan)
+  struct fg_dnn_bound b = {.n = 0};
+  if (!a || !a->contest.plan)
     return own_of(call)->run(call, scratch, stream);
-  int64_t uid[FG_MAX_IN + FG_MAX_OUT + 3], n = 0;
-  void *address[FG_MAX_IN + FG_MAX_OUT + 3];
-  char *sums = (char *)align((uintptr_t)scratch);
-  for (int i = 0; i < call->n_in; i++)
-    bind(uid, address, &n, FG_SDPA_IN + i, fg_cuda_in(call, i) ? call->in[i].data : NULL);
-  for (int i = 0; i < call->n_out; i++)
-    bind(uid, address, &n, FG_SDPA_OUT + i, fg_cuda_out(call, i) ? call->out[i].data : NULL);
-  bind(uid, address, &n, FG_SDPA_SCALE, &a->scale);
+  char *sums = (char *)fg_dnn_align((uintptr_t)scratch);
+  fg_dnn_bind_call(&b, call, FG_SDPA_IN, FG_SDPA_OUT);
+  fg_dnn_bind(&b, FG_SDPA_SCALE, &a->scale);
   if (call->op == FG_OP_attention_grad) {
-    bind(uid, address, &n, FG_SDPA_ONE, &a->one);
-    bind(uid, address, &n, FG_SDPA_SUMS, sums);
+    fg_dnn_bind(&b, FG_SDPA_ONE, &a->one);
+    fg_dnn_bind(&b, FG_SDPA_SUMS, sums);
   }
-  return fg_cudnn_run(a->handle, a->plan, n, uid, address, sums + sums_bytes(call), stream,
-                      fg_op_name(call->op));
+  return fg_dnn_contest_run(&a->contest, call, &b, sums, stream);
 }
 
 static void release(struct fg_call *call) {
   struct attention *a = call->state;
   if (!a)
     return;
-  fg_cudnn_destroy(a->plan);
+  fg_cudnn_destroy(a->contest.plan);
   free(a);
   call->state = NULL;
-}
-
-/* ---- choosing */
-
-/* Tries cuDNN's engines after our own kernels; a->plan is the fastest, NULL for ours. An engine that fails
- * is passed over, a card that fails is not. */
-static fgsm_status try_engines(struct fg_trial *t, struct attention *a, size_t workspace_bytes) {
-  const struct fg_cudnn_target target = {.handle = a->handle};
-  struct fg_cudnn_graph g;
-  struct fg_cudnn_engines engines = {.n = 0};
-  float least, time;
-  FG_TRY(fg_trial_time(t, run, &least));
-  fgsm_status status = fg_cuda_sdpa_graph(&t->call, &target, &g);
-  if (status != FGSM_OK)
-    return status == FGSM_UNSUPPORTED ? FGSM_OK : status;
-  (void)!fg_cudnn_list(&g, &target, fg_cudnn_forbidden(t->device->base.precision), &engines);
-  fg_cudnn best = NULL;
-  size_t best_bytes = 0;
-  for (int i = 0; i < engines.n && i < MOST_TRIED && status == FGSM_OK; i++) {
-    if (fg_cudnn_plan(&engines.item[i], &target, &a->plan, &a->workspace_bytes) != FGSM_OK)
-      continue;
-    bool timed =
-        scratch_bytes(&t->call, a) <= workspace_bytes && fg_trial_time(t, run, &time) == FGSM_OK;
-    status = fg_cuda_alive(t->device);
-    if (timed && time < least) {
-      fg_cudnn_destroy(best);
-      best = a->plan;
-      best_bytes = a->workspace_bytes;
-      least = time;
-    } else {
-      fg_cudnn_destroy(a->plan);
-    }
-    a->plan = NULL;
-  }
-  a->plan = best;
-  a->workspace_bytes = best_bytes;
-  fg_cudnn_engines_free(&engines);
-  fg_cudnn_graph_destroy(&g);
-  return status;
-}
-
-static fgsm_status try_all(struct fg_cuda_device *device, const struct fg_call *call,
-                           struct attention *a) {
-  size_t free, total;
-  struct fg_trial t;
-  FG_TRY(fg_cuda_memory(&device->base, &free, &total));
-  fgsm_status status = fg_trial_begin(&t, device, call, free / 4);
-  if (status == FGSM_OK)
-    status = try_engines(&t, a, free / 4);
-  fg_trial_end(&t);
-  return status;
-}
-
-static void key_of(const struct fg_cuda_device *device, const struct fg_call *call, char *key) {
-  int n =
-      snprintf(key, KEY_SIZE, "%s %s cudnn %zu %s", fg_op_name(call->op),
-               fg_precision_name(device->base.precision), fg_nv.cudnnGetVersion(), device->card);
-  for (int i = 0; i < call->n_in + call->n_out && n < KEY_SIZE; i++) {
-    const struct fg_tensor *t =
-        i < call->n_in ? fg_cuda_in(call, i) : fg_cuda_out(call, i - call->n_in);
-    n += snprintf(key + n, (size_t)(KEY_SIZE - n), " %s", t ? fg_type_name(t->type) : "none");
-    for (int d = 0; t && d < t->rank && n < KEY_SIZE; d++)
-      n += snprintf(key + n, (size_t)(KEY_SIZE - n), ",%lld", (long long)t->dim[d]);
-  }
-}
-
-/* A kept choice is "own", or the plan. One that cuDNN no longer takes is made anew. */
-static bool recall(const char *key, struct attention *a) {
-  const struct fg_cudnn_target target = {.handle = a->handle};
-  char *text = fg_choice_find(key);
-  bool found =
-      text && (strcmp(text, "own") == 0 ||
-               fg_cudnn_plan_load(text, &target, &a->plan, &a->workspace_bytes) == FGSM_OK);
-  free(text);
-  return found;
-}
-
-static void keep(const char *key, const struct attention *a) {
-  char *json = NULL;
-  if (a->plan && fg_cudnn_plan_save(a->plan, &json) != FGSM_OK)
-    return;
-  if (!fg_choice_keep(key, json ? json : "own"))
-    fg_plugin_log(FGSM_LOG_INFO, "the choice of an engine is kept for this process alone: %s",
-                  strerror(errno));
-  free(json);
-}
-
-static fgsm_status choose(struct fg_cuda_device *device, struct fg_call *call,
-                          struct attention *a) {
-  char key[KEY_SIZE];
-  FG_TRY(fg_cuda_cudnn(device, &a->handle));
-  key_of(device, call, key);
-  if (recall(key, a))
-    return FGSM_OK;
-  FG_TRY(try_all(device, call, a));
-  keep(key, a);
-  return FGSM_OK;
 }
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
@@ -182,14 +47,18 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   struct attention *a = calloc(1, sizeof *a);
   if (!a)
     return FG_FAIL(MEMORY, "no memory for attention");
-  *a = (struct attention){
-      .own_bytes = call->scratch_bytes, .scale = (float)call->attrs->attention.scale, .one = 1};
+  a->contest.own_bytes = call->scratch_bytes;
+  if (call->op == FG_OP_attention_grad)
+    a->contest.front_bytes = fg_dnn_align((size_t)fg_count(&call->in[5]) * sizeof(float));
+  a->scale = (float)call->attrs->attention.scale;
+  a->one = 1;
   call->state = a;
-  fgsm_status status = choose(fg_cuda_device(base), call, a);
+  fgsm_status status =
+      fg_dnn_contest_choose(fg_cuda_device(base), call, &a->contest, fg_cuda_sdpa_graph, run);
   if (status != FGSM_OK)
     release(call);
   else
-    call->scratch_bytes = scratch_bytes(call, a);
+    call->scratch_bytes = fg_dnn_contest_scratch(&a->contest);
   return status;
 }
 

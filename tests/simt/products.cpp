@@ -10,6 +10,7 @@
 #include "conv_tail.h"
 #include "epilogue.h"
 #include "gemm.h"
+#include "layer_norm_own.h"
 #include "synchronous.h"
 #include "half.h"
 
@@ -139,4 +140,6 @@ const struct fg_kernel fg_cuda_conv_grad_weight = {prepare_conv, run_conv, NULL}
 const struct fg_kernel fg_cuda_matmul = {prepare_matmul, run_matmul, NULL};
 const struct fg_kernel fg_cuda_attention = fg_cuda_own_attention;
 const struct fg_kernel fg_cuda_attention_grad = fg_cuda_own_attention_grad;
+const struct fg_kernel fg_cuda_layer_norm = fg_cuda_own_layer_norm;
+const struct fg_kernel fg_cuda_layer_norm_grad = fg_cuda_own_layer_norm_grad;
 const struct fg_kernel fg_cuda_all_reduce = FG_SYNCHRONOUS_ALL_REDUCE;

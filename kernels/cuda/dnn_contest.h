@@ -1,0 +1,42 @@
+/* A call that kernels of our own compute, or a plan of cuDNN's where that is faster on this card. Which, is
+ * found by trying them; what was found is kept (choice_cache.h). */
+#ifndef FG_CUDA_DNN_CONTEST_H
+#define FG_CUDA_DNN_CONTEST_H
+
+#include "device.h"
+#include "dnn_graph.h"
+
+/* The first member of the call's state. */
+struct fg_dnn_contest {
+  cudnnHandle_t handle;
+  fg_cudnn plan;      /* NULL: our own kernels */
+  size_t front_bytes; /* of a plan's scratch, for what the caller keeps in front of the workspace */
+  size_t workspace_bytes, own_bytes;
+};
+
+/* Fills handle, plan and workspace_bytes. `run` runs the call by its state, which is to be in place. An engine
+ * that fails is passed over, a card that fails is not. */
+fgsm_status fg_dnn_contest_choose(
+    struct fg_cuda_device *device, const struct fg_call *call, struct fg_dnn_contest *c,
+    fgsm_status (*graph)(const struct fg_call *call, const struct fg_cudnn_target *target,
+                         struct fg_cudnn_graph *g),
+    fgsm_status (*run)(const struct fg_call *call, void *scratch, void *stream)) FGSM_MUST_USE;
+/* What a run of the choice needs, and where in it what is in front of the workspace begins. */
+size_t fg_dnn_contest_scratch(const struct fg_dnn_contest *c);
+size_t fg_dnn_align(size_t n);
+
+/* Addresses under the numbers that a graph knows them by. */
+struct fg_dnn_bound {
+  int64_t n, uid[FG_MAX_IN + FG_MAX_OUT + 4];
+  void *address[FG_MAX_IN + FG_MAX_OUT + 4];
+};
+void fg_dnn_bind(struct fg_dnn_bound *b, int64_t uid, void *address);
+/* The call's tensors that are there, numbered from in_uid and out_uid. */
+void fg_dnn_bind_call(struct fg_dnn_bound *b, const struct fg_call *call, int64_t in_uid,
+                      int64_t out_uid);
+/* Runs the plan; front: what fg_dnn_align makes of the scratch. */
+fgsm_status fg_dnn_contest_run(const struct fg_dnn_contest *c, const struct fg_call *call,
+                               const struct fg_dnn_bound *b, char *front,
+                               void *stream) FGSM_MUST_USE;
+
+#endif
