@@ -1,6 +1,7 @@
 /* Writing layer normalisation down for cuDNN: x is [rows, n, 1, 1], channels last, its n channels are
  * normalised; scale and bias [1, n, 1, 1]; mean and inverse variance [rows, 1, 1, 1]. That cuDNN's inverse
- * variance is our rstd, 1 / sqrt(variance + epsilon), is taken from its name; no card has shown it. A
+ * variance is our rstd, 1 / sqrt(variance + epsilon), is taken from its name and from PyTorch, which hands its
+ * own rstd to cuDNN's gradient (aten/src/ATen/native/cudnn/LayerNorm_v8.cpp); no card has shown it. A
  * gradient with scale but without dscale cuDNN takes for a bad parameter. */
 #include "layer_norm_graph.h"
 
