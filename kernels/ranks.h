@@ -1,7 +1,7 @@
 /* Processes that train together, one device each: the same weights, each with its share of a batch.
  * One process is a rank; this is all that ranks ask of each other.
  *
- * A library of its own brings an implementation (libfgsm_mpi.so; plugin.h), so that fgsm needs none.
+ * MPI's is a library of its own (libfgsm_mpi.so; plugin.h), so that fgsm needs none; TCP's is built in.
  * sum and broadcast are made by all ranks, in the same order and of the same sizes; they wait for the
  * slowest, and leave the same bits on every rank. A rank that dies or aborts ends the others. */
 #ifndef FG_RANKS_H

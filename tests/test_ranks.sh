@@ -1,5 +1,6 @@
 #!/bin/sh
-# test_ranks.sh FGSM SOURCE APART MPIRUN : two processes train to the weights that one comes to, one of
+# test_ranks.sh FGSM SOURCE APART STARTER : two processes, which mpirun starts and which meet by MPI, or
+# tools/start_ranks.sh, as torchrun would, and which meet by TCP, train to the weights that one comes to, one of
 # them writes, and where one of them ends all of them do, the last checkpoint whole.
 set -u
 fgsm=$1
@@ -11,6 +12,10 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 export OMP_NUM_THREADS=1 TMPDIR="$work"
 . "$2/tests/ranks.sh"
+case $mpirun in
+*start_ranks.sh) by_mpi=no ;;
+*) by_mpi=yes ;;
+esac
 checks=0
 failures=0
 
@@ -113,7 +118,8 @@ wait $victim
 code=$?
 [ $code != 0 ] || fail "a rank died, and the run ended with success"
 [ -e going.onnx ] && fail "a run without one of its ranks wrote its model"
-says "signal 9"
+[ "$by_mpi" = yes ] && says "signal 9"
+[ "$by_mpi" = yes ] || says "rank [01] is gone"
 expect 2 "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --checkpoint going.onnx.checkpoint \
   --resume --eps 0.1 --epochs 1
 says "where going.onnx.checkpoint was written" # whole: it is read, and of another run
@@ -121,10 +127,58 @@ says "where going.onnx.checkpoint was written" # whole: it is read, and of anoth
 # ---- what cannot be
 expect 2 ranks 3 "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --eps 0.1 --batch 20
 says "3 equal parts"
-expect 2 env WORLD_SIZE=2 "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --eps 0.1
-says "mpirun -n 2"
-expect 2 env OMPI_COMM_WORLD_SIZE=2 "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --eps 0.1
-says "another MPI"
+alone() { # NAME=VALUE... : one rank that is told that
+  expect "$code" env WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 LOCAL_RANK=0 MASTER_ADDR=localhost "$@" \
+    "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --eps 0.1
+}
+code=2
+alone MASTER_PORT=1
+says "RANK is not: torchrun sets both"
+alone RANK=2 MASTER_PORT=1
+says "RANK: 2 is no number up to 1"
+alone RANK=0 MASTER_PORT=65535
+says "no number up to 65534"
+if [ "$by_mpi" = no ]; then
+  # Whoever comes and is no rank is hung up on; a port has one rank 0.
+  port=$((20000 + ($$ + 7) % 20000))
+  env WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 LOCAL_RANK=0 RANK=0 MASTER_ADDR=localhost FGSM_PORT=$port \
+    "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --eps 0.1 >stdout 2>waiting </dev/null &
+  first=$!
+  python3 -c '
+import socket, sys, time
+for tries in range(100):
+    try:
+        s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+        break
+    except OSError:
+        time.sleep(0.1)
+s.sendall(b"GET / HTTP/1.1\r\n")
+s.settimeout(30)
+sys.exit(s.recv(1) != b"")' $port || fail "a stranger is not hung up on"
+  code=5
+  alone RANK=0 FGSM_PORT=$port
+  says "cannot listen at port $port: .*; set FGSM_PORT"
+  kill -TERM $first
+  wait $first
+  code=$?
+  [ $code = 130 ] || fail "interrupted while it waits for others, a rank ended with $code"
+  # A rank that ends all ends them with its own code.
+  checks=$((checks + 1))
+  export WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MASTER_ADDR=localhost FGSM_PORT=$port
+  RANK=0 LOCAL_RANK=0 "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --eps 0.1 --batch 20 \
+    >stdout 2>waiting </dev/null &
+  first=$!
+  RANK=1 LOCAL_RANK=1 "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --eps 0.2 --batch 20 \
+    >stdout 2>stderr </dev/null
+  code=$?
+  wait $first
+  [ "$code $?" = "2 2" ] || fail "ranks with other options ended with $code and another"
+  unset WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR FGSM_PORT
+fi
+if [ "$by_mpi" = yes ]; then
+  expect 2 env OMPI_COMM_WORLD_SIZE=2 "$fgsm" train "$golden/training.onnx" images-idx3-ubyte --eps 0.1
+  says "another MPI"
+fi
 echo nonsense >libfgsm_mpi.so
 expect 5 env PMI_SIZE=2 FGSM_PLUGIN_PATH="$work" "$fgsm" train "$golden/training.onnx" \
   images-idx3-ubyte --eps 0.1

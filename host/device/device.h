@@ -29,9 +29,9 @@ fgsm_status fg_device_open(const struct fg_device_choice *choice, int i,
                            const struct fgsm_options *options,
                            struct fg_device **out) FGSM_MUST_USE;
 
-/* Meets the other processes that mpirun, mpiexec or srun started with this one, as their environment
- * variables tell; the plugin mpi is opened for it. *ranks NULL: this process is alone. Once in a
- * process. FGSM_USAGE for processes that have no way to meet. */
+/* Meets the other processes that mpirun, mpiexec, srun or torchrun started with this one, as their
+ * environment variables tell; by the plugin mpi, torchrun's by TCP (tcp.h). *ranks NULL: this process is
+ * alone. Once in a process. FGSM_USAGE for processes that have no way to meet. */
 fgsm_status fg_ranks_open(struct fg_ranks **ranks) FGSM_MUST_USE;
 void fg_ranks_close(struct fg_ranks *ranks);
 

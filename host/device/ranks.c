@@ -4,10 +4,11 @@
 
 #include "device.h"
 #include "plugin.h"
+#include "tcp.h"
 
 static const struct {
   const char *starter, *size;
-  bool mpi; /* its processes know each other by MPI */
+  bool mpi; /* its processes know each other by MPI; others meet by TCP */
 } starters[] = {{"mpirun (Open MPI)", "OMPI_COMM_WORLD_SIZE", true},
                 {"mpiexec (PMI)", "PMI_SIZE", true},
                 {"srun", "SLURM_STEP_NUM_TASKS", true},
@@ -31,10 +32,7 @@ fgsm_status fg_ranks_open(struct fg_ranks **ranks) {
   if (i < 0)
     return FGSM_OK;
   if (!starters[i].mpi)
-    return FG_FAIL(USAGE,
-                   "%s says that %s started %d processes, which do not know each other by MPI; "
-                   "start them with mpirun -n %d",
-                   starters[i].size, starters[i].starter, size, size);
+    return fg_ranks_tcp.open(ranks);
   FG_TRY(fg_plugin_load("mpi", &plugin));
   FG_TRY(plugin->ranks->open(ranks));
   if ((*ranks)->size == size)
