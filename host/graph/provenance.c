@@ -87,10 +87,10 @@ fgsm_status fg_sources_copy(const struct fg_graph *from, struct fg_graph *to) {
     if (!to->sources[i].op || !to->sources[i].name)
       return FGSM_MEMORY;
   }
-  if (a->n) {
+  if (a->n)
     memcpy(b->begin, a->begin, (size_t)(a->n + 1) * sizeof *a->begin);
+  if (a->n_items)
     memcpy(b->items, a->items, (size_t)a->n_items * sizeof *a->items);
-  }
   b->n = a->n;
   b->n_items = a->n_items;
   to->n_sources = from->n_sources;
