@@ -17,6 +17,7 @@
 
 #include "arch.h"
 #include "base.h"
+#include "card_graphs.h"
 #include "conv.h"
 #include "conv_tail.h"
 #include "half.h"
@@ -25,7 +26,7 @@
 #include "net.h"
 #include "train.h"
 
-enum { BATCH = 32, MOST_CALLS = 4096, MOST_CARD = 8192 };
+enum { BATCH = 32, MOST_CALLS = 4096 };
 
 struct noted {
   struct fg_call call;
@@ -330,19 +331,12 @@ static void tell(const char *card, bool last, enum fg_precision precision, const
 }
 
 static int check_card(const char *path) {
-  char json[MOST_CARD] = "";
   fg_cudnn card;
   int failures = 0;
   struct found found[2][FG_PRECISION_COUNT] = {{{0}}};
   const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-  FILE *file = fopen(path, "re");
-  size_t n = file ? fread(json, 1, sizeof json - 1, file) : 0;
-  if (file)
-    fclose(file);
-  if (!n || fg_cudnn_properties(json, &card) != FGSM_OK) {
-    printf("FAIL %s: %s\n", path, n ? fgsm_last_error() : "cannot be read");
+  if (!card_read(path, &card))
     return 1;
-  }
   for (int i = 0; i < n_calls; i++)
     for (int p = 0; p < FG_PRECISION_COUNT; p++)
       if (computes(&calls[i].call, (enum fg_precision)p))

@@ -1,17 +1,13 @@
 /* Layer normalisation as cuDNN's graphs, forward, for inference, and backward, built without a card against
- * descriptions of cards: in float32 and both half precisions an engine must take each. Its engines ask for the
- * driver's library before they answer, and a stub of CUDA's serves; plans are not made here.
+ * descriptions of cards: in float32 and both half precisions an engine must take each.
  *
  *   norm-graphs CARD.json...
- *
- * Exits with 77, saying why, where cuDNN or a driver's library is not. */
-#include <dlfcn.h>
+ */
 #include <stdio.h>
 #include <string.h>
 
+#include "card_graphs.h"
 #include "layer_norm_graph.h"
-
-enum { MOST_CARD = 8192 };
 
 struct shape {
   int64_t batch, tokens, width;
@@ -23,12 +19,9 @@ static const struct shape shapes[] = {
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 static const struct {
-  const char *name;
   enum fg_op op;
   bool saves;
-} forms[] = {{"layer_norm", FG_OP_layer_norm, true},
-             {"layer_norm for inference", FG_OP_layer_norm, false},
-             {"layer_norm_grad", FG_OP_layer_norm_grad, true}};
+} forms[] = {{FG_OP_layer_norm, true}, {FG_OP_layer_norm, false}, {FG_OP_layer_norm_grad, true}};
 enum { N_FORMS = sizeof forms / sizeof *forms };
 
 static const struct {
@@ -61,56 +54,26 @@ static void make_call(const struct shape *s, enum fg_type type, int form, struct
 }
 
 static int check(const char *path, fg_cudnn card, const struct shape *s, int kind, int form) {
-  const struct fg_cudnn_target target = {.properties = card};
-  struct fg_cudnn_graph g;
-  struct fg_cudnn_engines engines = {.n = 0};
+  char shape[100];
   struct fg_call call;
   make_call(s, kinds[kind].type, form, &call);
-  bool taken = fg_cuda_norm_can(&call) && fg_cuda_norm_graph(&call, &target, &g) == FGSM_OK;
-  if (taken) {
-    taken =
-        fg_cudnn_list(&g, &target, fg_cudnn_forbidden(kinds[kind].precision), &engines) == FGSM_OK;
-    fg_cudnn_graph_destroy(&g);
-  }
-  printf("%s%s: %s %s %lldx%lldx%lld: %d engines%s%s\n", taken ? "" : "FAIL ", path,
-         forms[form].name, fg_precision_name(kinds[kind].precision), (long long)s->batch,
-         (long long)s->tokens, (long long)s->width, engines.n, taken ? "" : ": ",
-         taken ? "" : fgsm_last_error());
-  fg_cudnn_engines_free(&engines);
-  return !taken;
+  snprintf(shape, sizeof shape, "%lldx%lldx%lld%s", (long long)s->batch, (long long)s->tokens,
+           (long long)s->width, forms[form].saves ? "" : " for inference");
+  if (fg_cuda_norm_can(&call))
+    return card_lacks(path, card, &call, shape, kinds[kind].precision, fg_cuda_norm_graph);
+  printf("FAIL %s: no words for layer normalisation of %s\n", path, shape);
+  return 1;
 }
 
-static int check_card(const char *path) {
-  char json[MOST_CARD] = "";
-  fg_cudnn card;
+static int check_card(const char *path, fg_cudnn card) {
   int failures = 0;
-  FILE *file = fopen(path, "re");
-  size_t n = file ? fread(json, 1, sizeof json - 1, file) : 0;
-  if (file)
-    fclose(file);
-  if (!n || fg_cudnn_properties(json, &card) != FGSM_OK) {
-    printf("FAIL %s: %s\n", path, n ? fgsm_last_error() : "cannot be read");
-    return 1;
-  }
   for (int i = 0; i < N_SHAPES; i++)
     for (int kind = 0; kind < N_KINDS; kind++)
       for (int form = 0; form < N_FORMS; form++)
         failures += check(path, card, &shapes[i], kind, form);
-  fg_cudnn_destroy(card);
   return failures;
 }
 
 int main(int argc, char **argv) {
-  int failures = argc < 2;
-  if (fg_nv_open_cudnn() != FGSM_OK) {
-    printf("skipped: %s\n", fgsm_last_error());
-    return 77;
-  }
-  if (!dlopen("libcuda.so.1", RTLD_NOW) && !dlopen(FGSM_CUDA_STUB, RTLD_NOW)) {
-    printf("skipped: neither a driver nor CUDA's stub of one: %s\n", dlerror());
-    return 77;
-  }
-  for (int i = 1; i < argc; i++)
-    failures += check_card(argv[i]);
-  return failures != 0;
+  return card_main(argc, argv, check_card);
 }

@@ -1,16 +1,12 @@
 /* Attention as cuDNN's graphs, forward and backward, built without a card against descriptions of cards: in
- * both half precisions an engine must take each. Its engines ask for the driver's library before they answer, and a stub of
- * CUDA's serves; what they compile is loaded through it too, so plans are not made here.
+ * both half precisions an engine must take each.
  *
  *   sdpa-graphs CARD.json...
- *
- * Exits with 77, saying why, where cuDNN or a driver's library is not. */
-#include <dlfcn.h>
+ */
 #include <stdio.h>
 
 #include "attention_graph.h"
-
-enum { MOST_CARD = 8192 };
+#include "card_graphs.h"
 
 struct shape {
   int64_t batch, heads, queries, keys, width;
@@ -44,56 +40,27 @@ static void make_call(const struct shape *s, enum fg_type type, bool grad, struc
                              .out = {q, lse}};
 }
 
-static int check(const char *path, fg_cudnn card, const struct shape *s, enum fg_type type,
-                 bool grad) {
-  const struct fg_cudnn_target target = {.properties = card};
-  struct fg_cudnn_graph g;
-  struct fg_cudnn_engines engines = {.n = 0};
+static int check(const char *path, fg_cudnn card, const struct shape *s, bool half, bool grad) {
+  char shape[100];
   struct fg_call call;
-  make_call(s, type, grad, &call);
-  bool taken = fg_cuda_sdpa_can(&call) && fg_cuda_sdpa_graph(&call, &target, &g) == FGSM_OK;
-  if (taken) {
-    taken = fg_cudnn_list(&g, &target, fg_cudnn_forbidden(FG_PRECISION_bf16), &engines) == FGSM_OK;
-    fg_cudnn_graph_destroy(&g);
-  }
-  printf("%s%s: %s %s %lldx%lldx%lldx%lldx%lld: %d engines%s%s\n", taken ? "" : "FAIL ", path,
-         fg_op_name(call.op), fg_type_name(type), (long long)s->batch, (long long)s->heads,
-         (long long)s->queries, (long long)s->keys, (long long)s->width, engines.n,
-         taken ? "" : ": ", taken ? "" : fgsm_last_error());
-  fg_cudnn_engines_free(&engines);
-  return !taken;
+  make_call(s, half ? FG_F16 : FG_BF16, grad, &call);
+  snprintf(shape, sizeof shape, "%lldx%lldx%lldx%lldx%lld", (long long)s->batch,
+           (long long)s->heads, (long long)s->queries, (long long)s->keys, (long long)s->width);
+  if (fg_cuda_sdpa_can(&call))
+    return card_lacks(path, card, &call, shape, half ? FG_PRECISION_fp16 : FG_PRECISION_bf16,
+                      fg_cuda_sdpa_graph);
+  printf("FAIL %s: no words for attention of %s\n", path, shape);
+  return 1;
 }
 
-static int check_card(const char *path) {
-  char json[MOST_CARD] = "";
-  fg_cudnn card;
+static int check_card(const char *path, fg_cudnn card) {
   int failures = 0;
-  FILE *file = fopen(path, "re");
-  size_t n = file ? fread(json, 1, sizeof json - 1, file) : 0;
-  if (file)
-    fclose(file);
-  if (!n || fg_cudnn_properties(json, &card) != FGSM_OK) {
-    printf("FAIL %s: %s\n", path, n ? fgsm_last_error() : "cannot be read");
-    return 1;
-  }
   for (int i = 0; i < N_SHAPES; i++)
     for (int form = 0; form < 4; form++)
-      failures += check(path, card, &shapes[i], form % 2 ? FG_F16 : FG_BF16, form / 2);
-  fg_cudnn_destroy(card);
+      failures += check(path, card, &shapes[i], form % 2, form / 2);
   return failures;
 }
 
 int main(int argc, char **argv) {
-  int failures = argc < 2;
-  if (fg_nv_open_cudnn() != FGSM_OK) {
-    printf("skipped: %s\n", fgsm_last_error());
-    return 77;
-  }
-  if (!dlopen("libcuda.so.1", RTLD_NOW) && !dlopen(FGSM_CUDA_STUB, RTLD_NOW)) {
-    printf("skipped: neither a driver nor CUDA's stub of one: %s\n", dlerror());
-    return 77;
-  }
-  for (int i = 1; i < argc; i++)
-    failures += check_card(argv[i]);
-  return failures != 0;
+  return card_main(argc, argv, check_card);
 }

@@ -211,19 +211,17 @@ static bool has_start(const struct fg_attacker *a) {
 
 /* Those that a backend may have as one call. A look at the network as one call foretells it: other
  * models are not built again only to be declined. */
-static fgsm_status make_whole_passes(struct fg_attacker *a, const struct fg_onnx *onnx,
-                                     const struct fgsm_options *options) {
+static fgsm_status make_whole_passes(struct fg_attacker *a, const struct fgsm_options *options) {
   const struct fg_attack_spec *spec = &a->info.spec;
   struct fg_recipe recipe = {.model = true, .gradient = true, .step = true};
-  char note[FG_NOTE_SIZE] = "";
   bool exact = a->real == FG_F64 || a->info.out_type == FG_U8; /* what is written is rounded yet */
   if (spec->steps > 2 && fg_pass_is_whole(&a->gradient)) {
     recipe.repeat = spec->steps - 1;
-    return fg_pass_create(a, onnx, options, &recipe, note, &a->rest);
+    return fg_pass_create(a, options, &recipe, &a->rest);
   }
   recipe.halvings = spec->halvings;
   if (spec->halvings && !exact && fg_pass_is_whole(&a->evaluate))
-    return fg_pass_create(a, onnx, options, &recipe, note, &a->search);
+    return fg_pass_create(a, options, &recipe, &a->search);
   return FGSM_OK;
 }
 
@@ -249,15 +247,17 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
       {whole && a->info.out_type == FG_U8, {.quantize = true, .rows = minimal}, &a->quantize},
       {whole && spec->restarts > 1, {.keep = true}, &a->keep},
   };
+  FG_TRY(fg_check_interrupt());
+  FG_TRY(fg_net_create(a, onnx, options, note_of_model));
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (list[i].wanted) {
       FG_TRY(fg_check_interrupt());
-      FG_TRY(fg_pass_create(a, onnx, options, &list[i].recipe, note_of_model, list[i].pass));
+      FG_TRY(fg_pass_create(a, options, &list[i].recipe, list[i].pass));
       if (list[i].recipe.model)
         FG_TRY(check_classes(a));
     }
   if (whole)
-    FG_TRY(make_whole_passes(a, onnx, options));
+    FG_TRY(make_whole_passes(a, options));
   if (*note_of_model)
     note(a, note_of_model);
   if (a->evaluate.plan)

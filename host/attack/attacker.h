@@ -69,7 +69,7 @@ struct fg_pass {
 /* The attacked model from x to its logits, recognised and folded: every pass's graph with the model in it
  * begins as this one, and reads the same weights. */
 struct fg_net {
-  struct fg_graph *graph; /* NULL until a pass needs it; longer lived than the passes */
+  struct fg_graph *graph; /* lives longer than the passes */
   fg_id x;                /* its one output is the logits */
 };
 
@@ -187,11 +187,12 @@ fgsm_status fg_memory_ask_card(struct fg_attacker *a) FGSM_MUST_USE;
  * far and the one to come need. */
 fgsm_status fg_memory_check(struct fg_attacker *a, const struct fg_coming *coming) FGSM_MUST_USE;
 
-/* Builds a pass: graph, passes over the graph, plan. `note` is what fg_attack_logits says where the pass
- * is the first with the model in it, and stays as it is otherwise. */
-fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
-                           const struct fgsm_options *options, const struct fg_recipe *recipe,
-                           char *note, struct fg_pass *out) FGSM_MUST_USE;
+/* Makes the net; `note` as in fg_attack_logits. */
+fgsm_status fg_net_create(struct fg_attacker *a, const struct fg_onnx *onnx,
+                          const struct fgsm_options *options, char *note) FGSM_MUST_USE;
+/* Builds a pass: graph, passes over the graph, plan. One with the model in it is made after the net. */
+fgsm_status fg_pass_create(struct fg_attacker *a, const struct fgsm_options *options,
+                           const struct fg_recipe *recipe, struct fg_pass *out) FGSM_MUST_USE;
 /* Runs it from iterate `x` to iterate `next` (NULL where it has none). */
 fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x,
                         void *next) FGSM_MUST_USE;

@@ -300,8 +300,8 @@ static fgsm_status limit(struct fg_attacker *a, struct fg_graph *g) {
   return FGSM_OK;
 }
 
-static fgsm_status make_net(struct fg_attacker *a, const struct fg_onnx *onnx,
-                            const struct fgsm_options *options, char *note) {
+fgsm_status fg_net_create(struct fg_attacker *a, const struct fg_onnx *onnx,
+                          const struct fgsm_options *options, char *note) {
   struct fg_graph *g;
   FG_TRY(fg_graph_create(a->real, &g));
   fgsm_status status = limit(a, g);
@@ -336,17 +336,14 @@ static fgsm_status begin(struct builder *b, const struct fg_recipe *recipe) {
   return status;
 }
 
-fgsm_status fg_pass_create(struct fg_attacker *a, const struct fg_onnx *onnx,
-                           const struct fgsm_options *options, const struct fg_recipe *recipe,
-                           char *note, struct fg_pass *out) {
+fgsm_status fg_pass_create(struct fg_attacker *a, const struct fgsm_options *options,
+                           const struct fg_recipe *recipe, struct fg_pass *out) {
   struct builder b = {.a = a};
   bool made = true;
   for (int w = 0; w < FG_WIRE_COUNT; w++) {
     b.value[w] = FG_ABSENT;
     b.slot[w] = -1;
   }
-  if (recipe->model && !a->net.graph)
-    FG_TRY(make_net(a, onnx, options, note));
   FG_TRY(begin(&b, recipe));
   fgsm_status status = add_parts(&b, options, recipe);
   if (status == FGSM_OK)

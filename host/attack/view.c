@@ -16,8 +16,7 @@ struct fg_view_parts {
 
 static fgsm_status make_pass(struct fg_attacker *a, const struct fg_recipe *recipe,
                              struct fg_pass *out) {
-  char note[FG_NOTE_SIZE] = "";
-  FG_TRY(fg_pass_create(a, NULL, NULL, recipe, note, out));
+  FG_TRY(fg_pass_create(a, NULL, recipe, out));
   return fg_plan_place(out->plan, a->arena);
 }
 

@@ -173,18 +173,12 @@ static int welcome(struct tcp_ranks *t, int socket) {
   return 1;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static fgsm_status gather(struct tcp_ranks *t, int port, bool one_machine) {
-  const double until = now() + PATIENCE;
+  const double until = fg_now() + PATIENCE;
   int listener, met = 1;
   fgsm_status status;
   FG_TRY(fg_tcp_listen(port, one_machine, &listener));
-  while ((status = fg_check_interrupt()) == FGSM_OK && met < t->base.size && now() < until) {
+  while ((status = fg_check_interrupt()) == FGSM_OK && met < t->base.size && fg_now() < until) {
     int socket = fg_tcp_accept(listener);
     if (socket >= 0)
       met += welcome(t, socket);
@@ -197,13 +191,13 @@ static fgsm_status gather(struct tcp_ranks *t, int port, bool one_machine) {
 }
 
 static fgsm_status join(struct tcp_ranks *t, const char *host, int port) {
-  const double until = now() + PATIENCE;
+  const double until = fg_now() + PATIENCE;
   struct hello h = {.rank = (uint32_t)t->base.rank, .size = (uint32_t)t->base.size}, back;
   memcpy(h.magic, MAGIC, sizeof MAGIC);
   while (t->link[0] < 0) {
     FG_TRY(fg_check_interrupt());
     FG_TRY(fg_tcp_connect(host, port, &t->link[0]));
-    if (t->link[0] < 0 && now() > until)
+    if (t->link[0] < 0 && fg_now() > until)
       return FG_FAIL(DEVICE, "rank 0 does not answer at %.200s, port %d, within %d s", host, port,
                      PATIENCE);
     if (t->link[0] < 0)

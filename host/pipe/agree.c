@@ -70,7 +70,7 @@ fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *opti
                      const struct fg_device_choice *choice, const struct fg_attack_arrays *arrays,
                      int64_t batch, const struct fg_agree_samples *samples,
                      const struct fg_attacker *lender, struct fg_agreement *out) {
-  struct way asked = {*options, choice, 1}, exact = {*options, choice, 1};
+  struct way asked = {*options, choice, 0}, exact = {*options, choice, 0};
   strcpy(exact.options.precision, exact_precision);
   exact.options.exact = true;
   const struct fg_device_opener asked_opener = {open_device, &asked},
@@ -81,7 +81,7 @@ fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *opti
   FG_TRY(fg_attack_batch(onnx, options, &samples->shape, batch, &batch));
   /* Beside the attack there is less room. */
   for (int64_t part = part_of(batch, most); part > 0; part = part_of(batch, part - 1)) {
-    int64_t n = most < part ? most : most / part * part;
+    int64_t n = most / part * part;
     n = n < samples->n ? n : samples->n;
     FG_TRY(fg_attack_batch(onnx, options, &samples->shape, part, &own));
     asked.chosen_for = exact.chosen_for = batch / own;

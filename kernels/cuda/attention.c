@@ -31,15 +31,6 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   return fg_dnn_contest_run(&a->contest, call, &b, sums, stream);
 }
 
-static void release(struct fg_call *call) {
-  struct attention *a = call->state;
-  if (!a)
-    return;
-  fg_cudnn_destroy(a->contest.plan);
-  free(a);
-  call->state = NULL;
-}
-
 static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   FG_TRY(own_of(call)->prepare(call, base));
   if (!fg_cuda_sdpa_can(call))
@@ -47,20 +38,12 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   struct attention *a = calloc(1, sizeof *a);
   if (!a)
     return FG_FAIL(MEMORY, "no memory for attention");
-  a->contest.own_bytes = call->scratch_bytes;
   if (call->op == FG_OP_attention_grad)
     a->contest.front_bytes = fg_dnn_align((size_t)fg_count(&call->in[5]) * sizeof(float));
   a->scale = (float)call->attrs->attention.scale;
   a->one = 1;
-  call->state = a;
-  fgsm_status status =
-      fg_dnn_contest_choose(fg_cuda_device(base), call, &a->contest, fg_cuda_sdpa_graph, run);
-  if (status != FGSM_OK)
-    release(call);
-  else
-    call->scratch_bytes = fg_dnn_contest_scratch(&a->contest);
-  return status;
+  return fg_dnn_contest_prepare(call, base, &a->contest, fg_cuda_sdpa_graph, run);
 }
 
-const struct fg_kernel fg_cuda_attention = {prepare, run, release};
-const struct fg_kernel fg_cuda_attention_grad = {prepare, run, release};
+const struct fg_kernel fg_cuda_attention = {prepare, run, fg_dnn_contest_release};
+const struct fg_kernel fg_cuda_attention_grad = {prepare, run, fg_dnn_contest_release};

@@ -22,7 +22,7 @@ size_t fg_dnn_align(size_t n) {
   return (n + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-size_t fg_dnn_contest_scratch(const struct fg_dnn_contest *c) {
+static size_t scratch_of(const struct fg_dnn_contest *c) {
   return c->plan ? ALIGN + c->front_bytes + c->workspace_bytes : c->own_bytes;
 }
 
@@ -67,8 +67,7 @@ static fgsm_status try_engines(struct fg_trial *t, struct fg_dnn_contest *c, siz
   for (int i = 0; i < engines.n && i < MOST_TRIED && status == FGSM_OK; i++) {
     if (fg_cudnn_plan(&engines.item[i], &target, &c->plan, &c->workspace_bytes) != FGSM_OK)
       continue;
-    bool timed =
-        fg_dnn_contest_scratch(c) <= workspace_bytes && fg_trial_time(t, run, &time) == FGSM_OK;
+    bool timed = scratch_of(c) <= workspace_bytes && fg_trial_time(t, run, &time) == FGSM_OK;
     status = fg_cuda_alive(t->device);
     if (timed && time < least) {
       fg_cudnn_destroy(best);
@@ -133,8 +132,8 @@ static void keep(const char *key, const struct fg_dnn_contest *c) {
   free(json);
 }
 
-fgsm_status fg_dnn_contest_choose(struct fg_cuda_device *device, const struct fg_call *call,
-                                  struct fg_dnn_contest *c, graph_of *graph, run_of *run) {
+static fgsm_status choose(struct fg_cuda_device *device, const struct fg_call *call,
+                          struct fg_dnn_contest *c, graph_of *graph, run_of *run) {
   char key[KEY_SIZE];
   FG_TRY(fg_cuda_cudnn(device, &c->handle));
   key_of(device, call, key);
@@ -143,4 +142,24 @@ fgsm_status fg_dnn_contest_choose(struct fg_cuda_device *device, const struct fg
   FG_TRY(try_all(device, call, c, graph, run));
   keep(key, c);
   return FGSM_OK;
+}
+
+fgsm_status fg_dnn_contest_prepare(struct fg_call *call, struct fg_device *device,
+                                   struct fg_dnn_contest *c, graph_of *graph, run_of *run) {
+  c->own_bytes = call->scratch_bytes;
+  call->state = c;
+  fgsm_status status = choose(fg_cuda_device(device), call, c, graph, run);
+  if (status != FGSM_OK)
+    fg_dnn_contest_release(call);
+  else
+    call->scratch_bytes = scratch_of(c);
+  return status;
+}
+
+void fg_dnn_contest_release(struct fg_call *call) {
+  struct fg_dnn_contest *c = call->state;
+  if (c)
+    fg_cudnn_destroy(c->plan);
+  free(c);
+  call->state = NULL;
 }

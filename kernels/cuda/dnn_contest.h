@@ -6,7 +6,7 @@
 #include "device.h"
 #include "dnn_graph.h"
 
-/* The first member of the call's state. */
+/* The first member of the call's state, which is malloc's. */
 struct fg_dnn_contest {
   cudnnHandle_t handle;
   fg_cudnn plan;      /* NULL: our own kernels */
@@ -14,15 +14,17 @@ struct fg_dnn_contest {
   size_t workspace_bytes, own_bytes;
 };
 
-/* Fills handle, plan and workspace_bytes. `run` runs the call by its state, which is to be in place. An engine
- * that fails is passed over, a card that fails is not. */
-fgsm_status fg_dnn_contest_choose(
-    struct fg_cuda_device *device, const struct fg_call *call, struct fg_dnn_contest *c,
+/* Chooses for a call that our own kernels are prepared for: c becomes its state, and scratch_bytes what the
+ * choice needs. `run` runs the call by its state. An engine that fails is passed over, a card that fails is
+ * not; then c is freed. */
+fgsm_status fg_dnn_contest_prepare(
+    struct fg_call *call, struct fg_device *device, struct fg_dnn_contest *c,
     fgsm_status (*graph)(const struct fg_call *call, const struct fg_cudnn_target *target,
                          struct fg_cudnn_graph *g),
     fgsm_status (*run)(const struct fg_call *call, void *scratch, void *stream)) FGSM_MUST_USE;
-/* What a run of the choice needs, and where in it what is in front of the workspace begins. */
-size_t fg_dnn_contest_scratch(const struct fg_dnn_contest *c);
+/* Frees the call's state, where it has one. */
+void fg_dnn_contest_release(struct fg_call *call);
+/* Where in the scratch what is in front of the workspace begins. */
 size_t fg_dnn_align(size_t n);
 
 /* Addresses under the numbers that a graph knows them by. */

@@ -8,9 +8,8 @@
 #include "layer_norm_graph.h"
 
 struct layer_norm {
-  struct fg_dnn_contest
-      contest;   /* in front of its workspace a dscale and dbias that nobody asked for */
-  float epsilon; /* read when the plan runs */
+  struct fg_dnn_contest contest; /* in front of its workspace dscale and dbias, if nobody asked */
+  float epsilon;                 /* read when the plan runs */
 };
 
 static const struct fg_kernel *own_of(const struct fg_call *call) {
@@ -37,15 +36,6 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   return fg_dnn_contest_run(&l->contest, call, &b, front, stream);
 }
 
-static void release(struct fg_call *call) {
-  struct layer_norm *l = call->state;
-  if (!l)
-    return;
-  fg_cudnn_destroy(l->contest.plan);
-  free(l);
-  call->state = NULL;
-}
-
 static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   FG_TRY(own_of(call)->prepare(call, base));
   if (call->trial || !fg_cuda_norm_can(call))
@@ -53,19 +43,11 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   struct layer_norm *l = calloc(1, sizeof *l);
   if (!l)
     return FG_FAIL(MEMORY, "no memory for layer normalisation");
-  l->contest.own_bytes = call->scratch_bytes;
   if (call->op == FG_OP_layer_norm_grad)
     l->contest.front_bytes = 2 * scale_bytes(call);
   l->epsilon = (float)call->attrs->layer_norm.epsilon;
-  call->state = l;
-  fgsm_status status =
-      fg_dnn_contest_choose(fg_cuda_device(base), call, &l->contest, fg_cuda_norm_graph, run);
-  if (status != FGSM_OK)
-    release(call);
-  else
-    call->scratch_bytes = fg_dnn_contest_scratch(&l->contest);
-  return status;
+  return fg_dnn_contest_prepare(call, base, &l->contest, fg_cuda_norm_graph, run);
 }
 
-const struct fg_kernel fg_cuda_layer_norm = {prepare, run, release};
-const struct fg_kernel fg_cuda_layer_norm_grad = {prepare, run, release};
+const struct fg_kernel fg_cuda_layer_norm = {prepare, run, fg_dnn_contest_release};
+const struct fg_kernel fg_cuda_layer_norm_grad = {prepare, run, fg_dnn_contest_release};
