@@ -7,56 +7,21 @@
 #include <unistd.h>
 
 #include "attacking.h"
+#include "image_net.h"
 #include "onnx_bytes.h"
 
 static const int64_t MIB = 1 << 20;
-enum { CHANNELS = 16 };
-
-/* Convolutions over images: x [N,16,S,S] -> conv 32 -> relu -> conv 32 -> relu -> mean -> y [N,10]. With
- * 16 channels no kernel is chosen by a race, so that what is needed is the same each time. */
-static struct fg_onnx *image_net(int64_t side, int64_t batch) {
-  struct onnx_bytes g = {0}, node;
-  float *w = calloc(32 * 32 * 9, sizeof *w);
-  struct fg_onnx *onnx = NULL;
-  cr_assert(w);
-  for (int i = 0; i < 32 * 32 * 9; i++)
-    w[i] = (float)(i % 13 - 6) / 64;
-  for (int k = 0; k < 2; k++) {
-    node = onnx_node("Conv", "", k ? "r0 w1" : "x w0", k ? "c1" : "c0");
-    onnx_put(&node, 5, onnx_ints("pads", 4, (int64_t[]){1, 1, 1, 1}));
-    onnx_put(&g, 1, node);
-    onnx_put(&g, 1, onnx_node("Relu", "", k ? "c1" : "c0", k ? "r1" : "r0"));
-    int64_t dim[4] = {32, k ? 32 : CHANNELS, 3, 3};
-    onnx_put(&g, 5,
-             onnx_tensor(k ? "w1" : "w0", ONNX_FLOAT, 4, dim, w,
-                         (size_t)(dim[0] * dim[1] * 9) * sizeof *w));
-  }
-  onnx_put(&g, 1, onnx_node("GlobalAveragePool", "", "r1", "p"));
-  onnx_put(&g, 1, onnx_node("Flatten", "", "p", "f"));
-  onnx_put(&g, 1, onnx_node("MatMul", "", "f m", "y"));
-  onnx_put(&g, 5, onnx_tensor("m", ONNX_FLOAT, 2, (int64_t[]){32, 10}, w, 320 * sizeof *w));
-  onnx_put(&g, 11, onnx_port("x", ONNX_FLOAT, 4, (int64_t[]){batch, CHANNELS, side, side}));
-  onnx_put(&g, 12, onnx_port("y", ONNX_FLOAT, 2, (int64_t[]){batch, 10}));
-  struct onnx_bytes b = onnx_model(g, 13);
-  cr_assert_eq(fg_onnx_parse(b.data, b.n, "image net", &onnx), FGSM_OK, "%s", fgsm_last_error());
-  free(b.data);
-  free(w);
-  return onnx;
-}
-
-static struct fg_sample_shape images(int64_t side) {
-  return (struct fg_sample_shape){.type = FG_F32, .rank = 3, .dim = {CHANNELS, side, side}};
-}
+enum { CHANNELS = IMAGE_NET_CHANNELS };
 
 static fgsm_status open_cpu(void *user, struct fg_device **out) {
   (void)user;
-  return fg_cpu.open(0, 1, out);
+  return fg_cpu.open(0, 16, out); /* a batch for so many threads is not cut into strips */
 }
 
 static fgsm_status fit(const struct fg_onnx *onnx, int64_t side, const char *words, int64_t *batch,
                        struct fg_attacker_info *info) {
   struct fg_attacker *a = NULL;
-  struct fg_sample_shape shape = images(side);
+  struct fg_sample_shape shape = image_net_shape(side);
   char all[256];
   snprintf(all, sizeof all, "eps=0.1 threads=1 device=cpu %s", words);
   fgsm_options *o = options_from(all);
@@ -197,7 +162,7 @@ static fgsm_status card_alloc(struct fg_device *device, size_t bytes, void **out
 static fgsm_status attack_on_card(const struct fg_onnx *onnx, size_t bytes) {
   struct fg_attacker *a = NULL;
   struct fg_device *device = NULL;
-  struct fg_sample_shape shape = images(8);
+  struct fg_sample_shape shape = image_net_shape(8);
   fgsm_options *o = options_from("eps=0.1 threads=1");
   card = fg_cpu;
   card.host_memory = false;
@@ -230,7 +195,7 @@ Test(memory, weights_that_a_card_has_no_room_for_are_refused_before_they_are_upl
 
 #ifndef FG_SANITIZED /* which takes much more */
 static void run_once(const struct fg_onnx *onnx, int64_t side, int64_t batch, size_t *said) {
-  struct fg_sample_shape shape = images(side);
+  struct fg_sample_shape shape = image_net_shape(side);
   struct fg_attacker *a = NULL;
   struct fg_device *device = NULL;
   cr_assert_eq(open_cpu(NULL, &device), FGSM_OK);

@@ -59,7 +59,7 @@ struct given {
 static fgsm_status run_batch(struct fg_attacker *a, struct given *given, int64_t at, double *out) {
   size_t row = (size_t)a->count * fg_type_size(a->shape.type);
   int64_t left = given->n - at;
-  struct fg_batch b = {.n = left < a->info.batch ? left : a->info.batch,
+  struct fg_batch b = {.n = left < a->info.strip ? left : a->info.strip,
                        .x = (const char *)given->x + (size_t)at * row,
                        .labels = given->labels + at,
                        .targets = given->targets ? given->targets + at : NULL,
@@ -69,10 +69,10 @@ static fgsm_status run_batch(struct fg_attacker *a, struct given *given, int64_t
     FG_TRY(fg_run_labels(a, &b));
     memcpy(given->classes + at, a->labels, (size_t)b.n * sizeof *a->labels);
   } else {
-    for (int64_t s = 0; s < a->info.batch; s++)
+    for (int64_t s = 0; s < a->info.strip; s++)
       a->labels[s] = given->classes[at + (s < b.n ? s : b.n - 1)];
     FG_TRY(fg_upload(a, a->wire[FG_WIRE_labels], a->labels,
-                     (size_t)a->info.batch * sizeof *a->labels));
+                     (size_t)a->info.strip * sizeof *a->labels));
   }
   FG_TRY(fg_pass_run(a, &a->gradient, a->wire[FG_WIRE_x0], NULL));
   return fg_download_reals(a, a->wire[FG_WIRE_gradient], b.n * a->count, out + at * a->count);
@@ -86,7 +86,7 @@ static fgsm_status run_way(const struct fg_agreement_way *way, struct given *giv
   FG_TRY(fg_attacker_create_gradient(given->onnx, way->options, device, given->shape, given->arrays,
                                      given->batch, way->lender, &a));
   fgsm_status status = FGSM_OK;
-  for (int64_t at = 0; at < given->n && status == FGSM_OK; at += a->info.batch)
+  for (int64_t at = 0; at < given->n && status == FGSM_OK; at += a->info.strip)
     status = run_batch(a, given, at, out);
   given->settled = true;
   char words[1024];

@@ -129,7 +129,8 @@ fgsm_status fg_attacker_fit(const struct fg_onnx *onnx, const struct fgsm_option
 void fg_attacker_destroy(struct fg_attacker *attacker);
 
 struct fg_attacker_info {
-  int64_t batch; /* samples per device pass                    */
+  int64_t batch; /* samples that are attacked together: as asked, or as the model's file fixes it */
+  int64_t strip; /* of them in one pass over the device (strip.c) */
   int64_t classes;
   int n_eps;
   double eps[FG_MAX_EPS]; /* as applied: for bytes in linf, floor(255 eps) / 255 */

@@ -225,6 +225,21 @@ static fgsm_status make_whole_passes(struct fg_attacker *a, const struct fgsm_op
   return FGSM_OK;
 }
 
+/* The model's graph for the whole batch, and again for a strip where the batch is taken in several. */
+static fgsm_status make_net(struct fg_attacker *a, const struct fg_onnx *onnx,
+                            const struct fgsm_options *options, char *note_of_model) {
+  int64_t own;
+  FG_TRY(fg_net_create(a, onnx, options, note_of_model));
+  int64_t strip = fg_strip_samples(a->net.graph, a->device, a->info.batch, a->count);
+  FG_TRY(fg_attack_batch(onnx, options, &a->shape, strip, &own));
+  if (own != strip || strip == a->info.batch)
+    return FGSM_OK;
+  fg_graph_destroy(a->net.graph);
+  a->net.graph = NULL;
+  a->info.strip = strip;
+  return fg_net_create(a, onnx, options, note_of_model);
+}
+
 static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx,
                                const struct fgsm_options *options) {
   const struct fg_attack_spec *spec = &a->info.spec;
@@ -248,7 +263,7 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
       {whole && spec->restarts > 1, {.keep = true}, &a->keep},
   };
   FG_TRY(fg_check_interrupt());
-  FG_TRY(fg_net_create(a, onnx, options, note_of_model));
+  FG_TRY(make_net(a, onnx, options, note_of_model));
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (list[i].wanted) {
       FG_TRY(fg_check_interrupt());
@@ -316,7 +331,7 @@ static fgsm_status make_memory(struct fg_attacker *a) {
 }
 
 static fgsm_status make_staging(struct fg_attacker *a) {
-  size_t batch = (size_t)a->info.batch;
+  size_t batch = (size_t)a->info.strip;
   size_t row = a->info.classes > 4 ? (size_t)a->info.classes : 4;
   const struct fg_backend *backend = a->device->backend;
   FG_TRY(backend->host_alloc(a->device, batch * (size_t)a->count * sizeof(double), &a->stage));
@@ -382,6 +397,7 @@ static fgsm_status create(struct fg_attacker *a, const struct fg_onnx *onnx,
   FG_TRY(decide(options, shape, arrays, a));
   a->arrays = arrays;
   FG_TRY(fg_attack_batch(onnx, options, shape, batch, &a->info.batch));
+  a->info.strip = a->info.batch;
   if (!fg_mul_ok(a->count, a->info.batch, &elements) || elements > INT64_MAX / 64)
     return FG_FAIL(USAGE, "a batch of %lld samples is too large", (long long)a->info.batch);
   if (a->info.batch != batch)

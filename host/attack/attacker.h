@@ -118,14 +118,14 @@ struct fg_attacker {
   bool has_map, has_mask, labels_predicted, least_likely, targets_given;
   int64_t target; /* one class for all, or -1 */
 
-  /* host staging for one batch; the first two are the device's to transfer from and to */
+  /* host staging for one strip; the first two are the device's to transfer from and to */
   void *stage;     /* samples as the device holds them, to it and back; see fg_stage_wait */
   void *written;   /* samples of out_type */
   int32_t *labels; /* the classes attacked */
   int64_t *index;
-  double *reals;            /* batch x max(classes, 4) */
-  double *rows;             /* batch x FG_PARAM_COUNT  */
-  struct fg_bounds *bounds; /* minimal-eps: batch */
+  double *reals;            /* strip x max(classes, 4) */
+  double *rows;             /* strip x FG_PARAM_COUNT  */
+  struct fg_bounds *bounds; /* minimal-eps: strip */
   int32_t *predictions;
   struct fg_clean *clean;
   uint32_t *flags;
@@ -146,12 +146,17 @@ struct fg_bounds {
   bool any; /* the aim is reached at 1 */
 };
 
-/* Some samples of a caller, at most a batch. */
+/* Some samples of a caller, at most a strip. */
 struct fg_batch {
   int64_t n;
   const void *x;
   const int64_t *labels, *targets, *index;
 };
+
+/* The samples of one pass on this device: all of the batch, or a part. `net`: the model's graph for the whole
+ * batch, from x to logits. */
+int64_t fg_strip_samples(const struct fg_graph *net, const struct fg_device *device, int64_t batch,
+                         int64_t sample_elements);
 
 /* ---- memory (memory.c) */
 
@@ -197,9 +202,9 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fgsm_options *opt
 fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x,
                         void *next) FGSM_MUST_USE;
 
-/* The climb once more, from the samples that the last run left on the device: its passes alone,
- * nothing read back. For measuring. */
-fgsm_status fg_attacker_replay(struct fg_attacker *a) FGSM_MUST_USE;
+/* The climb of a strip once more, its passes alone, nothing read back: from x0 to x_adv, device memory for a
+ * strip of iterates, or NULL for what the last run left and for a ring's. For measuring. */
+fgsm_status fg_attacker_replay(struct fg_attacker *a, void *x0, void *x_adv) FGSM_MUST_USE;
 
 /* Whether the pass is one call of mlp_fgsm. */
 bool fg_pass_is_whole(const struct fg_pass *pass);

@@ -16,7 +16,7 @@ struct builder {
 
 static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_type *type, int *rank,
                      int64_t *dim) {
-  int64_t batch = a->info.batch;
+  int64_t batch = a->info.strip;
   *type = a->real;
   *rank = a->shape.rank + 1;
   dim[0] = batch;
@@ -135,7 +135,7 @@ static fgsm_status fill_net(struct fg_attacker *a, const struct fg_onnx *onnx,
   fg_id logits;
   shape_of(a, FG_WIRE_x, &type, &rank, dim);
   FG_TRY(fg_graph_input(g, wire_names[FG_WIRE_x], type, rank, dim, &a->net.x));
-  FG_TRY(fg_attack_logits(g, onnx, options, a->arrays, &a->shape, a->info.batch, false, a->net.x,
+  FG_TRY(fg_attack_logits(g, onnx, options, a->arrays, &a->shape, a->info.strip, false, a->net.x,
                           &logits, note));
   FG_TRY(fg_graph_output(g, logits, NULL));
   FG_TRY(fg_recognise(g, a->device));

@@ -45,7 +45,7 @@ fgsm_status fg_measure_attack(struct fg_measure *m, double *seconds, double *sta
  * where they are short; seconds of one. How many there are. */
 fgsm_status fg_measure_climb(struct fg_measure *m, double *seconds) FGSM_MUST_USE;
 int fg_measure_climb_repeats(const struct fg_measure *m);
-/* The plan, as a whole (seconds of one run), and call by call. */
+/* The plan, as a whole (seconds of one run, which is of a strip), and call by call. */
 fgsm_status fg_measure_whole(struct fg_measure *m, double *seconds) FGSM_MUST_USE;
 fgsm_status fg_measure_calls(struct fg_measure *m, double *call) FGSM_MUST_USE;
 

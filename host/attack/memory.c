@@ -24,14 +24,14 @@ void fg_memory_wires(struct fg_attacker *a, size_t bytes[FG_WIRE_COUNT]) {
         size_t wants = fg_value_bytes(fg_plan_graph(passes[i]->plan), passes[i]->wire[w]);
         bytes[w] = wants > bytes[w] ? wants : bytes[w];
       }
-  size_t iterate = (size_t)(a->info.batch * a->count) * fg_type_size(a->real);
+  size_t iterate = (size_t)(a->info.strip * a->count) * fg_type_size(a->real);
   bytes[FG_WIRE_x0] = bytes[FG_WIRE_x] = bytes[FG_WIRE_next] = iterate;
   bytes[FG_WIRE_params] = FG_PARAM_COUNT * sizeof(double);
 }
 
 size_t fg_memory_need(struct fg_attacker *a, const struct fg_coming *coming) {
   struct fg_pass *passes[FG_ATTACK_PASSES];
-  size_t bytes[FG_WIRE_COUNT], batch = (size_t)a->info.batch, arena = coming->arena;
+  size_t bytes[FG_WIRE_COUNT], batch = (size_t)a->info.strip, arena = coming->arena;
   size_t sum = a->memory.model + a->memory.besides + coming->graph;
   sum += a->net.graph ? a->net.graph->arena.total_bytes : 0;
   fg_attacker_passes(a, passes);

@@ -23,10 +23,10 @@ static bool is_reached(const struct fg_attacker *a, int64_t s, int32_t predictio
 
 /* Sends every sample to its t: ring[0]. */
 static fgsm_status send(struct fg_attacker *a) {
-  for (int64_t s = 0; s < a->info.batch; s++)
+  for (int64_t s = 0; s < a->info.strip; s++)
     fg_run_params(a, a->info.eps[0], a->bounds[s].t, 0, 0, a->rows + s * FG_PARAM_COUNT);
   FG_TRY(fg_upload(a, a->wire[FG_WIRE_rows], a->rows,
-                   (size_t)(a->info.batch * FG_PARAM_COUNT) * sizeof *a->rows));
+                   (size_t)(a->info.strip * FG_PARAM_COUNT) * sizeof *a->rows));
   return fg_pass_run(a, &a->step, a->wire[FG_WIRE_x0], a->ring[0]);
 }
 
@@ -53,7 +53,7 @@ static bool halve(const struct fg_attacker *a, struct fg_bounds *m) {
 static fgsm_status narrow(struct fg_attacker *a, const struct fg_batch *b) {
   for (int i = 0; i < a->info.spec.halvings; i++) {
     bool left = false;
-    for (int64_t s = 0; s < a->info.batch; s++)
+    for (int64_t s = 0; s < a->info.strip; s++)
       if (halve(a, &a->bounds[s]))
         left = true;
       else
@@ -61,7 +61,7 @@ static fgsm_status narrow(struct fg_attacker *a, const struct fg_batch *b) {
     if (!left)
       return FGSM_OK;
     FG_TRY(look_at(a, b));
-    for (int64_t s = 0; s < a->info.batch; s++) {
+    for (int64_t s = 0; s < a->info.strip; s++) {
       struct fg_bounds *m = &a->bounds[s];
       if (m->t > m->lo && m->t < m->hi)
         *(is_reached(a, s, a->predictions[s]) ? &m->hi : &m->lo) = m->t;
@@ -74,17 +74,17 @@ static fgsm_status narrow(struct fg_attacker *a, const struct fg_batch *b) {
 static fgsm_status climb_slowly(struct fg_attacker *a, const struct fg_batch *b, void **out) {
   FG_TRY(fg_pass_run(a, &a->gradient, a->wire[FG_WIRE_x0], NULL));
   FG_TRY(fg_run_first_gradient(a));
-  for (int64_t s = 0; s < a->info.batch; s++)
+  for (int64_t s = 0; s < a->info.strip; s++)
     a->bounds[s] = (struct fg_bounds){.hi = 1, .t = 1};
   FG_TRY(look_at(a, b));
-  for (int64_t s = 0; s < a->info.batch; s++) {
+  for (int64_t s = 0; s < a->info.strip; s++) {
     struct fg_bounds *m = &a->bounds[s];
     m->any = is_reached(a, s, a->predictions[s]);
     m->hi = is_reached(a, s, a->clean[s].prediction) ? 0 : 1;
   }
   FG_TRY(fg_run_stats(a, true, 3));
   FG_TRY(narrow(a, b));
-  for (int64_t s = 0; s < a->info.batch; s++)
+  for (int64_t s = 0; s < a->info.strip; s++)
     a->bounds[s].t = a->bounds[s].hi;
   *out = a->ring[0];
   return send(a);
@@ -98,7 +98,7 @@ static fgsm_status climb_at_once(struct fg_attacker *a, void **out) {
   FG_TRY(fg_pass_run(a, &a->search, a->wire[FG_WIRE_x0], a->ring[0]));
   FG_TRY(fg_run_first_gradient(a));
   FG_TRY(fg_run_stats(a, true, 4));
-  for (int64_t s = 0; s < a->info.batch; s++) {
+  for (int64_t s = 0; s < a->info.strip; s++) {
     double least = a->reals[4 * s + 3], eps = a->info.eps[0];
     a->bounds[s] = (struct fg_bounds){.hi = isinf(least) ? 1
                                             : eps > 0    ? least / eps

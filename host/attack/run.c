@@ -1,6 +1,6 @@
 /* The loop: start, steps, restarts, budgets; then a look at exactly what will be written.
  *
- * Per device batch: the clean samples are looked at (for free in the first gradient pass where that
+ * Per strip: the clean samples are looked at (for free in the first gradient pass where that
  * starts from them), labels are settled, and every eps climbs from the clean samples. Where the one
  * gradient at the clean samples serves every eps, it is computed once. Results are never taken from
  * an iterate: they come from a forward pass over the very bytes or floats that are handed out. */
@@ -40,21 +40,21 @@ static fgsm_status upload_params(struct fg_attacker *a, int k, double radius, in
 
 static fgsm_status upload_labels(struct fg_attacker *a) {
   return fg_upload(a, a->wire[FG_WIRE_labels], a->labels,
-                   (size_t)a->info.batch * sizeof *a->labels);
+                   (size_t)a->info.strip * sizeof *a->labels);
 }
 
 /* ---- what is known of the clean samples */
 
 /* Prediction and loss of the last forward pass. */
 fgsm_status fg_run_outcome(struct fg_attacker *a, int32_t *prediction, double *loss) {
-  size_t n = (size_t)a->info.batch;
+  size_t n = (size_t)a->info.strip;
   FG_TRY(fg_download(a, a->wire[FG_WIRE_prediction], n * sizeof *prediction, prediction));
-  return fg_download_reals(a, a->wire[FG_WIRE_loss], a->info.batch, loss);
+  return fg_download_reals(a, a->wire[FG_WIRE_loss], a->info.strip, loss);
 }
 
 static fgsm_status read_clean(struct fg_attacker *a) {
   FG_TRY(fg_run_outcome(a, a->predictions, a->reals));
-  for (int64_t s = 0; s < a->info.batch; s++) {
+  for (int64_t s = 0; s < a->info.strip; s++) {
     a->clean[s].prediction = a->predictions[s];
     a->clean[s].loss = a->reals[s];
   }
@@ -82,16 +82,16 @@ fgsm_status fg_run_first_gradient(struct fg_attacker *a) {
   if (!has_start(a))
     FG_TRY(read_clean(a));
   if (scaled)
-    FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_logits], a->info.batch * classes, a->reals));
-  for (int64_t s = 0; s < a->info.batch; s++)
+    FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_logits], a->info.strip * classes, a->reals));
+  for (int64_t s = 0; s < a->info.strip; s++)
     a->clean[s].factor = scaled ? missing_factor(a->reals + s * classes, classes, a->labels[s]) : 1;
   return FGSM_OK;
 }
 
 /* After a step: flags samples with a gradient that is not finite; keeps the first statistics. */
 fgsm_status fg_run_stats(struct fg_attacker *a, bool first, int columns) {
-  FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_stats], a->info.batch * columns, a->reals));
-  for (int64_t s = 0; s < a->info.batch; s++) {
+  FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_stats], a->info.strip * columns, a->reals));
+  for (int64_t s = 0; s < a->info.strip; s++) {
     const double *stats = a->reals + columns * s;
     if (!(stats[2] == 0))
       a->flags[s] |= FGSM_FLAG_NONFINITE;
@@ -126,12 +126,12 @@ fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) {
     return FG_FAIL(USAGE, "--target names neither a class nor least-likely, and no targets came "
                           "with the samples");
   if (a->labels_predicted || a->least_likely) {
-    memset(a->labels, 0, (size_t)a->info.batch * sizeof *a->labels);
+    memset(a->labels, 0, (size_t)a->info.strip * sizeof *a->labels);
     FG_TRY(upload_labels(a));
     FG_TRY(fg_pass_run(a, &a->evaluate, a->wire[FG_WIRE_x0], NULL));
     FG_TRY(read_clean(a));
     FG_TRY(
-        fg_download_reals(a, a->wire[FG_WIRE_logits], a->info.batch * a->info.classes, a->reals));
+        fg_download_reals(a, a->wire[FG_WIRE_logits], a->info.strip * a->info.classes, a->reals));
   }
   for (int64_t s = 0; s < b->n; s++) {
     int64_t label = choose_label(a, b, s);
@@ -147,7 +147,7 @@ fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) {
                      (long long)b->index[s], what, (long long)label, (long long)a->info.classes);
     a->labels[s] = (int32_t)label;
   }
-  for (int64_t s = b->n; s < a->info.batch; s++)
+  for (int64_t s = b->n; s < a->info.strip; s++)
     a->labels[s] = a->labels[b->n - 1];
   return upload_labels(a);
 }
@@ -198,10 +198,10 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
 }
 
 /* minimal-eps: in one call, or as many looks as it takes at most. */
-static fgsm_status replay_search(struct fg_attacker *a) {
-  void *x = a->wire[FG_WIRE_x0];
+static fgsm_status replay_search(struct fg_attacker *a, void *x_adv) {
+  void *x = a->wire[FG_WIRE_x0], *end = x_adv ? x_adv : a->ring[0];
   if (a->search.plan)
-    return fg_pass_run(a, &a->search, x, a->ring[0]);
+    return fg_pass_run(a, &a->search, x, end);
   FG_TRY(fg_pass_run(a, &a->gradient, x, NULL));
   for (int look = 0; look < a->info.spec.halvings + 1; look++) {
     void *at = a->ring[0];
@@ -213,23 +213,25 @@ static fgsm_status replay_search(struct fg_attacker *a) {
     }
     FG_TRY(fg_pass_run(a, &a->evaluate, at, NULL));
   }
-  return fg_pass_run(a, &a->step, x, a->ring[0]);
+  return fg_pass_run(a, &a->step, x, end);
 }
 
-static fgsm_status replay_climb(struct fg_attacker *a) {
+static fgsm_status replay_climb(struct fg_attacker *a, void *x_adv) {
+  int steps = a->info.spec.steps;
   void *x = a->wire[FG_WIRE_x0];
   if (has_start(a)) {
     FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
     x = a->ring[0];
   }
-  if (a->info.spec.steps == 0)
-    return fg_pass_run(a, &a->settle, x, fg_run_other(a, x));
-  for (int step = 0; step < a->info.spec.steps; step++) {
-    void *next = fg_run_other(a, x);
+  if (steps == 0)
+    return fg_pass_run(a, &a->settle, x, x_adv ? x_adv : fg_run_other(a, x));
+  for (int step = 0; step < steps; step++) {
+    bool rest = step > 0 && a->rest.plan, last = rest || step == steps - 1;
+    void *next = last && x_adv ? x_adv : fg_run_other(a, x);
     fg_run_momentum(a, step);
-    if (step > 0 && a->rest.plan)
-      return fg_pass_run(a, &a->rest, x, next);
-    FG_TRY(fg_pass_run(a, &a->gradient, x, next));
+    FG_TRY(fg_pass_run(a, rest ? &a->rest : &a->gradient, x, next));
+    if (rest)
+      break;
     if (a->step.plan)
       FG_TRY(fg_pass_run(a, &a->step, x, next));
     x = next;
@@ -237,10 +239,14 @@ static fgsm_status replay_climb(struct fg_attacker *a) {
   return FGSM_OK;
 }
 
-fgsm_status fg_attacker_replay(struct fg_attacker *a) {
-  for (int restart = 0; restart < a->info.spec.restarts; restart++)
-    FG_TRY(a->info.spec.halvings > 0 ? replay_search(a) : replay_climb(a));
-  return a->device->backend->sync(a->device, a->stream[FG_TRAFFIC_compute]);
+fgsm_status fg_attacker_replay(struct fg_attacker *a, void *x0, void *x_adv) {
+  void *own = a->wire[FG_WIRE_x0];
+  fgsm_status status = FGSM_OK;
+  a->wire[FG_WIRE_x0] = x0 ? x0 : own;
+  for (int r = 0; r < a->info.spec.restarts && status == FGSM_OK; r++)
+    status = a->info.spec.halvings > 0 ? replay_search(a, x_adv) : replay_climb(a, x_adv);
+  a->wire[FG_WIRE_x0] = own;
+  return status;
 }
 
 /* Turns iterate *x into what will be written (wire bytes, or floats) and looks at that. *x becomes
@@ -261,7 +267,7 @@ fgsm_status fg_run_look(struct fg_attacker *a, const struct fg_batch *b, void **
 /* Fills best_* with what any result improves on: the clean samples (a start of radius 0). */
 static fgsm_status begin_best(struct fg_attacker *a, int k) {
   double worst = a->loss.targeted ? INFINITY : -INFINITY;
-  size_t n = (size_t)a->info.batch;
+  size_t n = (size_t)a->info.strip;
   for (size_t s = 0; s < n; s++)
     if (a->real == FG_F64)
       a->reals[s] = worst;
@@ -277,7 +283,7 @@ static fgsm_status begin_best(struct fg_attacker *a, int k) {
 static fgsm_status attack_once(struct fg_attacker *a, const struct fg_batch *b, int k) {
   int restarts = a->info.spec.restarts;
   void *x = NULL;
-  memset(a->flags, 0, (size_t)a->info.batch * sizeof *a->flags);
+  memset(a->flags, 0, (size_t)a->info.strip * sizeof *a->flags);
   if (restarts > 1)
     FG_TRY(begin_best(a, k));
   for (int r = 0; r < restarts; r++) {
@@ -350,8 +356,8 @@ fgsm_status fg_attacker_run(struct fg_attacker *a, int64_t n, const void *x, con
   size_t row = (size_t)a->count * fg_type_size(a->shape.type);
   FG_TRY(a->device->backend->enter(a->device));
   FG_TRY(fg_view_wait(a, a->stream[FG_TRAFFIC_compute]));
-  for (int64_t at = 0; at < n; at += a->info.batch) {
-    struct fg_batch b = {.n = n - at < a->info.batch ? n - at : a->info.batch,
+  for (int64_t at = 0; at < n; at += a->info.strip) {
+    struct fg_batch b = {.n = n - at < a->info.strip ? n - at : a->info.strip,
                          .x = (const char *)x + (size_t)at * row,
                          .labels = labels + at,
                          .targets = targets ? targets + at : NULL,

@@ -59,7 +59,7 @@ static void pack_reals(const struct fg_attacker *a, const struct fg_batch *b, in
 fgsm_status fg_samples_load(struct fg_attacker *a, const struct fg_batch *b) {
   bool bytes = a->shape.type == FG_U8;
   /* A whole batch that is already what the device holds travels from where it lies. */
-  bool as_is = b->n == a->info.batch && (bytes || a->real == FG_F32);
+  bool as_is = b->n == a->info.strip && (bytes || a->real == FG_F32);
   size_t row = (size_t)a->count * (bytes ? 1 : fg_type_size(a->real));
   const void *from_host = b->x;
   FG_TRY(check_range(a, b));
@@ -67,7 +67,7 @@ fgsm_status fg_samples_load(struct fg_attacker *a, const struct fg_batch *b) {
     FG_TRY(fg_stage_wait(a));
     from_host = a->stage;
   }
-  for (int64_t s = 0; s < a->info.batch; s++) {
+  for (int64_t s = 0; s < a->info.strip; s++) {
     char *to = (char *)a->stage + (size_t)s * row;
     int64_t from = s < b->n ? s : b->n - 1;
     a->index[s] = b->index[from];
@@ -79,10 +79,10 @@ fgsm_status fg_samples_load(struct fg_attacker *a, const struct fg_batch *b) {
       pack_reals(a, b, from, to);
   }
   FG_TRY(fg_upload(a, a->wire[bytes ? FG_WIRE_bytes : FG_WIRE_x0], from_host,
-                   row * (size_t)a->info.batch));
+                   row * (size_t)a->info.strip));
   if (a->wire[FG_WIRE_index])
     FG_TRY(
-        fg_upload(a, a->wire[FG_WIRE_index], a->index, (size_t)a->info.batch * sizeof *a->index));
+        fg_upload(a, a->wire[FG_WIRE_index], a->index, (size_t)a->info.strip * sizeof *a->index));
   return bytes ? fg_pass_run(a, &a->dequantize, NULL, a->wire[FG_WIRE_x0]) : FGSM_OK;
 }
 
@@ -94,11 +94,11 @@ fgsm_status fg_samples_restore(struct fg_attacker *a, const struct fg_batch *b, 
   if (!any || x == a->wire[FG_WIRE_x0])
     return FGSM_OK;
   FG_TRY(fg_stage_wait(a));
-  FG_TRY(fg_download(a, x, row * (size_t)a->info.batch, a->stage));
+  FG_TRY(fg_download(a, x, row * (size_t)a->info.strip, a->stage));
   for (int64_t s = 0; s < b->n; s++)
     if (a->flags[s] & FGSM_FLAG_NONFINITE)
       pack_reals(a, b, s, (char *)a->stage + (size_t)s * row);
-  return fg_upload(a, x, a->stage, row * (size_t)a->info.batch);
+  return fg_upload(a, x, a->stage, row * (size_t)a->info.strip);
 }
 
 fgsm_status fg_samples_round(struct fg_attacker *a, const struct fg_batch *b, const void *x,
@@ -106,8 +106,8 @@ fgsm_status fg_samples_round(struct fg_attacker *a, const struct fg_batch *b, co
   double *values = a->stage;
   float *written = a->written;
   FG_TRY(fg_stage_wait(a));
-  FG_TRY(fg_download(a, x, (size_t)(a->info.batch * a->count) * sizeof *values, values));
-  for (int64_t s = 0; s < a->info.batch; s++)
+  FG_TRY(fg_download(a, x, (size_t)(a->info.strip * a->count) * sizeof *values, values));
+  for (int64_t s = 0; s < a->info.strip; s++)
     for (int64_t i = 0; i < a->count; i++) {
       int64_t at = s * a->count + i;
       double from = clean_value(a, b, s < b->n ? s : b->n - 1, i), to = values[at];
@@ -117,11 +117,11 @@ fgsm_status fg_samples_round(struct fg_attacker *a, const struct fg_batch *b, co
       written[at] = f;
       values[at] = f;
     }
-  return fg_upload(a, rounded, values, (size_t)(a->info.batch * a->count) * sizeof *values);
+  return fg_upload(a, rounded, values, (size_t)(a->info.strip * a->count) * sizeof *values);
 }
 
 fgsm_status fg_samples_fetch(struct fg_attacker *a, const void *x) {
-  size_t n = (size_t)(a->info.batch * a->count);
+  size_t n = (size_t)(a->info.strip * a->count);
   if (a->info.out_type == FG_U8)
     return fg_download(a, a->wire[FG_WIRE_bytes], n, a->written);
   return a->real == FG_F64 ? FGSM_OK : fg_download(a, x, n * sizeof(float), a->written);

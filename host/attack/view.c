@@ -67,22 +67,29 @@ static fgsm_status check(const struct fg_attacker *a, const struct fg_view *view
   return FGSM_OK;
 }
 
-/* The classes attacked, as the pass reads them, into *labels. */
-static fgsm_status take_labels(struct fg_attacker *a, const struct fg_view *view, void **labels) {
+/* The classes attacked, as the pass reads them, into *labels. Those of a strip, which lie in the host's memory,
+ * are copied: they need not begin where a pass wants its buffers to begin. */
+static fgsm_status take_labels(struct fg_attacker *a, const struct fg_view *view, int64_t n,
+                               void **labels) {
   void *own = *labels;
-  if (view->labels && view->labels_type == FG_I32) {
+  bool copied = a->info.strip < a->info.batch;
+  if (view->labels && view->labels_type == FG_I32 && !copied) {
     *labels = view->labels;
     return FGSM_OK;
   }
-  if (view->labels) {
+  if (view->labels && !copied) {
     a->wire[FG_WIRE_labels64] = view->labels;
     fgsm_status status = fg_pass_run(a, &a->view->narrow, NULL, NULL);
     a->wire[FG_WIRE_labels64] = NULL;
     return status;
   }
-  for (int64_t s = 0; s < a->info.batch; s++)
-    a->labels[s] = (int32_t)a->target;
-  return fg_upload(a, own, a->labels, (size_t)a->info.batch * sizeof *a->labels);
+  for (int64_t s = 0; s < a->info.strip; s++) {
+    int64_t from = s < n ? s : n - 1;
+    a->labels[s] = !view->labels                 ? (int32_t)a->target
+                   : view->labels_type == FG_I32 ? ((const int32_t *)view->labels)[from]
+                                                 : (int32_t)((const int64_t *)view->labels)[from];
+  }
+  return fg_upload(a, own, a->labels, (size_t)a->info.strip * sizeof *a->labels);
 }
 
 /* The steps, from x to `end`. */
@@ -102,19 +109,20 @@ static fgsm_status climb(struct fg_attacker *a, void *x, void *end) {
   return FGSM_OK;
 }
 
-static fgsm_status run(struct fg_attacker *a, const struct fg_view *view) {
+/* A strip, of which the first n samples count. */
+static fgsm_status run(struct fg_attacker *a, const struct fg_view *view, int64_t n) {
   double params[FG_PARAM_COUNT];
   void *x = view->x, *to = view->x_adv;
   fg_run_params(a, a->info.eps[0], 1, a->info.spec.radius, 0, params);
   FG_TRY(fg_upload(a, a->wire[FG_WIRE_params], params, sizeof params));
-  FG_TRY(take_labels(a, view, &a->wire[FG_WIRE_labels]));
+  FG_TRY(take_labels(a, view, n, &a->wire[FG_WIRE_labels]));
   if (a->info.eps[0] == 0)
     return x == to ? FGSM_OK : fg_pass_run(a, &a->view->copy, x, to);
   if (a->wire[FG_WIRE_index]) {
-    for (int64_t s = 0; s < a->info.batch; s++)
+    for (int64_t s = 0; s < a->info.strip; s++)
       a->index[s] = view->first_index + s;
     FG_TRY(
-        fg_upload(a, a->wire[FG_WIRE_index], a->index, (size_t)a->info.batch * sizeof *a->index));
+        fg_upload(a, a->wire[FG_WIRE_index], a->index, (size_t)a->info.strip * sizeof *a->index));
   }
   if (a->info.spec.start != FG_START_none) {
     FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
@@ -135,19 +143,60 @@ fgsm_status fg_view_wait(struct fg_attacker *a, void *stream) {
   return a->view ? backend->event_wait(a->device, a->view->done, stream) : FGSM_OK;
 }
 
+/* The strip of a view that begins with sample `at`. */
+static struct fg_view strip_at(const struct fg_attacker *a, const struct fg_view *view,
+                               int64_t at) {
+  size_t from = (size_t)(at * a->count) * sizeof(float);
+  struct fg_view strip = *view;
+  strip.x = (char *)view->x + from;
+  strip.x_adv = (char *)view->x_adv + from;
+  if (view->labels)
+    strip.labels = (char *)view->labels + (size_t)at * fg_type_size(view->labels_type);
+  strip.first_index += at;
+  return strip;
+}
+
+/* A strip of fewer samples at the end is attacked in `room`, in place, filled with the last of them. Copies are
+ * the processor's: only devices that compute in the host's memory take strips. */
+static fgsm_status run_strip(struct fg_attacker *a, const struct fg_view *view, int64_t at,
+                             char *room) {
+  size_t row = (size_t)a->count * sizeof(float);
+  int64_t left = a->info.batch - at, n = left < a->info.strip ? left : a->info.strip;
+  struct fg_view strip = strip_at(a, view, at);
+  char *to = strip.x_adv;
+  if (n < a->info.strip) {
+    for (int64_t s = 0; s < a->info.strip; s++)
+      memcpy(room + (size_t)s * row, (char *)strip.x + (size_t)(s < n ? s : n - 1) * row, row);
+    strip.x = strip.x_adv = room;
+  }
+  a->wire[FG_WIRE_x0] = strip.x;
+  FG_TRY(run(a, &strip, n));
+  if (n < a->info.strip)
+    memcpy(to, room, (size_t)n * row);
+  return FGSM_OK;
+}
+
+static fgsm_status run_strips(struct fg_attacker *a, const struct fg_view *view) {
+  void *x0 = a->wire[FG_WIRE_x0], *labels = a->wire[FG_WIRE_labels];
+  fgsm_status status = FGSM_OK;
+  for (int64_t at = 0; at < a->info.batch && status == FGSM_OK; at += a->info.strip) {
+    status = run_strip(a, view, at, x0);
+    a->wire[FG_WIRE_labels] = labels;
+  }
+  a->wire[FG_WIRE_x0] = x0;
+  return status;
+}
+
 fgsm_status fg_attacker_run_view(struct fg_attacker *a, const struct fg_view *view) {
   FG_TRY(check(a, view));
   FG_TRY(a->device->backend->enter(a->device));
   FG_TRY(make_parts(a));
   FG_TRY(fg_view_wait(a, view->stream));
-  void *own[] = {a->wire[FG_WIRE_x0], a->wire[FG_WIRE_labels], a->stream[FG_TRAFFIC_compute]};
-  a->wire[FG_WIRE_x0] = view->x;
+  void *stream = a->stream[FG_TRAFFIC_compute];
   a->stream[FG_TRAFFIC_compute] = view->stream;
-  fgsm_status status = run(a, view);
+  fgsm_status status = run_strips(a, view);
   if (status == FGSM_OK)
     status = a->device->backend->event_record(a->device, a->view->done, view->stream);
-  a->wire[FG_WIRE_x0] = own[0];
-  a->wire[FG_WIRE_labels] = own[1];
-  a->stream[FG_TRAFFIC_compute] = own[2];
+  a->stream[FG_TRAFFIC_compute] = stream;
   return status;
 }

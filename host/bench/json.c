@@ -71,11 +71,12 @@ static json_t *json_row(const struct fg_bench *b, const struct fg_bench_row *row
   json_t *memory = json_pack("{s:I, s:I, s:I}", "arena_bytes", (json_int_t)row->plan.arena_bytes,
                              "weight_bytes", (json_int_t)row->plan.constant_bytes, "buffer_bytes",
                              (json_int_t)row->buffer_bytes);
-  return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "batch",
-                   (json_int_t)row->asked, "device_batch", (json_int_t)info->batch, "end_to_end",
-                   piped, "attack", json_rate(row, &row->attack), "device_only",
-                   json_rate(row, &row->climb), "stages", json_stages(row), "plan",
-                   json_plan(b, row), "memory", memory, "joules_per_image",
+  return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "batch",
+                   (json_int_t)row->asked, "device_batch", (json_int_t)info->batch, "strip",
+                   (json_int_t)info->strip, "end_to_end", piped, "attack",
+                   json_rate(row, &row->attack), "device_only", json_rate(row, &row->climb),
+                   "stages", json_stages(row), "plan", json_plan(b, row), "memory", memory,
+                   "joules_per_image",
                    row->joules_per_image < 0 ? json_null() : json_real(row->joules_per_image),
                    "agreement", row->approximates ? fg_agree_json(&row->agreement) : json_null(),
                    "notes", json_words(info->notes));

@@ -51,17 +51,18 @@ static void add_head(struct fg_text *t, const struct fg_bench *b) {
 
 static void add_rates(struct fg_text *t, const struct fg_bench *b) {
   char of[32], memory[32], seconds[32];
-  fg_text_add(t, "%6s %16s %16s %16s %12s %12s %12s %12s\n", "batch", "end to end", "attack",
-              "device only", "a plan's run", "of roofline", "memory", "energy");
+  fg_text_add(t, "%6s %6s %16s %16s %16s %12s %12s %12s %12s\n", "batch", "strip", "end to end",
+              "attack", "device only", "a plan's run", "of roofline", "memory", "energy");
   for (int i = 0; i < b->n_rows; i++) {
     const struct fg_bench_row *r = &b->rows[i];
     char joules[32] = "-";
     if (r->joules_per_image >= 0)
       snprintf(joules, sizeof joules, "%.3g J/image", r->joules_per_image);
-    fg_text_add(t, "%6lld %10.1f img/s %10.1f img/s %10.1f img/s %12s %12s %12s %12s\n",
-                (long long)r->asked, fg_bench_rate(r, r->piped.median),
-                fg_bench_rate(r, r->attack.median), fg_bench_rate(r, r->climb.median),
-                duration(r->whole.median, seconds), share(b, r->floor, r->whole.median, of),
+    fg_text_add(t, "%6lld %6lld %10.1f img/s %10.1f img/s %10.1f img/s %12s %12s %12s %12s\n",
+                (long long)r->asked, (long long)fg_measure_info(r->m)->strip,
+                fg_bench_rate(r, r->piped.median), fg_bench_rate(r, r->attack.median),
+                fg_bench_rate(r, r->climb.median), duration(r->whole.median, seconds),
+                share(b, r->floor, r->whole.median, of),
                 fg_scaled((double)(r->plan.arena_bytes + r->plan.constant_bytes + r->buffer_bytes),
                           1024, "B", memory),
                 joules);
