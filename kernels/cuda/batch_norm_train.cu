@@ -7,7 +7,7 @@
  * sums are added up in a launch between. Variance is E[x^2] - E[x]^2 in double, of floats whose squares a double holds exactly. Across ranks each
  * channel's sums are added up first, then those of the ranks, and these are what is applied.
  *
- * Floor: 12 bytes a value (x twice, y), the gradient 20 (x and dy twice, dx); 5 and 8 FLOPs. */
+ * Floor, in float32: 12 bytes a value (x twice, y), the gradient 20 (x and dy twice, dx); 5 and 8 FLOPs. */
 #include "cuda.h"
 #include "ranks.h"
 
@@ -174,7 +174,7 @@ __device__ __forceinline__ struct column column_of(const struct planes &p) {
   return {channel, chunk, chunk * PLACES + threadIdx.y, channel < p.channels ? end : 0};
 }
 
-/* ptxas budget: sum_columns registers 40 shared 4096 blocks 6 */
+/* ptxas budget: sum_columns registers 64 shared 4096 blocks 4 */
 template <bool GRAD>
 __global__ void __launch_bounds__(THREADS) sum_columns(struct norm n, struct planes p) {
   FGSM_SHARED(double, part, [2][WARPS][TILE]);
