@@ -184,7 +184,7 @@ static void compare(opener *open, const char *net, const char *words, enum fg_pr
                     int steps) {
   const double allowed = half == FG_PRECISION_bf16 ? 0.02 : 0.003;
   struct training_data data = training_data();
-  struct quartet q = {NULL};
+  struct quartet q = {NULL, NULL, NULL, NULL};
   double apart = 0, rounding = 0;
   bool good = open_all(open, words, half, &q) == FGSM_OK;
   for (int k = 0; k < steps && good; k++) {
