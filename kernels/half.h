@@ -72,20 +72,26 @@ static inline void fg_half_put(enum fg_type type, void *data, int64_t i, float v
 /* Inputs and outputs of an operator that may be stored in half precision, as bit masks: activations,
  * gradients and the weights of products, but no statistics, no vectors of one number per channel but a
  * product's bias, and nothing that the attack's step reads or writes. An operator that asks gains by it (a product); others
- * follow what reaches them. */
+ * follow what reaches them. Of one that is `alike` the result is stored as the operands are, whoever reads it:
+ * a weight's gradient, which all but a card's library could leave in float32. */
 struct fg_half_slots {
   uint32_t in, out;
-  bool asks;
+  bool asks, alike;
 };
 
 static inline struct fg_half_slots fg_half_slots(enum fg_op op) {
-  struct fg_half_slots slots = {0, 0, false};
+  struct fg_half_slots slots = {0, 0, false, false};
   switch (op) {
   case FG_OP_conv:
   case FG_OP_conv_grad_input:
   case FG_OP_matmul:
     slots.asks = true;
     slots.in = 15;
+    slots.out = 1;
+    break;
+  case FG_OP_conv_grad_weight:
+    slots.asks = slots.alike = true;
+    slots.in = 3;
     slots.out = 1;
     break;
   case FG_OP_conv_grad_input_step:
@@ -103,6 +109,7 @@ static inline struct fg_half_slots fg_half_slots(enum fg_op op) {
     slots.out = 1;
     break;
   case FG_OP_binary:
+  case FG_OP_batch_norm_train_grad:
   case FG_OP_layer_norm_grad:
   case FG_OP_softmax_grad:
     slots.in = 3;
@@ -123,6 +130,7 @@ static inline struct fg_half_slots fg_half_slots(enum fg_op op) {
   case FG_OP_unary:
   case FG_OP_affine:
   case FG_OP_batch_norm:
+  case FG_OP_batch_norm_train:
   case FG_OP_cast:
   case FG_OP_layer_norm:
   case FG_OP_softmax:

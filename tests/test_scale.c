@@ -7,6 +7,7 @@
 
 #include "attacking.h"
 #include "device.h"
+#include "engine.h"
 #include "half.h"
 #include "train.h"
 
@@ -159,6 +160,35 @@ Test(scale, weights_take_steps_that_half_precision_would_round_away) {
     cr_expect_eq(fg_float_to_bfloat(after[i]), fg_float_to_bfloat(before[i]));
   }
   cr_expect(2 * moved > n, "%lld of %lld weights moved", (long long)moved, (long long)n);
+  close_scene(s);
+}
+
+/* Between the image and the logits nothing goes through float32: what convolutions and batch normalisation
+ * read and write of activations and their gradients. A weight's gradient is cast behind its product. */
+Test(scale, convolutions_and_norms_of_a_step_work_in_half_precision) {
+  struct scene *s = open_scene("method=rs-fgsm eps=0.1", FG_PRECISION_bf16);
+  const struct fg_graph *g = fg_plan_graph(s->engine->pass[FG_TRAIN_DESCEND].plan);
+  int seen[FG_OP_COUNT] = {0};
+  for (int64_t i = 0; i < g->n_nodes; i++) {
+    const struct fg_node *node = &g->nodes[i];
+    const struct fg_half_slots slots = fg_half_slots(node->op);
+    seen[node->op]++;
+    bool is = node->op == FG_OP_conv_grad_weight || node->op == FG_OP_batch_norm_train ||
+              node->op == FG_OP_batch_norm_train_grad;
+    for (int k = 0; is && k < node->n_in; k++)
+      cr_expect_eq(fg_value(g, node->in[k])->type, slots.in >> k & 1 ? FG_BF16 : FG_F32,
+                   "input %d of %s", k, fg_op_name(node->op));
+    for (int k = 0; is && k < node->n_out; k++)
+      if (node->out[k] != FG_ABSENT)
+        cr_expect_eq(fg_value(g, node->out[k])->type, slots.out >> k & 1 ? FG_BF16 : FG_F32,
+                     "output %d of %s", k, fg_op_name(node->op));
+    if (node->op == FG_OP_descend)
+      cr_expect_eq(fg_value(g, node->in[1])->type, FG_F32, "the gradient of %s", node->name);
+  }
+  cr_expect(seen[FG_OP_conv_grad_weight] == 2 && seen[FG_OP_batch_norm_train] == 1 &&
+                seen[FG_OP_batch_norm_train_grad] == 1,
+            "%d, %d and %d", seen[FG_OP_conv_grad_weight], seen[FG_OP_batch_norm_train],
+            seen[FG_OP_batch_norm_train_grad]);
   close_scene(s);
 }
 

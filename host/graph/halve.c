@@ -60,7 +60,8 @@ static bool propose(const struct halves *h, const struct fg_node *node, struct f
       call->in[k].type = is_slot(slots.in, k) ? h->half : h->g->real;
   }
   for (int k = 0; k < node->n_out; k++)
-    if (is_slot(slots.out, k) && call->out[k].type == h->g->real && !stays_wide(h, node->out[k]))
+    if (is_slot(slots.out, k) && call->out[k].type == h->g->real &&
+        (slots.alike ? !h->is_output[node->out[k]] : !stays_wide(h, node->out[k])))
       call->out[k].type = h->half;
   return reached && h->device->backend->takes_half(h->device, call);
 }

@@ -7,7 +7,7 @@
  * sums are added up in a launch between. Variance is E[x^2] - E[x]^2 in double, of floats whose squares a double holds exactly. Across ranks each
  * channel's sums are added up first, then those of the ranks, and these are what is applied.
  *
- * Floor: 12 bytes a value (x twice, y), the gradient 20 (x and dy twice, dx); 5 and 8 FLOPs. */
+ * Floor, in float32: 12 bytes a value (x twice, y), the gradient 20 (x and dy twice, dx); 5 and 8 FLOPs. */
 #include "cuda.h"
 #include "ranks.h"
 
@@ -22,9 +22,10 @@ struct planes {
 };
 
 struct norm {
-  const float *x, *dy, *scale, *bias, *mean, *var;
-  float *y, *first, *second; /* y, mean, var or dx, dscale, dbias; NULL: not wanted */
-  double *sums;              /* [channels, parts, 2] */
+  struct fg_cuda_reals x, dy, y; /* y or dx */
+  const float *scale, *bias, *mean, *var;
+  float *first, *second; /* mean, var or dscale, dbias; these and y's data NULL: not wanted */
+  double *sums;          /* [channels, parts, 2] */
   int64_t parts;
   double epsilon, total; /* values of a channel, on all ranks */
 };
@@ -40,20 +41,20 @@ __device__ __forceinline__ int64_t place(const struct planes &p, int64_t c, int6
 }
 
 /* Values j..j+3 of channel c, 0 beyond its last. */
-__device__ __forceinline__ void load_places(const float *x, const struct planes &p, int64_t c,
-                                            int64_t j, float (&v)[4]) {
+__device__ __forceinline__ void load_places(const struct fg_cuda_reals &x, const struct planes &p,
+                                            int64_t c, int64_t j, float (&v)[4]) {
   if (p.wide)
     return fg_cuda_load4(x, place(p, c, j), INT64_MAX, true, v, 0.0f);
   for (int k = 0; k < 4; k++)
     v[k] = j + k < p.count ? x[place(p, c, j + k)] : 0.0f;
 }
-__device__ __forceinline__ void store_places(float *y, const struct planes &p, int64_t c, int64_t j,
-                                             const float (&v)[4]) {
+__device__ __forceinline__ void store_places(const struct fg_cuda_reals &y, const struct planes &p,
+                                             int64_t c, int64_t j, const float (&v)[4]) {
   if (p.wide)
     return fg_cuda_store4(y, place(p, c, j), INT64_MAX, true, v);
   for (int k = 0; k < 4; k++)
     if (j + k < p.count)
-      y[place(p, c, j + k)] = v[k];
+      y.put(place(p, c, j + k), v[k]);
 }
 
 /* Sums of x and x^2, or of dy and dy (x - mean), over one chunk of one channel.
@@ -143,12 +144,12 @@ __global__ void __launch_bounds__(THREADS) add_chunks(struct norm n, double *tot
  * ptxas budget: apply_chunks registers 48 shared 64 blocks 5 loads16 stores16 */
 template <bool GRAD>
 __global__ void __launch_bounds__(THREADS) apply_chunks(struct norm n, struct planes p) {
-  const int64_t blocks = n.y ? p.chunks : 1;
+  const int64_t blocks = n.y.data ? p.chunks : 1;
   const int64_t c = blockIdx.x / blocks, chunk = blockIdx.x % blocks, begin = chunk * CHUNK;
   double first, second;
   add_parts(n, c, &first, &second);
   const struct line l = line_of<GRAD>(n, c, first, second, chunk == 0 && threadIdx.x == 0);
-  const int64_t end = n.y ? min(begin + CHUNK, p.count) : 0;
+  const int64_t end = n.y.data ? min(begin + CHUNK, p.count) : 0;
   for (int64_t j = begin + 4 * threadIdx.x; j < end; j += 4 * THREADS) {
     float v[4], d[4];
     load_places(n.x, p, c, j, v);
@@ -173,7 +174,7 @@ __device__ __forceinline__ struct column column_of(const struct planes &p) {
   return {channel, chunk, chunk * PLACES + threadIdx.y, channel < p.channels ? end : 0};
 }
 
-/* ptxas budget: sum_columns registers 40 shared 4096 blocks 6 */
+/* ptxas budget: sum_columns registers 64 shared 4096 blocks 4 */
 template <bool GRAD>
 __global__ void __launch_bounds__(THREADS) sum_columns(struct norm n, struct planes p) {
   FGSM_SHARED(double, part, [2][WARPS][TILE]);
@@ -207,9 +208,9 @@ __global__ void __launch_bounds__(THREADS) apply_columns(struct norm n, struct p
   const double *sums = n.sums + 2 * at.channel;
   const struct line l =
       line_of<GRAD>(n, at.channel, sums[0], sums[1], at.chunk == 0 && threadIdx.y == 0);
-  for (int64_t j = at.first; n.y && j < at.end; j += WARPS) {
+  for (int64_t j = at.first; n.y.data && j < at.end; j += WARPS) {
     const int64_t i = j * p.channels + at.channel;
-    n.y[i] = GRAD ? l.a * n.dy[i] + (l.b * n.x[i] + l.c) : l.a * n.x[i] + l.b;
+    n.y.put(i, GRAD ? l.a * n.dy[i] + (l.b * n.x[i] + l.c) : l.a * n.x[i] + l.b);
   }
 }
 
@@ -277,7 +278,7 @@ fgsm_status add_up(const struct fg_call *call, struct norm *n, const struct plan
   if (!call->attrs->batch_norm.across)
     return FGSM_OK;
   n->total *= fg_ranks_size(device->ranks);
-  return n->y ? all_reduce(device, totals, 2 * p.channels, s) : FGSM_OK;
+  return n->y.data ? all_reduce(device, totals, 2 * p.channels, s) : FGSM_OK;
 }
 
 template <bool GRAD>
@@ -286,7 +287,7 @@ fgsm_status launch_columns(const struct fg_call *call, struct norm n, const stru
   const dim3 blocks((unsigned)((p.channels + TILE - 1) / TILE * p.chunks)), threads(TILE, WARPS);
   FG_TRY(fg_cuda_launched(call, FGSM_LAUNCH(sum_columns<GRAD>, blocks, threads, 0, s, n, p)));
   FG_TRY(add_up<GRAD>(call, &n, p, s));
-  if (GRAD && !n.y)
+  if (GRAD && !n.y.data)
     return FGSM_OK;
   return fg_cuda_launched(call, FGSM_LAUNCH(apply_columns<GRAD>, blocks, threads, 0, s, n, p));
 }
@@ -307,9 +308,9 @@ fgsm_status launch(const struct fg_call *call, struct norm n, struct planes p, v
                           FGSM_LAUNCH(sum_chunks<GRAD>, dim3(tasks), dim3(THREADS), 0, s, n, p)));
   if (call->attrs->batch_norm.across)
     FG_TRY(add_up<GRAD>(call, &n, p, s));
-  return fg_cuda_launched(call,
-                          FGSM_LAUNCH(apply_chunks<GRAD>, dim3(n.y ? tasks : (unsigned)p.channels),
-                                      dim3(THREADS), 0, s, n, p));
+  return fg_cuda_launched(call, FGSM_LAUNCH(apply_chunks<GRAD>,
+                                            dim3(n.y.data ? tasks : (unsigned)p.channels),
+                                            dim3(THREADS), 0, s, n, p));
 }
 
 fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
@@ -320,10 +321,10 @@ fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
 
 fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   struct norm n = {};
-  n.x = fg_cuda_from<float>(call, 0);
+  n.x = fg_cuda_reals_in(call, 0);
   n.scale = fg_cuda_from<float>(call, 1);
   n.bias = fg_cuda_from<float>(call, 2);
-  n.y = fg_cuda_to<float>(call, 0);
+  n.y = fg_cuda_reals_out(call, 0);
   n.first = fg_cuda_to<float>(call, 1);
   n.second = fg_cuda_to<float>(call, 2);
   return launch<false>(call, n, planes_of(&call->in[0]), scratch, (cudaStream_t)stream);
@@ -342,12 +343,12 @@ fgsm_status prepare_grad(struct fg_call *call, struct fg_device *device) {
 
 fgsm_status run_grad(const struct fg_call *call, void *scratch, void *stream) {
   struct norm n = {};
-  n.dy = fg_cuda_from<float>(call, DY);
-  n.x = fg_cuda_from<float>(call, X);
+  n.dy = fg_cuda_reals_in(call, DY);
+  n.x = fg_cuda_reals_in(call, X);
   n.scale = fg_cuda_from<float>(call, SCALE);
   n.mean = fg_cuda_from<float>(call, MEAN);
   n.var = fg_cuda_from<float>(call, VAR);
-  n.y = fg_cuda_to<float>(call, DX);
+  n.y = fg_cuda_reals_out(call, DX);
   n.first = fg_cuda_to<float>(call, DSCALE);
   n.second = fg_cuda_to<float>(call, DBIAS);
   return launch<true>(call, n, planes_of(&call->in[X]), scratch, (cudaStream_t)stream);

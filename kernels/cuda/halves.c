@@ -30,6 +30,7 @@ bool fg_cuda_takes_half(const struct fg_device *device, const struct fg_call *ca
   switch (call->op) {
   case FG_OP_conv: /* cuDNN writes what it reads; a result wanted in float32 is computed in it */
   case FG_OP_conv_grad_input:
+  case FG_OP_conv_grad_weight:
     return fg_type_is_half(call->out[0].type);
   case FG_OP_conv_grad_input_step:
   case FG_OP_gemm_grad_input_step:
