@@ -14,13 +14,15 @@
 #include "choice_cache.h"
 #include "conv_tail.h"
 #include "device.h"
+#include "dnn_run.h"
 #include "layouts.h"
 #include "plugin.h"
+#include "trial.h"
 
 /* Tried per form. Engines that compile at run time cost seconds each: of each the first configuration
  * alone, and so many per call, the most fused forms first; more only where nothing else was found. */
 enum { MOST_TRIED = 12, MOST_COMPILED = 5, WORKSPACE_ALIGN = 256 };
-enum { WARM_RUNS = 2, TIMED_RUNS = 5, KEY_SIZE = 1024 };
+enum { KEY_SIZE = 1024 };
 
 struct conv {
   cudnnHandle_t handle;
@@ -29,64 +31,23 @@ struct conv {
   size_t workspace_bytes;
   float time;    /* milliseconds, when it was chosen */
   float turning; /* of bringing what lies channels last to NCHW */
-  fg_cudnn pack; /* the variant pack: addresses are set in it at each run */
 };
 
 /* ---- running */
-
-static fgsm_status bind(const struct conv *c, const struct fg_call *call, void *workspace) {
-  int64_t uid[FG_MAX_IN + 1];
-  void *address[FG_MAX_IN + 1];
-  int64_t n = 0;
-  struct fg_call head;
-  union fg_attrs attrs;
-  fg_cuda_conv_head(call, c->fused, &head, &attrs);
-  for (int i = 0; i < head.n_in; i++)
-    if (fg_cuda_in(&head, i)) {
-      uid[n] = FG_UID_IN + i;
-      address[n++] = call->in[i].data;
-    }
-  uid[n] = FG_UID_OUT;
-  address[n++] = call->out[0].data;
-  cudnnStatus_t status = fg_nv.cudnnBackendSetAttribute(
-      c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, n, address);
-  if (status == CUDNN_STATUS_SUCCESS)
-    status = fg_nv.cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
-                                            CUDNN_TYPE_INT64, n, uid);
-  if (status == CUDNN_STATUS_SUCCESS)
-    status = fg_nv.cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE,
-                                            CUDNN_TYPE_VOID_PTR, 1, &workspace);
-  if (status == CUDNN_STATUS_SUCCESS)
-    status = fg_nv.cudnnBackendFinalize(c->pack);
-  return status == CUDNN_STATUS_SUCCESS ? FGSM_OK : fg_cudnn_failed(status, "a call's addresses");
-}
 
 static void *align(void *p) {
   return (void *)(((uintptr_t)p + WORKSPACE_ALIGN - 1) / WORKSPACE_ALIGN * WORKSPACE_ALIGN);
 }
 
-static fgsm_status execute(struct conv *c, const struct fg_call *call, void *scratch,
-                           void *stream) {
-  /* A finalised pack cannot be changed, so each run has its own; it is host memory alone. */
-  cudnnStatus_t status =
-      fg_nv.cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack);
-  if (status != CUDNN_STATUS_SUCCESS)
-    return fg_cudnn_failed(status, "a call's addresses");
-  fgsm_status result = bind(c, call, align(scratch));
-  if (result == FGSM_OK) {
-    status = fg_nv.cudnnSetStream(c->handle, (cudaStream_t)stream);
-    if (status == CUDNN_STATUS_SUCCESS)
-      status = fg_nv.cudnnBackendExecute(c->handle, c->plan, c->pack);
-    if (status != CUDNN_STATUS_SUCCESS)
-      result = fg_cudnn_failed(status, fg_op_name(call->op));
-  }
-  fg_cudnn_destroy(c->pack);
-  c->pack = NULL;
-  return result == FGSM_OK ? fg_cuda_conv_rest(call, c->fused, stream) : result;
-}
-
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
-  return execute(call->state, call, scratch, stream);
+  const struct conv *c = call->state;
+  struct fg_dnn_bound bound = {.n = 0};
+  struct fg_call head;
+  union fg_attrs attrs;
+  fg_cuda_conv_head(call, c->fused, &head, &attrs);
+  fg_dnn_bind_call(&bound, &head, FG_UID_IN, FG_UID_OUT);
+  FG_TRY(fg_cudnn_run(c->handle, c->plan, &bound, align(scratch), stream, fg_op_name(call->op)));
+  return fg_cuda_conv_rest(call, c->fused, stream);
 }
 
 static void release(struct fg_call *call) {
@@ -100,93 +61,20 @@ static void release(struct fg_call *call) {
 
 /* ---- choosing */
 
-/* Device memory in the shapes of the call, to try engines on. */
-struct trial {
-  struct fg_cuda_device *device;
-  struct fg_call call;
-  void *memory[FG_MAX_IN + 1];
-  int n_memory;
-  int compiled; /* engines */
-  void *workspace;
-  size_t workspace_bytes;
-  cudaStream_t stream;
-  cudaEvent_t began, ended;
-};
-
-static fgsm_status trial_tensor(struct trial *t, struct fg_tensor *tensor) {
-  void *memory;
-  FG_TRY(fg_cuda_alloc(&t->device->base, fg_bytes(tensor), &memory));
-  t->memory[t->n_memory++] = memory;
-  tensor->data = memory;
-  return fg_cuda_result(t->device, cudaMemsetAsync(memory, 0, fg_bytes(tensor), t->stream),
-                        "trying engines");
-}
-
-/* A quarter of what is free is what an engine may ask for. */
-static fgsm_status trial_begin(struct trial *t, struct fg_cuda_device *device,
-                               const struct fg_call *call) {
-  size_t free, total;
-  *t = (struct trial){.device = device, .call = *call};
-  FG_TRY(fg_cuda_result(device, cudaStreamCreateWithFlags(&t->stream, cudaStreamNonBlocking),
-                        "trying engines"));
-  FG_TRY(fg_cuda_result(device, cudaEventCreate(&t->began), "trying engines"));
-  FG_TRY(fg_cuda_result(device, cudaEventCreate(&t->ended), "trying engines"));
-  for (int i = 0; i < call->n_in; i++)
-    if (fg_cuda_in(call, i))
-      FG_TRY(trial_tensor(t, &t->call.in[i]));
-  FG_TRY(trial_tensor(t, &t->call.out[0]));
-  FG_TRY(fg_cuda_memory(&device->base, &free, &total));
-  t->workspace_bytes = free / 4;
-  return fg_cuda_alloc(&device->base, t->workspace_bytes, &t->workspace);
-}
-
-static void trial_end(struct trial *t) {
-  if (t->stream)
-    (void)cudaStreamSynchronize(t->stream);
-  fg_cuda_free(&t->device->base, t->workspace);
-  while (t->n_memory > 0)
-    fg_cuda_free(&t->device->base, t->memory[--t->n_memory]);
-  if (t->ended)
-    (void)cudaEventDestroy(t->ended);
-  if (t->began)
-    (void)cudaEventDestroy(t->began);
-  if (t->stream)
-    (void)cudaStreamDestroy(t->stream);
-}
-
 /* Reorders what lies channels last, but for the weights: what it would cost to be in NCHW among calls
- * that are not. */
-static fgsm_status turn_all(const struct trial *t) {
-  for (int i = 0; i < t->call.n_in + 1; i++) {
-    const struct fg_tensor *from = i < t->call.n_in ? fg_cuda_in(&t->call, i) : &t->call.out[0];
-    bool weight = t->call.op == FG_OP_conv_grad_weight ? i == t->call.n_in : i == 1;
-    if (!from || from->layout != FG_NHWC || weight || fg_bytes(from) > t->workspace_bytes)
+ * that are not. A run of the call, to be timed. */
+static fgsm_status turn_all(const struct fg_call *call, void *scratch, void *stream) {
+  for (int i = 0; i < call->n_in + 1; i++) {
+    const struct fg_tensor *from = i < call->n_in ? fg_cuda_in(call, i) : &call->out[0];
+    bool weight = call->op == FG_OP_conv_grad_weight ? i == call->n_in : i == 1;
+    if (!from || from->layout != FG_NHWC || weight || fg_bytes(from) > call->scratch_bytes)
       continue;
     struct fg_call turn = {.op = FG_OP_reorder, .n_in = 1, .n_out = 1};
     turn.in[0] = turn.out[0] = *from;
     turn.out[0].layout = FG_PLAIN;
-    turn.out[0].data = t->workspace;
-    FG_TRY(fg_cuda_reorder.run(&turn, NULL, t->stream));
+    turn.out[0].data = scratch;
+    FG_TRY(fg_cuda_reorder.run(&turn, NULL, stream));
   }
-  return FGSM_OK;
-}
-
-/* c NULL: of the reorders. */
-static fgsm_status issue(struct trial *t, struct conv *c) {
-  return c ? execute(c, &t->call, t->workspace, t->stream) : turn_all(t);
-}
-
-static fgsm_status trial_time(struct trial *t, struct conv *c, float *milliseconds) {
-  for (int i = 0; i < WARM_RUNS; i++)
-    FG_TRY(issue(t, c));
-  FG_TRY(fg_cuda_result(t->device, cudaEventRecord(t->began, t->stream), "trying engines"));
-  for (int i = 0; i < TIMED_RUNS; i++)
-    FG_TRY(issue(t, c));
-  FG_TRY(fg_cuda_result(t->device, cudaEventRecord(t->ended, t->stream), "trying engines"));
-  FG_TRY(fg_cuda_result(t->device, cudaEventSynchronize(t->ended), "trying engines"));
-  FG_TRY(fg_cuda_result(t->device, cudaEventElapsedTime(milliseconds, t->began, t->ended),
-                        "trying engines"));
-  *milliseconds /= TIMED_RUNS;
   return FGSM_OK;
 }
 
@@ -198,9 +86,9 @@ static bool is_again(const struct fg_cudnn_engines *engines, int i) {
   return false;
 }
 
-/* Tries the engines of one form; *best becomes the fastest so far. An engine that fails is passed
- * over, a card that fails is not. */
-static fgsm_status try_form(struct trial *t, int fused, struct conv *best) {
+/* Tries the engines of one form; *best becomes the fastest so far, *compiled counts over all forms. An
+ * engine that fails is passed over, a card that fails is not. */
+static fgsm_status try_form(struct fg_trial *t, int fused, struct conv *best, int *compiled) {
   const struct fg_cudnn_target target = {.handle = best->handle};
   struct fg_cudnn_graph g;
   struct fg_cudnn_engines engines = {.n = 0};
@@ -215,13 +103,14 @@ static fgsm_status try_form(struct trial *t, int fused, struct conv *best) {
   for (int i = 0; i < engines.n && tried < MOST_TRIED && status == FGSM_OK; i++) {
     struct conv c = {.handle = best->handle, .fused = fused};
     if (engines.item[i].compiles &&
-        (is_again(&engines, i) || (++t->compiled > MOST_COMPILED && best->plan)))
+        (is_again(&engines, i) || (++*compiled > MOST_COMPILED && best->plan)))
       continue;
     tried++;
     if (fg_cudnn_plan(&engines.item[i], &target, &c.plan, &c.workspace_bytes) != FGSM_OK)
       continue;
     bool fits = c.workspace_bytes + WORKSPACE_ALIGN <= t->workspace_bytes;
-    bool timed = fits && trial_time(t, &c, &c.time) == FGSM_OK;
+    t->call.state = &c;
+    bool timed = fits && fg_trial_time(t, run, &c.time) == FGSM_OK;
     status = fg_cuda_alive(t->device);
     if (timed && (!best->plan || c.time < best->time)) {
       fg_cudnn_destroy(best->plan);
@@ -237,13 +126,14 @@ static fgsm_status try_form(struct trial *t, int fused, struct conv *best) {
 
 static fgsm_status try_all(struct fg_cuda_device *device, const struct fg_call *call,
                            struct conv *best) {
-  struct trial t;
-  fgsm_status status = trial_begin(&t, device, call);
+  struct fg_trial t;
+  int compiled = 0;
+  fgsm_status status = fg_trial_begin(&t, device, call, FG_TRIAL_QUARTER);
   for (int n = fg_cuda_conv_fusible(call); n >= 0 && status == FGSM_OK; n--)
-    status = try_form(&t, n, best);
+    status = try_form(&t, n, best, &compiled);
   if (status == FGSM_OK && best->plan && fg_cuda_lies(call))
-    status = trial_time(&t, NULL, &best->turning);
-  trial_end(&t);
+    status = fg_trial_time(&t, turn_all, &best->turning);
+  fg_trial_end(&t);
   if (status == FGSM_OK && !best->plan)
     return fg_cuda_decline(call, __FILE__, __LINE__, "cuDNN has no engine for it in %s",
                            fg_precision_name(device->base.precision));

@@ -25,7 +25,7 @@ struct fg_matmul {
 fgsm_status fg_matmul_run(const struct fg_call *call, void *scratch, void *stream) FGSM_MUST_USE;
 
 /* Sets the algorithm and call->scratch_bytes: the one that was kept for such a product, or the fastest on
- * the card of those that cuBLASLt's heuristic names. Declines what it has none for. */
+ * the card of those that cuBLASLt's heuristic names. Declines what it has none for; of a trial it does no more. */
 fgsm_status fg_matmul_choose(struct fg_cuda_device *device, struct fg_call *call,
                              struct fg_matmul *m) FGSM_MUST_USE;
 

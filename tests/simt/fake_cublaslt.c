@@ -335,6 +335,9 @@ void fg_cuda_free(struct fg_device *device, void *memory) {
   (void)device;
   (void)cudaFree(memory);
 }
+fgsm_status fg_cuda_memory(struct fg_device *device, size_t *free, size_t *total) {
+  return fg_synchronous_memory(device, free, total);
+}
 fgsm_status fg_cuda_result(struct fg_cuda_device *device, cudaError_t error, const char *what) {
   (void)device;
   return error == cudaSuccess ? FGSM_OK : FG_FAIL(DEVICE, "%s", what);
