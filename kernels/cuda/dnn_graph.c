@@ -217,7 +217,7 @@ void fg_cudnn_conv(struct fg_cudnn_graph *g, enum fg_cudnn_conv kind,
 
 static fg_cudnn pointwise(struct fg_cudnn_graph *g, cudnnPointwiseMode_t mode) {
   fg_cudnn p = make(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, "operation");
-  cudnnDataType_t type = mode == CUDNN_POINTWISE_CMP_GT ? CUDNN_DATA_BOOLEAN : CUDNN_DATA_FLOAT;
+  cudnnDataType_t type = CUDNN_DATA_FLOAT;
   set(g, p, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
   set(g, p, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &type);
   return p;

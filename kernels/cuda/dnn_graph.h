@@ -12,6 +12,7 @@
  * - Residual before bias before activation is the order that the precompiled engines know; another
  *   order is left to the few that are compiled at run time.
  * - No engine writes float32 of a backward convolution of half precision in NCHW, with a copy or without.
+ * - A comparison is computed in float32, whatever it writes: in BOOLEAN no engine takes it.
  * - Nothing may be fused in front of a backward convolution, on any card; only behind it. */
 #ifndef FG_DNN_GRAPH_H
 #define FG_DNN_GRAPH_H

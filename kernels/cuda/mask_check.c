@@ -133,6 +133,6 @@ bool fg_matmul_keeps_bits(struct fg_cuda_device *device, enum fg_type type) {
     return true;
   device->bits_kept &= ~bit;
   fg_plugin_log(FGSM_LOG_WARNING, "cuBLASLt's masks of %s are not used: %s", fg_type_name(type),
-                wrong ? wrong : fgsm_last_error());
+                wrong ? wrong : "it has no algorithm for them");
   return false;
 }
