@@ -147,14 +147,20 @@ static bool prepare_product(const struct fg_call *call, struct fg_device *device
   return true;
 }
 
+/* Times a way, which is the call's state meanwhile. */
+static bool time_way(struct fg_trial *t, struct conv *c) {
+  t->call.state = c;
+  bool timed = fg_trial_time(t, run, &c->time) == FGSM_OK;
+  t->call.state = NULL;
+  return timed;
+}
+
 static fgsm_status try_product(struct fg_trial *t, struct conv *best) {
   struct conv c = {.handle = best->handle};
   if (!fg_conv_is_product(&t->call) || !prepare_product(&t->call, &t->device->base, &c))
     return fg_cuda_alive(t->device);
-  t->call.state = &c;
   bool fits = c.workspace_bytes <= t->workspace_bytes;
-  bool timed = fits && fg_trial_time(t, run, &c.time) == FGSM_OK;
-  take_faster(best, &c, timed);
+  take_faster(best, &c, fits && time_way(t, &c));
   return fg_cuda_alive(t->device);
 }
 
@@ -182,10 +188,8 @@ static fgsm_status try_form(struct fg_trial *t, int fused, struct conv *best, in
     if (fg_cudnn_plan(&engines.item[i], &target, &c.plan, &c.workspace_bytes) != FGSM_OK)
       continue;
     bool fits = c.workspace_bytes + WORKSPACE_ALIGN <= t->workspace_bytes;
-    t->call.state = &c;
-    bool timed = fits && fg_trial_time(t, run, &c.time) == FGSM_OK;
+    take_faster(best, &c, fits && time_way(t, &c));
     status = fg_cuda_alive(t->device);
-    take_faster(best, &c, timed);
   }
   fg_cudnn_engines_free(&engines);
   fg_cudnn_graph_destroy(&g);
