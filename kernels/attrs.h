@@ -158,9 +158,20 @@ struct fg_softmax_attrs {
   bool log;
 };
 
-/* matmul: a [..., M, K], b [..., K, N], bias? [N], residual? [..., M, N]
- *   -> y = act(alpha * op(a) op(b) + bias + residual); leading axes broadcast; trans_a: a is
- *   [..., K, M]; trans_b: b is [..., N, K]. Ranks of a and b are at least 2. */
+/* A mask is what a ReLU's slope can be had from where its result y need not be kept: 1 where y > 0, else
+ * 0, of a NaN either; y before or after it was rounded to half precision. It has one of two forms:
+ *   bytes  BOOL, of y's shape and layout;
+ *   bits   U8 [n / 8] of y's n elements, the columns of a product or the channels of a convolution next
+ *          to each other (N, spatial..., C whatever the layout): element i is bit i % 8 of byte i / 8.
+ *          There are a multiple of 128 columns or channels.
+ * A v from which a slope is computed may be one, where act is relu: unary_grad's y (bytes alone), matmul's,
+ * conv_grad_input's. Only a late pass makes them (host/graph/mask.c). */
+
+/* matmul: a [..., M, K], b [..., K, N], bias? [N], residual? [..., M, N], v? [..., M, N]
+ *   -> y = act(alpha * op(a) op(b) + bias + residual), mask?; leading axes broadcast; trans_a: a is
+ *   [..., K, M]; trans_b: b is [..., N, K]. Ranks of a and b are at least 2. mask is y's, of a relu.
+ *   With v, which goes without bias and mask, y is a gradient: y = act'(v) * (alpha * op(a) op(b) +
+ *   residual), v being what `act` has its gradient from (unary_grad's x or y). */
 struct fg_matmul_attrs {
   bool trans_a, trans_b;
   double alpha;
@@ -179,8 +190,9 @@ struct fg_attention_attrs {
 };
 
 /* conv: x [N, C, spatial...], w [K, C/group, window...], b? [K], residual? (as y)
- *   -> y = act(conv(x, w) + b + residual), cross-correlation, zero padding. An activation fused here
- *   may turn NaN into 0, where a library computes it as a maximum; standing alone it never does.
+ *   -> y = act(conv(x, w) + b + residual), mask?, cross-correlation, zero padding. An activation fused
+ *   here may turn NaN into 0, where a library computes it as a maximum; standing alone it never does.
+ *   mask is y's, of a relu.
  * conv_grad_input: dy, w, v?, dx2? -> dx, of shape `dim`: act'(v) * (the gradient + dx2), v being
  *   what `act` has its gradient from (unary_grad's x or y). act is identity where v is absent.
  * conv_grad_weight: x, dy -> dw, of shape `dim`. */

@@ -84,9 +84,13 @@ static inline struct fg_half_slots fg_half_slots(enum fg_op op) {
   switch (op) {
   case FG_OP_conv:
   case FG_OP_conv_grad_input:
-  case FG_OP_matmul:
     slots.asks = true;
     slots.in = 15;
+    slots.out = 1;
+    break;
+  case FG_OP_matmul:
+    slots.asks = true;
+    slots.in = 31;
     slots.out = 1;
     break;
   case FG_OP_conv_grad_weight:

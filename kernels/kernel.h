@@ -187,6 +187,12 @@ struct fg_backend {
   /* Whether the call may be as it is typed: some of its tensors (of fg_half_slots, half.h) in half
    * precision; asked by the pass that would store them so, before prepare. NULL: never. */
   bool (*takes_half)(const struct fg_device *device, const struct fg_call *call);
+  /* Whether n calls gain by a mask (attrs.h): masked[0] makes it and the others read it, in place of what
+   * they read as plain[1], ...; all of them as they lie and are typed. Asked by the pass after those, of
+   * calls that prepare takes. A backend that times what it chooses from says whether that is faster.
+   * NULL: never. */
+  bool (*takes_mask)(struct fg_device *device, const struct fg_call *masked,
+                     const struct fg_call *plain, int n);
   /* Nothing but multiply-adds, or copying from one half of `memory` (`bytes` of the device's) to the
    * other, `rounds` times over with all that the device has: for a roofline. *amount: the FLOPs, or
    * the bytes read and written. NULL: not to be had. */

@@ -7,7 +7,7 @@
  *
  * The calls are those that the plan would prepare for the plugin: nets are planned for a backend that
  * takes what the plugin's check takes and notes it; so are, for the word training, the passes that train
- * the built-in architectures. FGSM_ZOO names a folder of python/export_zoo.py's
+ * the built-in architectures. FGSM_VERBOSE tells what each plan holds and moves. FGSM_ZOO names a folder of python/export_zoo.py's
  * (FOLDER/NAME/model.onnx), whose models are added. Exits with 77, saying why, where cuDNN is not. */
 #include <dlfcn.h>
 #include <glob.h>
@@ -37,12 +37,19 @@ static int n_calls;
 static bool channels_last; /* how the nets are planned; and their training */
 static enum fg_precision training_precision;
 
+/* What the passes do to them: nothing, all but masks, all with masks of bytes, or of bits where those can be. */
+enum form { PLAIN_FORM, FUSED, BYTES, BITS, FORMS };
+static enum form form;
+static const char *const form_names[] = {"unfused", "fused", "masks of bytes",
+                                         "masks of bits or bytes"};
+
 static bool same(const struct noted *a, const struct noted *b) {
   if (a->call.op != b->call.op || a->call.n_in != b->call.n_in ||
       memcmp(&a->attrs.conv, &b->attrs.conv, sizeof a->attrs.conv) != 0 ||
       a->call.out[0].type != b->call.out[0].type ||
       a->call.out[0].layout != b->call.out[0].layout ||
-      !fg_same_shape(&a->call.out[0], &b->call.out[0]))
+      !fg_same_shape(&a->call.out[0], &b->call.out[0]) ||
+      !fg_cuda_out(&a->call, 1) != !fg_cuda_out(&b->call, 1))
     return false;
   for (int i = 0; i < a->call.n_in; i++)
     if (a->call.in[i].type != b->call.in[i].type ||
@@ -54,6 +61,8 @@ static bool same(const struct noted *a, const struct noted *b) {
 static fgsm_status note(struct fg_call *call, struct fg_device *device) {
   (void)device;
   FG_TRY(fg_cuda_conv_check(call));
+  if (fg_cuda_conv_has_bits(call))
+    return FGSM_OK; /* a product of cuBLASLt's */
   struct noted *n = &calls[n_calls];
   if (n_calls == MOST_CALLS)
     return FG_FAIL(INTERNAL, "more than %d calls", MOST_CALLS);
@@ -108,6 +117,12 @@ static bool takes_layout(struct fg_device *device, const struct fg_call *call) {
   return fg_cuda_takes_nhwc(call);
 }
 
+static bool takes_mask(struct fg_device *device, const struct fg_call *masked,
+                       const struct fg_call *plain, int n) {
+  (void)device, (void)plain, (void)n;
+  return form == BITS || (form == BYTES && masked[0].out[1].type == FG_BOOL);
+}
+
 /* The oracle says what fits together, but knows no layout. */
 static fgsm_status prepare_other(struct fg_call *call, struct fg_device *device) {
   const struct fg_kernel *kernel = fg_ref.kernels[call->op];
@@ -121,6 +136,7 @@ static void make_noting(void) {
   noting.real = FG_F32;
   noting.takes_half = fg_cuda_takes_half;
   noting.takes_layout = takes_layout;
+  noting.takes_mask = takes_mask;
   for (int op = 0; op < FG_OP_COUNT; op++)
     if (fg_ref.kernels[op]->run || op == FG_OP_reorder) {
       others[op] = (struct fg_kernel){prepare_other, no_run, fg_ref.kernels[op]->release};
@@ -130,6 +146,28 @@ static void make_noting(void) {
   noting.close = close_noting;
   noting.kernels[FG_OP_conv] = noting.kernels[FG_OP_conv_grad_input] =
       noting.kernels[FG_OP_conv_grad_weight] = &kernel;
+}
+
+/* What a plan holds and moves, by shapes alone: temporaries that live at the same time, and what calls read
+ * and write. */
+static void tell_bytes(const char *path, int64_t batch, const struct fg_plan *plan,
+                       enum fg_precision precision) {
+  int n = fg_plan_info(plan)->n_calls;
+  struct fg_plan_call *costs = calloc((size_t)n + 1, sizeof *costs);
+  double moved = 0;
+  size_t most = 0;
+  if (!costs || fg_plan_calls(plan, costs) != FGSM_OK)
+    n = 0;
+  for (int i = 0; i < n; i++) {
+    moved += costs[i].read_bytes + costs[i].written_bytes;
+    most = costs[i].alive_bytes > most ? costs[i].alive_bytes : most;
+  }
+  printf("%s, %s, %s, stored as %s: %d calls; a sample holds at most %.2f MiB of temporaries and "
+         "moves %.2f MiB\n",
+         path, channels_last ? "NHWC" : "NCHW", form_names[form],
+         precision == FG_PRECISION_fp32 ? "float32" : fg_precision_name(precision), n,
+         (double)most / (double)batch / (1 << 20), moved / (double)batch / (1 << 20));
+  free(costs);
 }
 
 /* Plans the net with the batch, or with the one that its file fixes. */
@@ -143,6 +181,8 @@ static fgsm_status note_model(const char *path, bool fused, enum fg_precision pr
     status = net_open(path, &noting, batches[i], &options, &net);
     if (status != FGSM_OK)
       continue;
+    if (getenv("FGSM_VERBOSE"))
+      tell_bytes(path, batches[i], net.plan, precision);
     net_close(&net);
     break;
   }
@@ -226,6 +266,11 @@ static int note_trainings(void) {
 
 /* ---- engines */
 
+static bool is_masked(const struct fg_call *call) {
+  return fg_cuda_out(call, 1) ||
+         (call->op == FG_OP_conv_grad_input && fg_cuda_in(call, 2) && fg_is_mask(&call->in[2]));
+}
+
 static void text_of(const struct fg_call *call, char *text, size_t size) {
   const struct fg_conv_attrs *a = &call->attrs->conv;
   size_t n = (size_t)snprintf(text, size, "%s", fg_op_name(call->op));
@@ -235,12 +280,13 @@ static void text_of(const struct fg_call *call, char *text, size_t size) {
       n += (size_t)snprintf(text + n, size - n, "%c%lld", d ? 'x' : ' ', (long long)t->dim[d]);
   }
   if (n < size)
-    snprintf(text + n, size - n, "%s group %d stride %d%s%s%s%s",
+    snprintf(text + n, size - n, "%s group %d stride %d%s%s%s%s%s",
              call->out[0].layout == FG_NHWC ? " last" : "", a->group, a->stride[0],
              fg_cuda_in(call, 3) ? " +second" : "",
              call->op == FG_OP_conv && fg_cuda_in(call, 2) ? " +bias" : "",
              a->act.kind == FG_UNARY_identity ? "" : " then ",
-             a->act.kind == FG_UNARY_identity ? "" : fg_unary_name(a->act.kind));
+             a->act.kind == FG_UNARY_identity ? "" : fg_unary_name(a->act.kind),
+             is_masked(call) ? " by a mask" : "");
 }
 
 /* Engines for the form that fuses so many links, and whether a plan was built of one that need not be
@@ -390,10 +436,12 @@ static int note_all(int n, char **paths) {
   static const enum fg_precision stored[] = {FG_PRECISION_fp32, FG_PRECISION_bf16,
                                              FG_PRECISION_fp16};
   int failures = 0;
-  for (int i = 0; i < 12 * n; i++) {
+  for (int i = 0; i < 6 * FORMS * n; i++) {
+    const char *path = paths[i / (6 * FORMS)];
     channels_last = i % 2;
-    if (note_model(paths[i / 12], i / 2 % 2, stored[i / 4 % 3]) != FGSM_OK) {
-      printf("FAIL %s: %s\n", paths[i / 12], fgsm_last_error());
+    form = (enum form)(i / 6 % FORMS);
+    if (note_model(path, form != PLAIN_FORM, stored[i / 2 % 3]) != FGSM_OK) {
+      printf("FAIL %s: %s\n", path, fgsm_last_error());
       failures++;
     }
   }

@@ -71,6 +71,7 @@ struct fg_case_table {
   X(norm)                                                                                          \
   X(softmax)                                                                                       \
   X(matmul)                                                                                        \
+  X(mask)                                                                                          \
   X(attention)                                                                                     \
   X(conv)                                                                                          \
   X(winograd)                                                                                      \

@@ -63,6 +63,8 @@ fgsm_status net_open(const char *path, const struct fg_backend *backend, int64_t
     status = fg_halve(g, net->device);
   if (status == FGSM_OK && !options->no_fuse && !options->plain)
     status = fg_layout(g, net->device);
+  if (status == FGSM_OK && !options->no_fuse)
+    status = fg_mask(g, net->device);
   if (status == FGSM_OK) {
     status = fg_plan_create(g, net->device, false, &net->plan);
     g = NULL;

@@ -260,6 +260,7 @@ static fgsm_status finish(struct builder *b, const struct fg_recipe *recipe, str
     return FGSM_OK;
   FG_TRY(fg_halve(b->g, b->a->device));
   FG_TRY(fg_layout(b->g, b->a->device));
+  FG_TRY(fg_mask(b->g, b->a->device));
   FG_TRY(fg_graph_compact(b->g));
   for (int w = 0; w < FG_WIRE_COUNT; w++) {
     out->wire[w] = FG_ABSENT;

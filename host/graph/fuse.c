@@ -4,7 +4,7 @@
  *   affine, then activation                     -> affine with act
  *   matmul, then one common factor              -> alpha
  *   a + b, then an activation's gradient        -> unary_grad with two gradients
- *   conv_grad_input [+ value], activation's gradient -> conv_grad_input with act, v and dx2
+ *   conv_grad_input or matmul [+ value], activation's gradient -> that with act, v and what is added
  *   max_pool_grad, an activation's gradient     -> that, then max_pool_grad (fuse_pool.c)
  *   max_pool_grad, conv_grad_input, then step   -> conv_grad_input_step with index (fuse_step.c)
  *   conv_grad_input, then step                  -> conv_grad_input_step
@@ -131,23 +131,26 @@ static bool fuse_two_gradients(struct fg_rewrite *rw, int64_t at, struct fg_devi
   return true;
 }
 
-/* conv_grad_input whose only user takes an activation's slope of it, or of its sum with another. */
+/* conv_grad_input, or a matmul without a bias, whose only user takes an activation's slope of it, or of its
+ * sum with another. */
 static bool fuse_slope(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
   struct fg_graph *g = rw->g;
   struct fg_node fused = g->nodes[at], *user = fg_rewrite_only_user(rw, fused.out[0]);
-  if (!user || user->op != FG_OP_unary_grad || fused.attrs.conv.act.kind != FG_UNARY_identity ||
-      fused.n_in > 2)
+  bool conv = fused.op == FG_OP_conv_grad_input;
+  struct fg_unary_attrs *act = conv ? &fused.attrs.conv.act : &fused.attrs.matmul.act;
+  if (!user || user->op != FG_OP_unary_grad || act->kind != FG_UNARY_identity ||
+      fused.in[2] != FG_ABSENT)
     return false;
   bool second = user->n_in > 3 && user->in[3] == fused.out[0];
   if (!second && user->in[2] != fused.out[0])
     return false; /* what the slope is of, and no gradient */
   fg_id other = user->n_in > 3 ? user->in[second ? 2 : 3] : FG_ABSENT;
-  if (other == fused.out[0])
+  if (other == fused.out[0] || (other != FG_ABSENT && fused.in[3] != FG_ABSENT))
     return false;
-  fused.attrs.conv.act = user->attrs.unary;
-  fused.in[2] = user->in[fg_unary_from_y(&user->attrs.unary) ? 1 : 0];
-  fused.in[3] = other;
-  fused.n_in = 4;
+  *act = user->attrs.unary;
+  fused.in[conv ? 2 : 4] = user->in[fg_unary_from_y(&user->attrs.unary) ? 1 : 0];
+  fused.in[3] = other == FG_ABSENT ? fused.in[3] : other;
+  fused.n_in = conv ? 4 : 5;
   if (!fg_fuse_accepts(g, &fused, device))
     return false;
   take(rw, at, &fused, user);
@@ -159,7 +162,8 @@ static bool fuse_node(struct fg_rewrite *rw, int64_t at, struct fg_device *devic
   switch (rw->g->nodes[at].op) {
   case FG_OP_matmul:
     return fuse_alpha(rw, at, device) || fuse_residual(rw, at, device) ||
-           fuse_act(rw, at, device) || fg_fuse_gemm_step(rw, at, device);
+           fuse_act(rw, at, device) || fuse_slope(rw, at, device) ||
+           fg_fuse_gemm_step(rw, at, device);
   case FG_OP_conv:
     return fuse_residual(rw, at, device) || fuse_act(rw, at, device);
   case FG_OP_affine:

@@ -5,7 +5,7 @@
 
 #include "rewrite.h"
 
-/* Whether the device can run the node. */
+/* Whether the device can run the node. Of the mask pass too. */
 bool fg_fuse_accepts(const struct fg_graph *g, const struct fg_node *node,
                      struct fg_device *device);
 

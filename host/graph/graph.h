@@ -209,6 +209,9 @@ fgsm_status fg_halve(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE
 /* Inserts reorders, and marks values that are to lie in the device's layout. */
 fgsm_status fg_layout(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
 
+/* Has the slopes of ReLUs taken from masks, where the device gains by it: the last pass before the plan. */
+fgsm_status fg_mask(struct fg_graph *g, struct fg_device *device) FGSM_MUST_USE;
+
 /* If the last step to `value` is a softmax or log-softmax over the class axis, *logits is its
  * argument and *found true; else value itself. */
 void fg_find_logits(const struct fg_graph *g, fg_id value, fg_id *logits, bool *found);

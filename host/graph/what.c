@@ -53,7 +53,10 @@ bool fg_node_has_residual(const struct fg_node *node) {
 }
 
 void fg_node_what(const struct fg_node *node, char *text, size_t size) {
-  bool act = fg_node_has_activation(node);
-  snprintf(text, size, "%s%s%s%s", operator_of(node), fg_node_has_residual(node) ? "+residual" : "",
-           act ? "+" : "", act ? fg_unary_name(activation_of(node)->kind) : "");
+  bool act = fg_node_has_activation(node), conv = node->op == FG_OP_conv;
+  bool product = node->op == FG_OP_matmul, slope = product && node->in[4] != FG_ABSENT;
+  snprintf(text, size, "%s%s%s%s%s%s", operator_of(node),
+           fg_node_has_residual(node) ? "+residual" : "", act ? "+" : "",
+           act ? fg_unary_name(activation_of(node)->kind) : "", slope ? "_grad" : "",
+           (conv || product) && node->out[1] != FG_ABSENT ? "+mask" : "");
 }

@@ -88,6 +88,8 @@ static fgsm_status make_plan(struct fg_description *d, struct fg_device *device,
   if (status == FGSM_OK)
     status = fg_layout(g, device);
   if (status == FGSM_OK)
+    status = fg_mask(g, device);
+  if (status == FGSM_OK)
     status = check_size(d, g, gradient);
   if (status != FGSM_OK) {
     fg_graph_destroy(g);

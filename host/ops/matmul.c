@@ -19,8 +19,8 @@ static struct sizes sizes_of(const struct fg_value *a, const struct fg_value *b,
 
 static fgsm_status infer(const struct fg_graph *g, struct fg_node *node, struct fg_value *out) {
   const struct fg_matmul_attrs *attrs = &node->attrs.matmul;
-  FG_TRY(fg_rule_inputs(g, node, 2, 4));
-  FG_TRY(fg_rule_reals(g, node, 15));
+  FG_TRY(fg_rule_inputs(g, node, 2, 5));
+  FG_TRY(fg_rule_reals(g, node, 31));
   FG_TRY(fg_rule_unary(&attrs->act));
   if (!isfinite(attrs->alpha))
     return FG_FAIL(MODEL, "alpha %g is not finite", attrs->alpha);
@@ -44,6 +44,11 @@ static fgsm_status infer(const struct fg_graph *g, struct fg_node *node, struct 
   FG_TRY(fg_rule_vector(bias, s.n, "bias"));
   if (residual)
     FG_TRY(fg_rule_same_shape(residual, &lead, "the residual"));
+  if (fg_rule_input(g, node, 4)) {
+    FG_TRY(fg_rule_same_shape(fg_rule_input(g, node, 4), &lead, "what the slope is of"));
+    if (bias)
+      return FG_FAIL(MODEL, "a gradient with a slope has no bias");
+  }
   return fg_rule_output(out, a->type, lead.rank, lead.dim);
 }
 

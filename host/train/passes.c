@@ -243,6 +243,8 @@ fgsm_status fg_train_finish(struct fg_train_builder *b, bool fused, bool halved,
     FG_TRY(fg_halve(b->g, b->e->device));
   if (fused)
     FG_TRY(fg_layout(b->g, b->e->device));
+  if (fused)
+    FG_TRY(fg_mask(b->g, b->e->device));
   FG_TRY(fg_graph_compact(b->g));
   struct fg_graph *g = b->g;
   b->g = NULL; /* the plan's from here on */

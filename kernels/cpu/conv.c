@@ -344,6 +344,8 @@ struct conv_state {
 static fgsm_status check(const struct fg_call *call, const struct sides *s) {
   const struct fg_conv_attrs *a = &call->attrs->conv;
   FG_TRY(fg_cpu_need_f32(call, call->n_in, 1));
+  if (call->n_out > 1 && fg_cpu_present(&call->out[1]))
+    return FG_FAIL(UNSUPPORTED, "cpu: %s without a mask only", fg_op_name(call->op));
   int rank = a->spatial + 2;
   if ((rank != 4 && rank != 5) || s->x->rank != rank || s->w->rank != rank || s->y->rank != rank)
     return FG_FAIL(UNSUPPORTED, "cpu: %s over two or three axes only", fg_op_name(call->op));

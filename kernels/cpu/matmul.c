@@ -150,6 +150,9 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   FG_TRY(fg_cpu_need_f32(call, call->n_in, 1));
   FG_TRY(fg_cpu_need_plain(call));
   const struct fg_tensor *y = &call->out[0];
+  if ((call->n_in > 4 && fg_cpu_present(&call->in[4])) ||
+      (call->n_out > 1 && fg_cpu_present(&call->out[1])))
+    return FG_FAIL(UNSUPPORTED, "cpu: matmul without slope and mask only");
   if (!broadcasts(&call->in[0], y) || !broadcasts(&call->in[1], y))
     return FG_FAIL(UNSUPPORTED, "cpu: matmul's operands do not broadcast to its result");
   if (call->n_in > 3 && fg_cpu_present(&call->in[3]) && !fg_same_shape(&call->in[3], y))

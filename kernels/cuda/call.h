@@ -3,6 +3,7 @@
 #define FG_CUDA_CALL_H
 
 #include "kernel.h"
+#include "mask.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,6 +30,12 @@ static inline const struct fg_tensor *fg_cuda_out(const struct fg_call *call, in
 
 /* The inputs and outputs in the masks are there; every tensor is plain, of sane rank and dims. */
 fgsm_status fg_cuda_check(const struct fg_call *call, uint32_t need_in, uint32_t need_out);
+/* A mask that the call makes of out[0] with `act`, if any, is one (attrs.h); and so is what a slope is
+ * computed from, input v, or else a real of out[0]'s shape that lies as it does. */
+fgsm_status fg_cuda_check_mask(const struct fg_call *call, const struct fg_tensor *mask,
+                               const struct fg_unary_attrs *act);
+fgsm_status fg_cuda_check_slope(const struct fg_call *call, int v,
+                                const struct fg_unary_attrs *act);
 /* The present tensors in the masks are F32, or of half precision where half.h lets them be. */
 fgsm_status fg_cuda_check_real(const struct fg_call *call, uint32_t in, uint32_t out);
 

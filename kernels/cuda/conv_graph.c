@@ -23,20 +23,35 @@ static struct parts parts_of(const struct fg_call *call) {
   }
 }
 
+/* Bits are no type of cuDNN's. */
+static bool is_said(const struct fg_call *call, enum fg_conv_link link) {
+  const struct fg_unary_attrs *act = &call->attrs->conv.act;
+  switch (link) {
+  case FG_CONV_ACT:
+    return fg_cudnn_has_activation(act);
+  case FG_CONV_MASK:
+    return call->out[1].type == FG_BOOL;
+  case FG_CONV_SLOPE:
+    return call->in[2].type == FG_BOOL || (!fg_is_mask(&call->in[2]) && fg_cudnn_has_slope(act));
+  default:
+    return true;
+  }
+}
+
 int fg_cuda_conv_fusible(const struct fg_call *call) {
   const struct fg_conv_tail tail = fg_cuda_conv_tail(call);
-  const struct fg_unary_attrs *act = &call->attrs->conv.act;
-  bool last = tail.n && ((tail.link[tail.n - 1] == FG_CONV_ACT && !fg_cudnn_has_activation(act)) ||
-                         (tail.link[tail.n - 1] == FG_CONV_SLOPE && !fg_cudnn_has_slope(act)));
-  return tail.n - last;
+  int n = 0;
+  while (n < tail.n && is_said(call, tail.link[n]))
+    n++;
+  return n;
 }
 
 /* The call's tensors, and the value that its operations have come to. */
 struct chain {
   struct fg_cudnn_graph *g;
   const struct fg_call *call;
-  int left; /* operations to come */
-  fg_cudnn at;
+  int left; /* operations to come, up to the result */
+  fg_cudnn at, before;
 };
 
 /* What the next operation writes: the result if it is the last. */
@@ -69,11 +84,20 @@ static void follow(struct chain *c, enum fg_conv_link link) {
     break;
   }
   case FG_CONV_ACT:
-    fg_cudnn_activation(c->g, &call->attrs->conv.act, c->at, next(c));
+    c->before = c->at;
+    c->at = next(c);
+    fg_cudnn_activation(c->g, &call->attrs->conv.act, c->before, c->at);
+    break;
+  case FG_CONV_MASK:
+    fg_cudnn_exceeds(c->g, c->before, call->out[0].rank, FG_UID_ZERO,
+                     fg_cudnn_tensor_of(c->g, &call->out[1], FG_UID_OUT + 1));
     break;
   case FG_CONV_SLOPE: {
     fg_cudnn v = fg_cudnn_tensor_of(c->g, two, FG_UID_IN + 2);
-    fg_cudnn_slope(c->g, &call->attrs->conv.act, v, c->at, next(c));
+    if (two->type == FG_BOOL)
+      fg_cudnn_mul(c->g, c->at, v, next(c));
+    else
+      fg_cudnn_slope(c->g, &call->attrs->conv.act, v, c->at, next(c));
   }
   }
 }
@@ -82,7 +106,7 @@ fgsm_status fg_cuda_conv_graph(const struct fg_call *call, const struct fg_cudnn
                                struct fg_cudnn_graph *g) {
   const struct fg_conv_tail tail = fg_cuda_conv_tail(call);
   const struct parts p = parts_of(call);
-  struct chain c = {g, call, 1 + tail.n, NULL};
+  struct chain c = {g, call, 1 + tail.n - (fg_cuda_out(call, 1) != NULL), NULL, NULL};
   fg_cudnn_begin(g);
   c.at = next(&c);
   if (p.kind == FG_CUDNN_FORWARD)
@@ -112,7 +136,7 @@ static int64_t placed(const struct fg_conv_attrs *a, int64_t x, int64_t w, int i
 fgsm_status fg_cuda_conv_check(const struct fg_call *call) {
   const struct fg_conv_attrs *a = &call->attrs->conv;
   FG_TRY(fg_cuda_check(call, 3, 1));
-  FG_TRY(fg_cuda_check_real(call, 15, 1));
+  FG_TRY(fg_cuda_check_real(call, call->op == FG_OP_conv_grad_input ? 11 : 15, 1));
   struct parts p = parts_of(call);
   FG_CUDA_NEED(call, call->in[0].type == call->in[1].type && call->in[0].type == call->out[0].type,
                "%s of %s and %s", fg_type_name(call->out[0].type), fg_type_name(call->in[0].type),

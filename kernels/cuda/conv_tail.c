@@ -1,6 +1,7 @@
 /* A convolution's tail, and the call cut in two. No library is needed here. */
 #include "conv_tail.h"
 
+#include "conv_product.h"
 #include "epilogue.h"
 
 struct fg_conv_tail fg_cuda_conv_tail(const struct fg_call *call) {
@@ -14,7 +15,14 @@ struct fg_conv_tail fg_cuda_conv_tail(const struct fg_call *call) {
     tail.link[tail.n++] = FG_CONV_BIAS;
   if (call->attrs->conv.act.kind != FG_UNARY_identity)
     tail.link[tail.n++] = forward ? FG_CONV_ACT : FG_CONV_SLOPE;
+  if (forward && fg_cuda_out(call, 1))
+    tail.link[tail.n++] = FG_CONV_MASK;
   return tail;
+}
+
+bool fg_cuda_conv_has_bits(const struct fg_call *call) {
+  const struct fg_tensor *of = fg_cuda_in(call, 2), *mask = fg_cuda_out(call, 1);
+  return (of && of->type == FG_U8) || (mask && mask->type == FG_U8);
 }
 
 /* Takes a link out of the call. */
@@ -23,6 +31,8 @@ static void take_out(struct fg_call *call, union fg_attrs *attrs, enum fg_conv_l
     call->in[3].type = FG_NONE;
   if (link == FG_CONV_BIAS || link == FG_CONV_SLOPE)
     call->in[2].type = FG_NONE;
+  if (link == FG_CONV_MASK)
+    call->out[1].type = FG_NONE;
   if (link == FG_CONV_ACT || link == FG_CONV_SLOPE)
     attrs->conv.act = (struct fg_unary_attrs){.kind = FG_UNARY_identity};
 }
@@ -51,8 +61,11 @@ fgsm_status fg_cuda_conv_rest(const struct fg_call *call, int n, void *stream) {
   if (n == all)
     return FGSM_OK;
   cut(call, n, all, &rest, &attrs);
-  return call->op == FG_OP_conv ? fg_cuda_epilogue(&rest, &attrs.conv.act, 1, stream)
-                                : fg_cuda_epilogue_grad(&rest, &attrs.conv.act, stream);
+  if (call->op == FG_OP_conv_grad_input)
+    return fg_cuda_epilogue_grad(&rest, &attrs.conv.act, &rest.in[2], fg_cuda_in(&rest, 3), stream);
+  if (fg_cuda_has_epilogue(&rest, &attrs.conv.act))
+    FG_TRY(fg_cuda_epilogue(&rest, &attrs.conv.act, 1, stream));
+  return fg_cuda_out(&rest, 1) ? fg_cuda_epilogue_mask(&rest, stream) : FGSM_OK;
 }
 
 fgsm_status fg_cuda_conv_tail_check(const struct fg_call *call) {
@@ -64,13 +77,13 @@ fgsm_status fg_cuda_conv_tail_check(const struct fg_call *call) {
     return FGSM_OK;
   FG_CUDA_NEED(call, !three || (fg_same_shape(three, y) && three->layout == y->layout),
                "the shape of what is added");
+  FG_CUDA_NEED(call, !fg_cuda_conv_has_bits(call) || fg_conv_is_product(call),
+               "bits of what is no product");
   if (call->op == FG_OP_conv) {
     FG_CUDA_NEED(call, !two || (two->rank == 1 && two->dim[0] == y->dim[1]), "bias's shape");
-    return FGSM_OK;
+    return fg_cuda_check_mask(call, fg_cuda_out(call, 1), &a->act);
   }
   FG_CUDA_NEED(call, (two != NULL) == (a->act.kind != FG_UNARY_identity) && (two || !three),
                "an activation's gradient without what it is computed from");
-  FG_CUDA_NEED(call, !two || (fg_same_shape(two, y) && two->layout == y->layout),
-               "the shape of what the slope is of");
-  return FGSM_OK;
+  return fg_cuda_check_slope(call, 2, &a->act);
 }

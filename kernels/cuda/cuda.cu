@@ -69,6 +69,25 @@ fgsm_status fg_cuda_check_real(const struct fg_call *call, uint32_t in, uint32_t
   return FGSM_OK;
 }
 
+fgsm_status fg_cuda_check_mask(const struct fg_call *call, const struct fg_tensor *mask,
+                               const struct fg_unary_attrs *act) {
+  FG_CUDA_NEED(call,
+               !mask || (fg_mask_fits(call->op, mask, &call->out[0]) && act->kind == FG_UNARY_relu),
+               "a mask of another shape, or of no relu");
+  return FGSM_OK;
+}
+
+fgsm_status fg_cuda_check_slope(const struct fg_call *call, int v,
+                                const struct fg_unary_attrs *act) {
+  const struct fg_tensor *of = fg_cuda_in(call, v), *y = &call->out[0];
+  if (of && fg_is_mask(of))
+    return fg_cuda_check_mask(call, of, act);
+  FG_TRY(fg_cuda_check_real(call, 1u << v, 1));
+  FG_CUDA_NEED(call, !of || (fg_same_shape(of, y) && of->layout == y->layout),
+               "the shape of what the slope is of");
+  return FGSM_OK;
+}
+
 bool fg_cuda_is_feature(const struct fg_tensor *t, const struct fg_tensor *x) {
   if (!t)
     return true;

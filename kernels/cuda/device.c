@@ -218,6 +218,7 @@ const struct fg_backend fg_cuda = {.name = "cuda",
                                    .recording_destroy = fg_cuda_recording_destroy,
                                    .takes_layout = takes_layout,
                                    .takes_half = fg_cuda_takes_half,
+                                   .takes_mask = fg_cuda_takes_mask,
                                    .burst = fg_cuda_burst,
                                    .kernels = {
 #define OP(name, max_in, n_out, trait) [FG_OP_##name] = &fg_cuda_##name,

@@ -18,6 +18,7 @@ struct fg_cuda_device {
   cublasLtHandle_t cublas; /* likewise */
   fg_nccl nccl;            /* NULL: it computes alone */
   cudnnBackendDescriptor_t properties; /* the card, as cuDNN describes it */
+  uint32_t bits_asked, bits_kept; /* bit t: of fg_type t, whether cuBLASLt's masks are attrs.h's */
 };
 
 static inline struct fg_cuda_device *fg_cuda_device(struct fg_device *device) {
@@ -39,6 +40,16 @@ fgsm_status fg_cuda_cublas(struct fg_cuda_device *device, cublasLtHandle_t *out)
 /* Whether a convolution, asked to lie channels last, is faster so on the card; or slower by no more than
  * it costs to bring its activations there and back. What it tries is kept for prepare. */
 bool fg_cuda_conv_gains(struct fg_device *device, const struct fg_call *call);
+
+/* Milliseconds of the call, by the way that prepare will find kept. */
+fgsm_status fg_cuda_conv_time(struct fg_device *device, const struct fg_call *call,
+                              float *milliseconds) FGSM_MUST_USE;
+fgsm_status fg_cuda_matmul_time(struct fg_device *device, const struct fg_call *call,
+                                float *milliseconds) FGSM_MUST_USE;
+
+/* As struct fg_backend says (mask.c). */
+bool fg_cuda_takes_mask(struct fg_device *device, const struct fg_call *masked,
+                        const struct fg_call *plain, int n);
 
 /* ---- for the table (memory.c, stream.c, all_reduce.c) */
 fgsm_status fg_cuda_join(struct fg_device *device, struct fg_ranks *ranks);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "choice_cache.h"
-#include "dnn_run.h"
 #include "plugin.h"
 #include "trial.h"
 
@@ -26,33 +25,17 @@ static size_t scratch_of(const struct fg_dnn_contest *c) {
   return c->plan ? ALIGN + c->front_bytes + c->workspace_bytes : c->own_bytes;
 }
 
-void fg_dnn_bind(struct fg_dnn_bound *b, int64_t uid, void *address) {
-  b->uid[b->n] = uid;
-  b->address[b->n++] = address;
-}
-
-void fg_dnn_bind_call(struct fg_dnn_bound *b, const struct fg_call *call, int64_t in_uid,
-                      int64_t out_uid) {
-  for (int i = 0; i < call->n_in; i++)
-    if (fg_cuda_in(call, i))
-      fg_dnn_bind(b, in_uid + i, call->in[i].data);
-  for (int i = 0; i < call->n_out; i++)
-    if (fg_cuda_out(call, i))
-      fg_dnn_bind(b, out_uid + i, call->out[i].data);
-}
-
 fgsm_status fg_dnn_contest_run(const struct fg_dnn_contest *c, const struct fg_call *call,
                                const struct fg_dnn_bound *b, char *front, void *stream) {
-  return fg_cudnn_run(c->handle, c->plan, b->n, b->uid, b->address, front + c->front_bytes, stream,
-                      fg_op_name(call->op));
+  return fg_cudnn_run(c->handle, c->plan, b, front + c->front_bytes, stream, fg_op_name(call->op));
 }
 
 /* ---- choosing */
 
 /* Tries cuDNN's engines after our own kernels; c->plan is the fastest, NULL for ours. An engine that fails
  * is passed over, a card that fails is not. */
-static fgsm_status try_engines(struct fg_trial *t, struct fg_dnn_contest *c, size_t workspace_bytes,
-                               graph_of *graph, run_of *run) {
+static fgsm_status try_engines(struct fg_trial *t, struct fg_dnn_contest *c, graph_of *graph,
+                               run_of *run) {
   const struct fg_cudnn_target target = {.handle = c->handle};
   struct fg_cudnn_graph g;
   struct fg_cudnn_engines engines = {.n = 0};
@@ -67,7 +50,7 @@ static fgsm_status try_engines(struct fg_trial *t, struct fg_dnn_contest *c, siz
   for (int i = 0; i < engines.n && i < MOST_TRIED && status == FGSM_OK; i++) {
     if (fg_cudnn_plan(&engines.item[i], &target, &c->plan, &c->workspace_bytes) != FGSM_OK)
       continue;
-    bool timed = scratch_of(c) <= workspace_bytes && fg_trial_time(t, run, &time) == FGSM_OK;
+    bool timed = scratch_of(c) <= t->workspace_bytes && fg_trial_time(t, run, &time) == FGSM_OK;
     status = fg_cuda_alive(t->device);
     if (timed && time < least) {
       fg_cudnn_destroy(best);
@@ -88,12 +71,10 @@ static fgsm_status try_engines(struct fg_trial *t, struct fg_dnn_contest *c, siz
 
 static fgsm_status try_all(struct fg_cuda_device *device, const struct fg_call *call,
                            struct fg_dnn_contest *c, graph_of *graph, run_of *run) {
-  size_t free, total;
   struct fg_trial t;
-  FG_TRY(fg_cuda_memory(&device->base, &free, &total));
-  fgsm_status status = fg_trial_begin(&t, device, call, free / 4);
+  fgsm_status status = fg_trial_begin(&t, device, call, FG_TRIAL_QUARTER);
   if (status == FGSM_OK)
-    status = try_engines(&t, c, free / 4, graph, run);
+    status = try_engines(&t, c, graph, run);
   fg_trial_end(&t);
   return status;
 }

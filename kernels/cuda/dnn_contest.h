@@ -4,7 +4,7 @@
 #define FG_CUDA_DNN_CONTEST_H
 
 #include "device.h"
-#include "dnn_graph.h"
+#include "dnn_run.h"
 
 /* The first member of the call's state, which is malloc's. */
 struct fg_dnn_contest {
@@ -27,15 +27,6 @@ void fg_dnn_contest_release(struct fg_call *call);
 /* Where in the scratch what is in front of the workspace begins. */
 size_t fg_dnn_align(size_t n);
 
-/* Addresses under the numbers that a graph knows them by. */
-struct fg_dnn_bound {
-  int64_t n, uid[FG_MAX_IN + FG_MAX_OUT + 4];
-  void *address[FG_MAX_IN + FG_MAX_OUT + 4];
-};
-void fg_dnn_bind(struct fg_dnn_bound *b, int64_t uid, void *address);
-/* The call's tensors that are there, numbered from in_uid and out_uid. */
-void fg_dnn_bind_call(struct fg_dnn_bound *b, const struct fg_call *call, int64_t in_uid,
-                      int64_t out_uid);
 /* Runs the plan; front: what fg_dnn_align makes of the scratch. */
 fgsm_status fg_dnn_contest_run(const struct fg_dnn_contest *c, const struct fg_call *call,
                                const struct fg_dnn_bound *b, char *front,

@@ -93,6 +93,7 @@ static fg_cudnn strided(struct fg_cudnn_graph *g, enum fg_type of, int rank, con
   fg_cudnn t = make(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, "tensor");
   cudnnDataType_t type = of == FG_F16    ? CUDNN_DATA_HALF
                          : of == FG_BF16 ? CUDNN_DATA_BFLOAT16
+                         : of == FG_BOOL ? CUDNN_DATA_BOOLEAN
                                          : CUDNN_DATA_FLOAT;
   int64_t alignment = 16;
   bool is_virtual = uid == FG_VIRTUAL;
@@ -133,6 +134,21 @@ fg_cudnn fg_cudnn_tensor_of(struct fg_cudnn_graph *g, const struct fg_tensor *t,
     return fg_cudnn_tensor(g, t->type, t->rank, t->dim, uid);
   strides_in(4, t->dim, axes, stride);
   return strided(g, t->type, 4, t->dim, stride, uid);
+}
+
+fg_cudnn fg_cudnn_number(struct fg_cudnn_graph *g, int rank, int64_t uid) {
+  const int64_t one[FG_MAX_RANK] = {1, 1, 1, 1, 1, 1, 1, 1}, alignment = sizeof(float);
+  const cudnnDataType_t type = CUDNN_DATA_FLOAT;
+  const bool by_value = true;
+  fg_cudnn t = make(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, "number");
+  set(g, t, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+  set(g, t, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, rank, one);
+  set(g, t, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, rank, one);
+  set(g, t, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid);
+  set(g, t, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
+  set(g, t, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &by_value);
+  finalise(g, t, "number");
+  return t;
 }
 
 /* ---- convolutions */
@@ -227,6 +243,18 @@ static void apply(struct fg_cudnn_graph *g, fg_cudnn described, fg_cudnn x, fg_c
 void fg_cudnn_add(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y) {
   if (g->status == FGSM_OK)
     apply(g, pointwise(g, CUDNN_POINTWISE_ADD), a, b, y);
+}
+
+void fg_cudnn_mul(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y) {
+  if (g->status == FGSM_OK)
+    apply(g, pointwise(g, CUDNN_POINTWISE_MUL), a, b, y);
+}
+
+void fg_cudnn_exceeds(struct fg_cudnn_graph *g, fg_cudnn x, int rank, int64_t than_uid,
+                      fg_cudnn y) {
+  fg_cudnn than = fg_cudnn_number(g, rank, than_uid);
+  if (g->status == FGSM_OK)
+    apply(g, pointwise(g, CUDNN_POINTWISE_CMP_GT), x, than, y);
 }
 
 /* lo, hi and slope: of the activations that are cuDNN's relu with bounds. */

@@ -12,6 +12,7 @@
  * - Residual before bias before activation is the order that the precompiled engines know; another
  *   order is left to the few that are compiled at run time.
  * - No engine writes float32 of a backward convolution of half precision in NCHW, with a copy or without.
+ * - A comparison is computed in float32, whatever it writes: in BOOLEAN no engine takes it.
  * - Nothing may be fused in front of a backward convolution, on any card; only behind it. */
 #ifndef FG_DNN_GRAPH_H
 #define FG_DNN_GRAPH_H
@@ -44,7 +45,7 @@ void fg_cudnn_destroy(fg_cudnn object); /* takes NULL */
 
 /* ---- writing a graph down. After a failure everything is NULL and a no-op until finish says why. */
 void fg_cudnn_begin(struct fg_cudnn_graph *g);
-/* A tensor of F32, F16 or BF16, contiguous, with rank dims; uid: what the data is bound by. What is
+/* A tensor of F32, F16, BF16 or BOOL, contiguous, with rank dims; uid: what the data is bound by. What is
  * virtual should be F32, whatever is stored: it is what the sums are. */
 fg_cudnn fg_cudnn_tensor(struct fg_cudnn_graph *g, enum fg_type type, int rank, const int64_t *dim,
                          int64_t uid);
@@ -56,6 +57,12 @@ enum fg_cudnn_conv { FG_CUDNN_FORWARD, FG_CUDNN_INPUT, FG_CUDNN_WEIGHT };
 void fg_cudnn_conv(struct fg_cudnn_graph *g, enum fg_cudnn_conv kind,
                    const struct fg_conv_attrs *attrs, fg_cudnn x, fg_cudnn w, fg_cudnn y);
 void fg_cudnn_add(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y);
+/* y = a b, b a BOOL or not. */
+void fg_cudnn_mul(struct fg_cudnn_graph *g, fg_cudnn a, fg_cudnn b, fg_cudnn y);
+/* y = x > a float of the host's, a BOOL. */
+void fg_cudnn_exceeds(struct fg_cudnn_graph *g, fg_cudnn x, int rank, int64_t than_uid, fg_cudnn y);
+/* A float of the host's, bound by its address, of as many dims as tensors have. */
+fg_cudnn fg_cudnn_number(struct fg_cudnn_graph *g, int rank, int64_t uid);
 /* Whether the activation can be said to cuDNN; y = act(x). */
 bool fg_cudnn_has_activation(const struct fg_unary_attrs *act);
 void fg_cudnn_activation(struct fg_cudnn_graph *g, const struct fg_unary_attrs *act, fg_cudnn x,

@@ -21,6 +21,8 @@ static fgsm_status check(const struct fg_call *call) {
   const struct fg_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
   FG_TRY(fg_cuda_check(call, 3, 1));
   FG_TRY(fg_cuda_check_real(call, 15, 1));
+  FG_TRY(fg_cuda_check_slope(call, 4, &at->act));
+  FG_TRY(fg_cuda_check_mask(call, fg_cuda_out(call, 1), &at->act));
   FG_CUDA_NEED(call, a->type == b->type, "operands are %s and %s", fg_type_name(a->type),
                fg_type_name(b->type));
   FG_CUDA_NEED(call, a->rank >= 2 && b->rank >= 2 && y->rank >= 2, "ranks %d and %d", a->rank,
@@ -41,6 +43,8 @@ static fgsm_status check(const struct fg_call *call) {
   const struct fg_tensor *bias = fg_cuda_in(call, 2), *residual = fg_cuda_in(call, 3);
   FG_CUDA_NEED(call, !bias || (bias->rank == 1 && bias->dim[0] == n), "bias's shape");
   FG_CUDA_NEED(call, !residual || fg_same_shape(residual, y), "residual's shape");
+  FG_CUDA_NEED(call, !fg_cuda_in(call, 4) || (!bias && !fg_cuda_out(call, 1)),
+               "a slope goes without bias and mask");
   FG_CUDA_NEED(call, k > 0 || fg_count(y) == 0, "sums of nothing");
   return FGSM_OK;
 }

@@ -25,22 +25,6 @@ static fg_cudnn tensor(struct fg_cudnn_graph *g, enum fg_type of, int64_t rows, 
   return fg_cudnn_tensor_of(g, &t, uid);
 }
 
-/* A float of the host's. */
-static fg_cudnn number(struct fg_cudnn_graph *g, int64_t uid) {
-  const int64_t one[4] = {1, 1, 1, 1}, alignment = 4;
-  const cudnnDataType_t type = CUDNN_DATA_FLOAT;
-  const bool by_value = true;
-  fg_cudnn t = fg_cudnn_object(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  fg_cudnn_set(g, t, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-  fg_cudnn_set(g, t, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, one);
-  fg_cudnn_set(g, t, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, one);
-  fg_cudnn_set(g, t, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid);
-  fg_cudnn_set(g, t, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
-  fg_cudnn_set(g, t, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &by_value);
-  fg_cudnn_ready(g, t);
-  return t;
-}
-
 static void link(struct fg_cudnn_graph *g, fg_cudnn op, cudnnBackendAttributeName_t name,
                  fg_cudnn value) {
   fg_cudnn_set(g, op, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
@@ -59,7 +43,7 @@ static void normalise(struct fg_cudnn_graph *g, const struct fg_call *call, int6
        tensor(g, call->in[0].type, rows, n, FG_NORM_IN));
   link(g, op, CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, tensor(g, FG_F32, 1, n, FG_NORM_IN + 1));
   link(g, op, CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, tensor(g, FG_F32, 1, n, FG_NORM_IN + 2));
-  link(g, op, CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, number(g, FG_NORM_EPSILON));
+  link(g, op, CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, fg_cudnn_number(g, 4, FG_NORM_EPSILON));
   if (saves) {
     link(g, op, CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC,
          tensor(g, FG_F32, rows, 1, FG_NORM_OUT + 1));

@@ -26,6 +26,11 @@ static bool in_lies(const struct fg_call *call, int i) {
   return lies(fg_cuda_in(call, i));
 }
 
+/* Bits have an order of their own. */
+static bool mask_lies(const struct fg_tensor *t) {
+  return lies(t) || t->type == FG_U8;
+}
+
 static bool others_plain(const struct fg_call *call, uint32_t but) {
   for (int i = 0; i < call->n_in; i++)
     if (!(but >> i & 1) && call->in[i].layout != FG_PLAIN)
@@ -59,8 +64,10 @@ bool fg_cuda_takes_nhwc(const struct fg_call *call) {
   switch (call->op) {
   case FG_OP_conv: /* all but the bias */
     return call->attrs->conv.spatial == 2 && in_lies(call, 0) && in_lies(call, 1) &&
-           in_lies(call, 3) && lies(&call->out[0]);
+           in_lies(call, 3) && lies(&call->out[0]) && mask_lies(fg_cuda_out(call, 1));
   case FG_OP_conv_grad_input:
+    return call->attrs->conv.spatial == 2 && in_lies(call, 0) && in_lies(call, 1) &&
+           mask_lies(fg_cuda_in(call, 2)) && in_lies(call, 3) && lies(&call->out[0]);
   case FG_OP_conv_grad_weight:
     return call->attrs->conv.spatial == 2 && all_lie(call);
   case FG_OP_max_pool:

@@ -1,6 +1,7 @@
 /* matmul: cuBLASLt's, strided batches in one call, with bias and activation in its epilogue where it
  * has them; what it lacks is done by epilogue.cu. cuBLASLt's GELU is the tanh form; it has no exact
- * one. A residual is C with beta 1, which is added before bias and activation, as attrs.h wants. */
+ * one. A residual is C with beta 1, which is added before bias and activation, as attrs.h wants. Masks of
+ * bits are RELU_AUX's and DRELU's, where those are what attrs.h states (mask_check.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,12 +34,28 @@ static void release(struct fg_call *call) {
   call->state = NULL;
 }
 
+static bool is_bits(const struct fg_tensor *t) {
+  return t && t->type == FG_U8;
+}
+
+/* Of a gradient: the slope, or nothing but what is added. */
+static cublasLtEpilogue_t choose_slope(const struct fg_call *call, struct fg_matmul *m) {
+  const struct fg_tensor *residual = fg_cuda_in(call, 3);
+  bool alike = !residual || residual->type == call->out[0].type;
+  m->adds_residual = residual && alike;
+  m->keeps_bits = alike && is_bits(fg_cuda_in(call, 4));
+  m->finishes = !m->keeps_bits;
+  return m->keeps_bits ? CUBLASLT_EPILOGUE_DRELU : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
 /* What happens within the product: everything, or nothing but the residual. */
 static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct fg_matmul *m) {
   const struct fg_unary_attrs *act = &call->attrs->matmul.act;
   const struct fg_tensor *given = fg_cuda_in(call, 2), *residual = fg_cuda_in(call, 3);
   enum fg_type type = call->out[0].type;
   bool bias = given != NULL;
+  if (fg_cuda_in(call, 4))
+    return choose_slope(call, m);
   m->adds_residual = residual != NULL;
   m->adds_bias = bias;
   /* Within the product both are of the result's type. */
@@ -47,6 +64,9 @@ static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct fg_
   case FG_UNARY_identity:
     return bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
   case FG_UNARY_relu:
+    m->keeps_bits = is_bits(fg_cuda_out(call, 1));
+    if (m->keeps_bits)
+      return bias ? CUBLASLT_EPILOGUE_RELU_AUX_BIAS : CUBLASLT_EPILOGUE_RELU_AUX;
     return bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
   case FG_UNARY_gelu_tanh:
     return bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
@@ -57,13 +77,28 @@ static cublasLtEpilogue_t choose_epilogue(const struct fg_call *call, struct fg_
   }
 }
 
+static void *bits_of(const struct fg_call *call) {
+  return fg_cuda_in(call, 4) ? call->in[4].data : fg_cuda_out(call, 1) ? call->out[1].data : NULL;
+}
+
+/* An address that the epilogue wants. It is copied by a run, so one description serves one run after
+ * another. */
+static fgsm_status point(struct fg_matmul *m, cublasLtMatmulDescAttributes_t name, bool wanted,
+                         const void *address) {
+  if (!address)
+    address = (const void *)(uintptr_t)BUFFER_ALIGN;
+  if (wanted)
+    LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, name, &address, sizeof address),
+           "an address");
+  return FGSM_OK;
+}
+
 static fgsm_status describe(const struct fg_call *call, const struct fg_device *device,
                             struct fg_matmul *m) {
   bool exact = device->precision == FG_PRECISION_fp32 || fg_type_is_half(call->in[0].type);
   cublasComputeType_t compute = exact ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
   cublasOperation_t first = m->gemm.trans_first ? CUBLAS_OP_T : CUBLAS_OP_N;
   cublasOperation_t second = m->gemm.trans_second ? CUBLAS_OP_T : CUBLAS_OP_N;
-  m->epilogue = choose_epilogue(call, m);
   LT_TRY(fg_nv.cublasLtMatmulDescCreate(&m->product, compute, CUDA_R_32F), "a product");
   LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_TRANSA, &first,
                                               sizeof first),
@@ -74,13 +109,13 @@ static fgsm_status describe(const struct fg_call *call, const struct fg_device *
   LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
                                               &m->epilogue, sizeof m->epilogue),
          "a product");
-  if (!m->adds_bias)
-    return FGSM_OK;
-  /* An algorithm is chosen before there is an address; any that is aligned as the bias will be. */
-  const void *bias = call->in[2].data ? call->in[2].data : (const void *)(uintptr_t)BUFFER_ALIGN;
-  LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
-                                              sizeof bias),
-         "a bias");
+  /* An algorithm is chosen before there is an address; any that is aligned as those will be. */
+  FG_TRY(point(m, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m->adds_bias, call->in[2].data));
+  FG_TRY(point(m, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m->keeps_bits, bits_of(call)));
+  if (m->keeps_bits)
+    LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD,
+                                                &m->gemm.m, sizeof m->gemm.m),
+           "a mask");
   return FGSM_OK;
 }
 
@@ -112,6 +147,12 @@ static fgsm_status make(struct fg_call *call, struct fg_device *base, struct fg_
                "a product of more than 2^31 rows or columns");
   m->alpha = (float)call->attrs->matmul.alpha;
   FG_TRY(fg_cuda_cublas(fg_cuda_device(base), &m->handle));
+  m->epilogue = choose_epilogue(call, m);
+  FG_CUDA_NEED(call, !m->keeps_bits || (g->batch == 1 && g->loops == 0),
+               "bits of a batch of products");
+  FG_CUDA_NEED(call,
+               !m->keeps_bits || fg_matmul_keeps_bits(fg_cuda_device(base), call->out[0].type),
+               "cuBLASLt's masks are of another kind");
   FG_TRY(describe(call, base, m));
   m->type_first = call->in[1].type;
   m->type_second = call->in[0].type;
@@ -135,6 +176,17 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   return status;
 }
 
+/* What the product left. */
+static fgsm_status finish(const struct fg_call *call, const struct fg_matmul *m, void *stream) {
+  const struct fg_unary_attrs *act = &call->attrs->matmul.act;
+  if (m->finishes && fg_cuda_in(call, 4))
+    return fg_cuda_epilogue_grad(call, act, &call->in[4],
+                                 m->adds_residual ? NULL : fg_cuda_in(call, 3), stream);
+  if (m->finishes)
+    FG_TRY(fg_cuda_epilogue(call, act, call->out[0].rank - 1, stream));
+  return fg_cuda_out(call, 1) && !m->keeps_bits ? fg_cuda_epilogue_mask(call, stream) : FGSM_OK;
+}
+
 fgsm_status fg_matmul_run(const struct fg_call *call, void *scratch, void *stream) {
   struct fg_matmul *m = call->state;
   if (fg_count(&call->out[0]) == 0)
@@ -145,10 +197,8 @@ fgsm_status fg_matmul_run(const struct fg_call *call, void *scratch, void *strea
   const float beta = m->adds_residual ? 1 : 0;
   void *workspace =
       (void *)(((uintptr_t)scratch + FG_MATMUL_ALIGN - 1) / FG_MATMUL_ALIGN * FG_MATMUL_ALIGN);
-  if (m->adds_bias) /* copied by the call below, so one description serves one run after another */
-    LT_TRY(fg_nv.cublasLtMatmulDescSetAttribute(m->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                                &call->in[2].data, sizeof call->in[2].data),
-           "a bias");
+  FG_TRY(point(m, CUBLASLT_MATMUL_DESC_BIAS_POINTER, m->adds_bias, call->in[2].data));
+  FG_TRY(point(m, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, m->keeps_bits, bits_of(call)));
   for (int64_t i = 0; i < fg_cuda_gemm_calls(&m->gemm); i++) {
     int64_t first, second, result;
     fg_cuda_gemm_offsets(&m->gemm, i, &first, &second, &result);
@@ -161,9 +211,16 @@ fgsm_status fg_matmul_run(const struct fg_call *call, void *scratch, void *strea
                                 call->scratch_bytes - FG_MATMUL_ALIGN, (cudaStream_t)stream),
            "matmul");
   }
-  if (!m->finishes)
-    return FGSM_OK;
-  return fg_cuda_epilogue(call, &call->attrs->matmul.act, call->out[0].rank - 1, stream);
+  return finish(call, m, stream);
+}
+
+fgsm_status fg_cuda_matmul_time(struct fg_device *device, const struct fg_call *call,
+                                float *milliseconds) {
+  struct fg_call timed = *call;
+  FG_TRY(prepare(&timed, device));
+  fgsm_status status = fg_matmul_time(fg_cuda_device(device), &timed, timed.state, milliseconds);
+  release(&timed);
+  return status;
 }
 
 const struct fg_kernel fg_cuda_matmul = {prepare, fg_matmul_run, release};

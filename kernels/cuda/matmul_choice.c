@@ -161,6 +161,36 @@ static void keep(const char *key, const struct fg_matmul *m) {
                   strerror(errno));
 }
 
+/* ---- times */
+
+static const char *type_of(const struct fg_tensor *t) {
+  return t ? fg_type_name(t->type) : "none";
+}
+
+/* Kept like a choice, because choices follow from it; of all that the call does. */
+fgsm_status fg_matmul_time(struct fg_cuda_device *device, const struct fg_call *call,
+                           const struct fg_matmul *m, float *milliseconds) {
+  char key[KEY_SIZE + TEXT_SIZE], text[TEXT_SIZE];
+  struct fg_trial t;
+  key_of(device, m, key);
+  snprintf(key + strlen(key), TEXT_SIZE, " residual %s act %d slope of %s mask %s: time",
+           type_of(fg_cuda_in(call, 3)), (int)call->attrs->matmul.act.kind,
+           type_of(fg_cuda_in(call, 4)), type_of(fg_cuda_out(call, 1)));
+  char *kept = fg_choice_find(key);
+  bool found = kept && sscanf(kept, "%f", milliseconds) == 1;
+  free(kept);
+  if (found)
+    return FGSM_OK;
+  fgsm_status status = fg_trial_begin(&t, device, call, call->scratch_bytes);
+  if (status == FGSM_OK)
+    status = fg_trial_time(&t, fg_matmul_run, milliseconds);
+  fg_trial_end(&t);
+  FG_TRY(status);
+  snprintf(text, sizeof text, "%.6g", (double)*milliseconds);
+  (void)fg_choice_keep(key, text);
+  return FGSM_OK;
+}
+
 fgsm_status fg_matmul_choose(struct fg_cuda_device *device, struct fg_call *call,
                              struct fg_matmul *m) {
   cublasLtMatmulHeuristicResult_t found[MOST_TRIED];
@@ -170,6 +200,8 @@ fgsm_status fg_matmul_choose(struct fg_cuda_device *device, struct fg_call *call
   if (recall(key, call, m))
     return FGSM_OK;
   FG_TRY(list(call, m, found, &n));
+  if (call->trial)
+    return FGSM_OK;
   if (n > 1 || found[0].state != CUBLAS_STATUS_SUCCESS)
     FG_TRY(try_all(device, call, m, found, n, &best));
   take(call, m, &found[best]);

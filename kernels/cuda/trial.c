@@ -17,6 +17,7 @@ static fgsm_status own_memory(struct fg_trial *t, struct fg_tensor *tensor) {
 
 fgsm_status fg_trial_begin(struct fg_trial *t, struct fg_cuda_device *device,
                            const struct fg_call *call, size_t workspace_bytes) {
+  size_t free, total;
   *t = (struct fg_trial){.device = device, .call = *call};
   FG_TRY(
       fg_cuda_result(device, cudaStreamCreateWithFlags(&t->stream, cudaStreamNonBlocking), what));
@@ -26,6 +27,11 @@ fgsm_status fg_trial_begin(struct fg_trial *t, struct fg_cuda_device *device,
     FG_TRY(own_memory(t, &t->call.in[i]));
   for (int i = 0; i < call->n_out; i++)
     FG_TRY(own_memory(t, &t->call.out[i]));
+  if (workspace_bytes == FG_TRIAL_QUARTER) {
+    FG_TRY(fg_cuda_memory(&device->base, &free, &total));
+    workspace_bytes = free / 4;
+  }
+  t->workspace_bytes = t->call.scratch_bytes = workspace_bytes;
   return fg_cuda_alloc(&device->base, workspace_bytes, &t->workspace);
 }
 

@@ -1,5 +1,5 @@
 /* Trying ways of computing a call on the card: memory of the trial's own in the call's shapes, a stream
- * and a clock. Whoever chooses by time (matmul_choice.c) keeps what it chose (choice_cache.h). */
+ * and a clock. Whoever chooses by time (conv.c, matmul_choice.c, dnn_contest.c) keeps what it chose (choice_cache.h). */
 #ifndef FG_CUDA_TRIAL_H
 #define FG_CUDA_TRIAL_H
 
@@ -10,9 +10,13 @@ struct fg_trial {
   struct fg_call call; /* with that memory */
   void *memory[FG_MAX_IN + FG_MAX_OUT], *workspace;
   int n_memory;
+  size_t workspace_bytes;
   cudaStream_t stream;
   cudaEvent_t began, ended;
 };
+
+/* A workspace of a quarter of the memory that is free. */
+#define FG_TRIAL_QUARTER SIZE_MAX
 
 /* To be ended whatever comes of it. All data is zero. */
 fgsm_status fg_trial_begin(struct fg_trial *t, struct fg_cuda_device *device,

@@ -111,6 +111,16 @@ template <int IN> struct slope {
   }
 };
 
+/* The slope of a mask, of bytes or bits. */
+template <int IN> struct masked {
+  const uint8_t *mask;
+  bool bits;
+  __device__ __forceinline__ float operator()(const float (&v)[IN], int64_t i) const {
+    const int on = bits ? mask[i >> 3] >> (i & 7) & 1 : mask[i];
+    return (float)on * (IN == 2 ? v[0] + v[IN - 1] : v[0]);
+  }
+};
+
 /* ptxas budget: whole_unary registers 16 shared 0 blocks 8 */
 __global__ void __launch_bounds__(256)
     whole_unary(const void *x, void *y, int type, int kind, int64_t n) {
@@ -162,15 +172,37 @@ fgsm_status prepare_grad(struct fg_call *call, struct fg_device *) {
   int from = fg_unary_from_y(a);
   FG_CUDA_NEED(call, fg_cuda_in(call, from), "%s needs %s", fg_unary_name(a->kind),
                from ? "y" : "x");
-  FG_TRY(fg_cuda_check_real(call, 15, 1));
+  FG_TRY(fg_cuda_check_real(call, 15 & ~(1u << from), 1));
+  FG_CUDA_NEED(call, call->in[from].type != FG_U8, "a mask of bits");
+  FG_TRY(fg_cuda_check_slope(call, from, a));
   for (int i = 0; i < 4; i++)
     FG_CUDA_NEED(call, !fg_cuda_in(call, i) || fg_same_shape(&call->in[i], &call->out[0]),
                  "the shape of input %d differs", i);
   return FGSM_OK;
 }
 
+fgsm_status run_masked(const struct fg_call *call, const struct fg_tensor *mask, void *stream) {
+  const struct fg_cuda_reals dy = fg_cuda_reals_in(call, 2), dy2 = fg_cuda_reals_in(call, 3);
+  const struct fg_cuda_reals dx = fg_cuda_reals_out(call, 0);
+  const uint8_t *data = (const uint8_t *)mask->data;
+  const bool bits = mask->type == FG_U8;
+  const int64_t n = fg_count(&call->out[0]);
+  struct fg_cuda_streams<1> one = {
+    {dy}, dx, n
+  };
+  struct fg_cuda_streams<2> two = {
+    {dy, dy2}, dx, n
+  };
+  return dy2.data ? fg_cuda_run_stream(call, two, masked<2>{data, bits}, stream)
+                  : fg_cuda_run_stream(call, one, masked<1>{data, bits}, stream);
+}
+
+/* Of bits too, whose elements are as dx's lie: epilogue.cu's. */
 fgsm_status run_grad(const struct fg_call *call, void *, void *stream) {
   const struct fg_unary_attrs *a = &call->attrs->unary;
+  const struct fg_tensor *of = &call->in[fg_unary_from_y(a)];
+  if (fg_is_mask(of))
+    return run_masked(call, of, stream);
   const struct fg_cuda_reals v = fg_cuda_reals_in(call, fg_unary_from_y(a));
   const struct fg_cuda_reals dy = fg_cuda_reals_in(call, 2), dy2 = fg_cuda_reals_in(call, 3);
   const struct fg_cuda_reals dx = fg_cuda_reals_out(call, 0);

@@ -83,6 +83,7 @@ static fgsm_status prepare_forward(struct fg_call *call, struct fg_device *devic
   FG_TRY(fg_ref_check(call, 3, 1));
   FG_TRY(fg_ref_check_real(call, 15, 1));
   FG_TRY(measure(call, &call->attrs->conv, &call->in[0], &call->in[1], &call->out[0], &g));
+  FG_TRY(fg_ref_check_mask(call, fg_ref_out(call, 1), &call->out[0], &call->attrs->conv.act));
   const struct fg_tensor *bias = fg_ref_in(call, 2), *residual = fg_ref_in(call, 3);
   FG_REF_NEED(call, !bias || (bias->rank == 1 && bias->dim[0] == g.k), "bias is not [%lld]",
               (long long)g.k);
@@ -96,7 +97,8 @@ static fgsm_status run_forward(const struct fg_call *call, void *scratch, void *
   (void)stream;
   struct geometry g;
   const struct fg_conv_attrs *a = &call->attrs->conv;
-  const struct fg_tensor *bias = fg_ref_in(call, 2), *residual = fg_ref_in(call, 3);
+  const struct fg_tensor *bias = fg_ref_in(call, 2), *residual = fg_ref_in(call, 3),
+                         *mask = fg_ref_out(call, 1);
   FG_TRY(measure(call, a, &call->in[0], &call->in[1], &call->out[0], &g));
   int64_t x_count = g.w.x_count, y_count = g.w.y_count;
   double *x = scratch, *y = x + g.c * x_count, *w = y + y_count;
@@ -113,6 +115,8 @@ static fgsm_status run_forward(const struct fg_call *call, void *scratch, void *
         double v = bias ? y[i] + fg_ref_get(bias, k) : y[i];
         v = residual ? v + fg_ref_get(residual, at + i) : v;
         fg_ref_put(&call->out[0], at + i, fg_ref_unary_value(&a->act, v));
+        if (mask)
+          fg_ref_put_mask(call, mask, &call->out[0], at + i, v > 0);
       }
     }
   }
@@ -125,11 +129,11 @@ static fgsm_status prepare_input(struct fg_call *call, struct fg_device *device)
   (void)device;
   struct geometry g;
   FG_TRY(fg_ref_check(call, 3, 1));
-  FG_TRY(fg_ref_check_real(call, 15, 1));
+  FG_TRY(fg_ref_check_real(call, 11, 1));
   FG_TRY(measure(call, &call->attrs->conv, &call->out[0], &call->in[1], &call->in[0], &g));
-  for (int i = 2; i < 4; i++)
-    FG_REF_NEED(call, !fg_ref_in(call, i) || fg_same_shape(fg_ref_in(call, i), &call->out[0]),
-                "input %d and the result differ in shape", i);
+  FG_TRY(fg_ref_check_slope(call, 2, &call->attrs->conv.act));
+  FG_REF_NEED(call, !fg_ref_in(call, 3) || fg_same_shape(fg_ref_in(call, 3), &call->out[0]),
+              "input 3 and the result differ in shape");
   FG_REF_NEED(call, fg_ref_in(call, 2) || call->attrs->conv.act.kind == FG_UNARY_identity,
               "an activation's gradient without what it is computed from");
   call->scratch_bytes = bytes_of(g.k * g.w.y_count + g.w.x_count + fg_count(&call->in[1]));
@@ -141,7 +145,9 @@ static void finish_input(const struct fg_call *call, int64_t at, int64_t n, doub
   const struct fg_tensor *v = fg_ref_in(call, 2), *dx2 = fg_ref_in(call, 3);
   for (int64_t i = 0; i < n; i++) {
     dx[i] += dx2 ? fg_ref_get(dx2, at + i) : 0;
-    dx[i] *= v ? fg_ref_unary_slope(&call->attrs->conv.act, fg_ref_get(v, at + i)) : 1;
+    dx[i] *= v ? fg_ref_unary_slope(&call->attrs->conv.act,
+                                    fg_ref_get_slope_of(call, v, &call->out[0], at + i))
+               : 1;
   }
 }
 

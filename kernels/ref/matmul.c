@@ -35,6 +35,10 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   FG_REF_NEED(call, !bias || (bias->rank == 1 && bias->dim[0] == s.n), "bias is not [%lld]",
               (long long)s.n);
   FG_REF_NEED(call, !residual || fg_same_shape(residual, y), "residual and result differ in shape");
+  FG_REF_NEED(call, !fg_ref_in(call, 4) || (!bias && !fg_ref_out(call, 1)),
+              "a slope goes without bias and mask");
+  FG_TRY(fg_ref_check_slope(call, 4, &t->act));
+  FG_TRY(fg_ref_check_mask(call, fg_ref_out(call, 1), y, &t->act));
   call->scratch_bytes = (size_t)(s.m * s.k + s.k * s.n + s.n) * sizeof(double);
   return FGSM_OK;
 }
@@ -50,7 +54,9 @@ static void load(const struct fg_tensor *t, int64_t at, int64_t rows, int64_t co
 static void product(const struct fg_call *call, struct sizes s, const double *a, const double *b,
                     double *row, int64_t at) {
   const struct fg_matmul_attrs *t = &call->attrs->matmul;
-  const struct fg_tensor *bias = fg_ref_in(call, 2), *residual = fg_ref_in(call, 3);
+  const struct fg_tensor *y = &call->out[0], *mask = fg_ref_out(call, 1);
+  const struct fg_tensor *bias = fg_ref_in(call, 2), *residual = fg_ref_in(call, 3),
+                         *slope_of = fg_ref_in(call, 4);
   for (int64_t i = 0; i < s.m; i++) {
     for (int64_t j = 0; j < s.n; j++)
       row[j] = 0;
@@ -60,8 +66,14 @@ static void product(const struct fg_call *call, struct sizes s, const double *a,
     for (int64_t j = 0; j < s.n; j++) {
       double v = t->alpha * row[j];
       v = bias ? v + fg_ref_get(bias, j) : v;
-      v = residual ? v + fg_ref_get(residual, at + i * s.n + j) : v;
-      fg_ref_put(&call->out[0], at + i * s.n + j, fg_ref_unary_value(&t->act, v));
+      int64_t e = at + i * s.n + j;
+      v = residual ? v + fg_ref_get(residual, e) : v;
+      fg_ref_put(y, e,
+                 slope_of
+                     ? v * fg_ref_unary_slope(&t->act, fg_ref_get_slope_of(call, slope_of, y, e))
+                     : fg_ref_unary_value(&t->act, v));
+      if (mask)
+        fg_ref_put_mask(call, mask, y, e, v > 0);
     }
   }
 }

@@ -59,6 +59,23 @@ fgsm_status fg_ref_check_real(const struct fg_call *call, uint32_t in, uint32_t 
   return FGSM_OK;
 }
 
+fgsm_status fg_ref_check_mask(const struct fg_call *call, const struct fg_tensor *mask,
+                              const struct fg_tensor *y, const struct fg_unary_attrs *act) {
+  FG_REF_NEED(call, !mask || (fg_mask_fits(call->op, mask, y) && act->kind == FG_UNARY_relu),
+              "a mask of another shape, or of no relu");
+  return FGSM_OK;
+}
+
+fgsm_status fg_ref_check_slope(const struct fg_call *call, int v,
+                               const struct fg_unary_attrs *act) {
+  const struct fg_tensor *of = fg_ref_in(call, v), *y = &call->out[0];
+  if (of && fg_is_mask(of))
+    return fg_ref_check_mask(call, of, y, act);
+  FG_TRY(fg_ref_check_real(call, 1u << v, 1));
+  FG_REF_NEED(call, !of || fg_same_shape(of, y), "input %d and the result differ in shape", v);
+  return FGSM_OK;
+}
+
 double fg_ref_get(const struct fg_tensor *t, int64_t i) {
   switch (t->type) {
   case FG_F32:
@@ -167,6 +184,34 @@ void fg_ref_load(const struct fg_tensor *t, int64_t start, int64_t n, double *to
 void fg_ref_store(const struct fg_tensor *t, int64_t start, int64_t n, const double *from) {
   for (int64_t i = 0; i < n; i++)
     fg_ref_put(t, start + i, from[i]);
+}
+
+/* Where element i of a plain y is among the bits of its mask. */
+static int64_t place_of_bit(const struct fg_call *call, const struct fg_tensor *y, int64_t i) {
+  int axis = fg_mask_axis(call->op, y);
+  int64_t channels = y->dim[axis], inner = 1;
+  for (int d = axis + 1; d < y->rank; d++)
+    inner *= y->dim[d];
+  return (i / (channels * inner) * inner + i % inner) * channels + i / inner % channels;
+}
+
+double fg_ref_get_slope_of(const struct fg_call *call, const struct fg_tensor *v,
+                           const struct fg_tensor *y, int64_t i) {
+  if (v->type != FG_U8)
+    return fg_ref_get(v, i);
+  int64_t at = place_of_bit(call, y, i);
+  return ((const uint8_t *)v->data)[at / 8] >> at % 8 & 1;
+}
+
+void fg_ref_put_mask(const struct fg_call *call, const struct fg_tensor *mask,
+                     const struct fg_tensor *y, int64_t i, bool value) {
+  if (mask->type != FG_U8) {
+    fg_ref_put(mask, i, value);
+    return;
+  }
+  int64_t at = place_of_bit(call, y, i);
+  uint8_t *byte = (uint8_t *)mask->data + at / 8, bit = (uint8_t)(1u << at % 8);
+  *byte = (uint8_t)(value ? *byte | bit : *byte & ~bit);
 }
 
 double fg_ref_from_bf16(uint16_t bits) {

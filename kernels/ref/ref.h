@@ -11,6 +11,7 @@
 
 #include "half.h"
 #include "kernel.h"
+#include "mask.h"
 
 /* In prepare: declines with the operator's name in front. */
 #define FG_REF_NEED(call, condition, ...)                                                          \
@@ -45,6 +46,14 @@ static inline bool fg_ref_is_int(enum fg_type type) {
   return type >= FG_I64 && type <= FG_BOOL;
 }
 
+/* That mask (of `y`, made with `act`) is one, where it is there. */
+FGSM_MUST_USE fgsm_status fg_ref_check_mask(const struct fg_call *call,
+                                            const struct fg_tensor *mask, const struct fg_tensor *y,
+                                            const struct fg_unary_attrs *act);
+/* That v, if it is there, is what act's slope is of at y: such a mask, or a real of y's shape. */
+FGSM_MUST_USE fgsm_status fg_ref_check_slope(const struct fg_call *call, int v,
+                                             const struct fg_unary_attrs *act);
+
 /* Element i as a double; put rounds to a real, truncates to an integer with saturation (NaN: 0) and
  * tests a BOOL against 0. */
 double fg_ref_get(const struct fg_tensor *t, int64_t i);
@@ -55,6 +64,13 @@ void fg_ref_put_int(const struct fg_tensor *t, int64_t i, int64_t value);
 /* n elements from `start` on, as doubles, into `to`; and back. */
 void fg_ref_load(const struct fg_tensor *t, int64_t start, int64_t n, double *to);
 void fg_ref_store(const struct fg_tensor *t, int64_t start, int64_t n, const double *from);
+
+/* What a slope is computed from, element i of it; of a mask 0 or 1. The mask's bit. (attrs.h: masks) `y` is
+ * the tensor that it is of, a result of the call. */
+double fg_ref_get_slope_of(const struct fg_call *call, const struct fg_tensor *v,
+                           const struct fg_tensor *y, int64_t i);
+void fg_ref_put_mask(const struct fg_call *call, const struct fg_tensor *mask,
+                     const struct fg_tensor *y, int64_t i, bool value);
 
 /* bfloat16's bits as a double; v rounded to bfloat16 by way of float, ties to even. */
 double fg_ref_from_bf16(uint16_t bits);

@@ -258,7 +258,9 @@ static fgsm_status prepare_grad(struct fg_call *call, struct fg_device *device) 
   FG_REF_NEED(call, (unsigned)a->kind < FG_UNARY_COUNT, "unknown kind %d", (int)a->kind);
   int from = fg_unary_from_y(a);
   FG_REF_NEED(call, fg_ref_in(call, from), "%s needs %s", fg_unary_name(a->kind), from ? "y" : "x");
-  FG_TRY(fg_ref_check_real(call, 15, 1));
+  FG_TRY(fg_ref_check_real(call, 15 & ~(1u << from), 1));
+  FG_REF_NEED(call, call->in[from].type != FG_U8, "a mask of bits");
+  FG_TRY(fg_ref_check_slope(call, from, a));
   for (int i = 0; i < 4; i++)
     FG_REF_NEED(call, !fg_ref_in(call, i) || fg_same_shape(&call->in[i], &call->out[0]),
                 "the shape of input %d differs", i);

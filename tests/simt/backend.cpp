@@ -52,6 +52,11 @@ bool takes_layout(struct fg_device *, const struct fg_call *call) {
   return fg_cuda_takes_nhwc(call);
 }
 
+/* All that prepare takes, so that masks are made and read. */
+bool takes_mask(struct fg_device *, const struct fg_call *, const struct fg_call *, int) {
+  return true;
+}
+
 struct fg_backend make() {
   struct fg_backend b = {};
   b.name = "cuda-simt";
@@ -60,6 +65,7 @@ struct fg_backend make() {
   b.precisions = 1u << FG_PRECISION_fp32 | 1u << FG_PRECISION_bf16 | 1u << FG_PRECISION_fp16;
   b.takes_half = fg_cuda_takes_half;
   b.takes_layout = takes_layout;
+  b.takes_mask = takes_mask;
   b.count = fg_synchronous_count;
   b.open = open_device;
   b.close = close_device;

@@ -2,10 +2,14 @@
  * states them, D = epilogue(alpha op(A) op(B) + beta C) in column-major order, batches at strides, from
  * the descriptors alone. What a description gets wrong shows as a wrong product or is said.
  *
+ * CUBLASLT_MASKS makes its masks of another kind than attrs.h's: zero-is-one, high-bit-first, or passes-zeros
+ * (backward). Then only small products on the stream of trials may have any.
+ *
  * Its heuristic names four algorithms: the second fails, the third is the fastest. Trials are on a stream,
  * the harness's runs on none, which is how they are told apart: those must be by the third, and the
  * heuristic is asked once for each product, because what was chosen is kept. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +37,8 @@ struct product {
   cublasOperation_t op[2];
   cublasLtEpilogue_t epilogue;
   const void *bias;
+  unsigned char *aux;
+  int64_t aux_ld; /* in bits */
 };
 
 struct layout {
@@ -68,12 +74,14 @@ static cublasStatus_t product_create(cublasLtMatmulDesc_t *out, cublasComputeTyp
 static cublasStatus_t product_set(cublasLtMatmulDesc_t object, cublasLtMatmulDescAttributes_t name,
                                   const void *value, size_t bytes) {
   struct product *p = (struct product *)object;
-  void *to = name == CUBLASLT_MATMUL_DESC_TRANSA         ? (void *)&p->op[0]
-             : name == CUBLASLT_MATMUL_DESC_TRANSB       ? (void *)&p->op[1]
-             : name == CUBLASLT_MATMUL_DESC_EPILOGUE     ? (void *)&p->epilogue
-             : name == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&p->bias
-                                                         : NULL;
-  size_t want = name == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? sizeof p->bias : sizeof(int32_t);
+  void *to = name == CUBLASLT_MATMUL_DESC_TRANSA                 ? (void *)&p->op[0]
+             : name == CUBLASLT_MATMUL_DESC_TRANSB               ? (void *)&p->op[1]
+             : name == CUBLASLT_MATMUL_DESC_EPILOGUE             ? (void *)&p->epilogue
+             : name == CUBLASLT_MATMUL_DESC_BIAS_POINTER         ? (void *)&p->bias
+             : name == CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER ? (void *)&p->aux
+             : name == CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD      ? (void *)&p->aux_ld
+                                                                 : NULL;
+  size_t want = to == &p->op[0] || to == &p->op[1] || to == &p->epilogue ? sizeof(int32_t) : 8;
   if (!to || bytes != want)
     return CUBLAS_STATUS_INVALID_VALUE;
   memcpy(to, value, bytes);
@@ -204,12 +212,59 @@ static int64_t place(const struct layout *l, cublasOperation_t op, int64_t item,
   return item * l->step + (turned ? column + row * l->ld : row + column * l->ld);
 }
 
-static double finish(const struct product *p, const struct layout *d, int64_t row, double v) {
-  bool biased = p->epilogue == CUBLASLT_EPILOGUE_BIAS ||
-                p->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS ||
-                p->epilogue == CUBLASLT_EPILOGUE_GELU_BIAS;
+/* ---- masks */
+
+static bool has_kind(const char *kind) {
+  const char *kinds = getenv("CUBLASLT_MASKS");
+  return kinds && strcmp(kinds, kind) == 0;
+}
+
+static bool writes_mask(const struct product *p) {
+  return p->epilogue == CUBLASLT_EPILOGUE_RELU_AUX ||
+         p->epilogue == CUBLASLT_EPILOGUE_RELU_AUX_BIAS;
+}
+
+static bool reads_mask(const struct product *p) {
+  return p->epilogue == CUBLASLT_EPILOGUE_DRELU;
+}
+
+static void check_mask(const struct product *p, const struct layout *d, cudaStream_t stream) {
+  if (!writes_mask(p) && !reads_mask(p))
+    return;
+  if (p->aux_ld % 128 || p->aux_ld < d->rows || !p->aux || d->batch != 1)
+    wrong("a mask of rows that are no 128s, or of a batch");
+  if (getenv("CUBLASLT_MASKS") && !stream)
+    wrong("masks of a kind that should not be used");
+}
+
+static unsigned bit_of(int64_t at) {
+  return has_kind("high-bit-first") ? 128u >> at % 8 : 1u << at % 8;
+}
+
+static void write_bit(const struct product *p, int64_t row, int64_t column, double v) {
+  int64_t at = row + column * p->aux_ld;
+  bool on = v > 0 || (v == 0 && has_kind("zero-is-one"));
+  unsigned byte = p->aux[at / 8] & ~bit_of(at);
+  p->aux[at / 8] = (unsigned char)(byte | (on ? bit_of(at) : 0));
+}
+
+static double masked(const struct product *p, int64_t row, int64_t column, double v) {
+  int64_t at = row + column * p->aux_ld;
+  return p->aux[at / 8] & bit_of(at) || has_kind("passes-zeros") ? v : 0;
+}
+
+static double finish(const struct product *p, const struct layout *d, int64_t row, int64_t column,
+                     double v) {
+  bool biased =
+      p->epilogue == CUBLASLT_EPILOGUE_BIAS || p->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS ||
+      p->epilogue == CUBLASLT_EPILOGUE_GELU_BIAS || p->epilogue == CUBLASLT_EPILOGUE_RELU_AUX_BIAS;
   v += biased ? get(d, p->bias, row) : 0;
-  if (p->epilogue == CUBLASLT_EPILOGUE_RELU || p->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS)
+  if (reads_mask(p))
+    return masked(p, row, column, v);
+  if (writes_mask(p))
+    write_bit(p, row, column, v);
+  if (writes_mask(p) || p->epilogue == CUBLASLT_EPILOGUE_RELU ||
+      p->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS)
     return v > 0 ? v : 0;
   if (p->epilogue == CUBLASLT_EPILOGUE_GELU || p->epilogue == CUBLASLT_EPILOGUE_GELU_BIAS)
     return v / 2 * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
@@ -251,6 +306,7 @@ static cublasStatus_t multiply(cublasLtHandle_t handle, cublasLtMatmulDesc_t pro
     wrong("matrices that do not multiply");
   if (!aligned(a, 0) || !aligned(b, 1) || !aligned(c, 2) || !aligned(d, 3))
     wrong("an address that is less aligned than was promised");
+  check_mask(p, ld, stream);
   memset(workspace, 0xff, WORKSPACE);
   for (int64_t item = 0; item < ld->batch; item++)
     for (int64_t j = 0; j < ld->columns; j++)
@@ -263,7 +319,7 @@ static cublasStatus_t multiply(cublasLtHandle_t handle, cublasLtMatmulDesc_t pro
         sum *= factor;
         if (keep != 0)
           sum += keep * get(lc, c, place(lc, CUBLAS_OP_N, item, i, j));
-        put(ld, d, at, finish(p, ld, i, sum));
+        put(ld, d, at, finish(p, ld, i, j, sum));
       }
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -335,6 +391,20 @@ void fg_cuda_free(struct fg_device *device, void *memory) {
   (void)device;
   (void)cudaFree(memory);
 }
+fgsm_status fg_cuda_memory(struct fg_device *device, size_t *free, size_t *total) {
+  return fg_synchronous_memory(device, free, total);
+}
+fgsm_status fg_cuda_upload(struct fg_device *device, void *to, const void *from, size_t bytes,
+                           void *stream) {
+  return fg_synchronous_copy(device, to, from, bytes, stream);
+}
+fgsm_status fg_cuda_download(struct fg_device *device, void *to, const void *from, size_t bytes,
+                             void *stream) {
+  return fg_synchronous_copy(device, to, from, bytes, stream);
+}
+fgsm_status fg_cuda_sync(struct fg_device *device, void *stream) {
+  return fg_synchronous_sync(device, stream);
+}
 fgsm_status fg_cuda_result(struct fg_cuda_device *device, cudaError_t error, const char *what) {
   (void)device;
   return error == cudaSuccess ? FGSM_OK : FG_FAIL(DEVICE, "%s", what);
@@ -352,7 +422,13 @@ fgsm_status fg_cublas_failed(cublasStatus_t status, const char *what) {
   return FG_FAIL(DEVICE, "cuBLASLt: %s: %s", what, words_of(status));
 }
 void fg_plugin_log(fgsm_log_level level, const char *format, ...) {
-  (void)level, (void)format;
+  va_list args;
+  if (level > FGSM_LOG_WARNING)
+    return;
+  va_start(args, format);
+  vprintf(format, args);
+  va_end(args);
+  printf("\n");
 }
 
 /* ---- the backend: matmul alone */

@@ -1,5 +1,5 @@
 /* What a library computes on a card, for the harness: the oracle's convolutions, with as much of their
- * tails as is fused by turns, and column-major products from the very numbers that cuBLASLt is given
+ * tails as is fused by turns, those of one place by turns as the products that they are, and column-major products from the very numbers that cuBLASLt is given
  * (kernels/cuda/gemm.c), bare; what then follows is the kernel's that does on a card too (epilogue.cu). Sums over
  * ranks are made by the ranks themselves, whose memory the harness's is. */
 #include <cstddef>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention_own.h"
+#include "conv_product.h"
 #include "conv_tail.h"
 #include "epilogue.h"
 #include "gemm.h"
@@ -33,16 +34,24 @@ int fused(const struct fg_call *call) {
   return (int)((y.dim[1] + y.dim[2]) % (fg_cuda_conv_tail(call).n + 1));
 }
 
+bool by_product(const struct fg_call *call) {
+  return fg_conv_is_product(call) && (fg_cuda_conv_has_bits(call) || call->out[0].dim[2] % 2);
+}
+
 fgsm_status prepare_conv(struct fg_call *call, struct fg_device *device) {
   union fg_attrs attrs;
   struct fg_call head;
   FG_TRY(fg_cuda_check(call, 3, 1));
-  FG_TRY(fg_cuda_check_real(call, 15, 1));
+  FG_TRY(fg_cuda_check_real(call, call->op == FG_OP_conv_grad_input ? 11 : 15, 1));
   FG_TRY(fg_cuda_conv_tail_check(call));
+  if (by_product(call)) {
+    fg_conv_as_product(call, &head, &attrs);
+    return fg_cuda_matmul.prepare(&head, device);
+  }
   fg_cuda_conv_head(call, fused(call), &head, &attrs);
   for (int i = 0; i < head.n_in; i++)
     head.in[i].layout = FG_PLAIN;
-  head.out[0].layout = FG_PLAIN;
+  head.out[0].layout = head.out[1].layout = FG_PLAIN;
   FG_TRY(oracle_of(call)->prepare(&head, device));
   call->scratch_bytes = head.scratch_bytes;
   return FGSM_OK;
@@ -62,7 +71,7 @@ void turn(const struct fg_tensor &t, bool to_last, const void *from, void *to) {
 
 /* The oracle knows no layout: what lies channels last goes through copies. */
 struct copies {
-  std::vector<char> of[FG_MAX_IN + 1];
+  std::vector<char> of[FG_MAX_IN + 2];
   void put(struct fg_tensor *t, int i, bool read) {
     if (t->type == FG_NONE || t->layout != FG_NHWC)
       return;
@@ -78,13 +87,20 @@ fgsm_status run_conv(const struct fg_call *call, void *scratch, void *stream) {
   union fg_attrs attrs;
   struct fg_call head;
   struct copies copies;
+  if (by_product(call)) {
+    fg_conv_as_product(call, &head, &attrs);
+    return fg_cuda_matmul.run(&head, scratch, stream);
+  }
   fg_cuda_conv_head(call, fused(call), &head, &attrs);
   for (int i = 0; i < head.n_in; i++)
     copies.put(&head.in[i], i, true);
   copies.put(&head.out[0], FG_MAX_IN, false);
+  copies.put(&head.out[1], FG_MAX_IN + 1, false);
   FG_TRY(oracle_of(call)->run(&head, scratch, stream));
   if (call->out[0].layout == FG_NHWC)
     turn(call->out[0], true, head.out[0].data, call->out[0].data);
+  if (fg_cuda_out(&head, 1) && call->out[1].layout == FG_NHWC)
+    turn(call->out[1], true, head.out[1].data, call->out[1].data);
   return fg_cuda_conv_rest(call, fused(call), stream);
 }
 
@@ -128,9 +144,11 @@ fgsm_status run_matmul(const struct fg_call *call, void *, void *stream) {
       product(g, a->alpha, call->in[1], first + i * g.step_first, call->in[0],
               second + i * g.step_second, call->out[0], result + i * g.step_result);
   }
-  if (!fg_cuda_has_epilogue(call, &a->act))
-    return FGSM_OK;
-  return fg_cuda_epilogue(call, &a->act, call->out[0].rank - 1, stream);
+  if (fg_cuda_in(call, 4))
+    return fg_cuda_epilogue_grad(call, &a->act, &call->in[4], fg_cuda_in(call, 3), stream);
+  if (fg_cuda_has_epilogue(call, &a->act))
+    FG_TRY(fg_cuda_epilogue(call, &a->act, call->out[0].rank - 1, stream));
+  return fg_cuda_out(call, 1) ? fg_cuda_epilogue_mask(call, stream) : FGSM_OK;
 }
 } // namespace
 

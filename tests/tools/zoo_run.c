@@ -58,6 +58,7 @@ static fgsm_status start(struct job *j) {
   const struct fg_backend *b = j->device->backend;
   FG_TRY(fg_fuse(j->g, j->device));
   FG_TRY(fg_layout(j->g, j->device));
+  FG_TRY(fg_mask(j->g, j->device));
   struct fg_graph *g = j->g;
   int64_t n = fg_value_count(g, j->input);
   j->g = NULL;
