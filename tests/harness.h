@@ -75,6 +75,7 @@ struct fg_case_table {
   X(attention)                                                                                     \
   X(conv)                                                                                          \
   X(winograd)                                                                                      \
+  X(packed)                                                                                        \
   X(pool)                                                                                          \
   X(reduce)                                                                                        \
   X(move)                                                                                          \

@@ -1,12 +1,22 @@
-/* Which way a convolution is computed: what conv.c and conv_choice.c ask of each other. */
+/* Which way a convolution is computed: what conv.c, conv_choice.c and conv_direct.c ask of each other. */
 #ifndef FG_CPU_CONV_H
 #define FG_CPU_CONV_H
 
 #include "dnnl_shim.h"
 
-/* oneDNN's plain sums for the call; FGSM_UNSUPPORTED where it has none. */
+/* A call seen alike in all three directions: x and y are the tensors on the image's and on the
+ * result's side, whichever of them is computed. */
+struct fg_conv_sides {
+  enum fg_dnnl_direction direction;
+  const struct fg_tensor *x, *w, *y, *bias, *residual;
+};
+struct fg_conv_sides fg_conv_sides_of(const struct fg_call *call);
+
+/* oneDNN's plain sums for the call (FGSM_UNSUPPORTED where it has none), and their run. */
 fgsm_status fg_conv_direct(struct fg_cpu_device *device, struct fg_call *call,
                            struct fg_dnnl_primitive *p) FGSM_MUST_USE;
+fgsm_status fg_conv_direct_run(const struct fg_dnnl_primitive *p, const struct fg_call *call,
+                               void *scratch) FGSM_MUST_USE;
 
 /* Winograd's tile, 2 or 4, or 0 for plain sums. */
 int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *call);

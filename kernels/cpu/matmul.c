@@ -1,15 +1,16 @@
-/* matmul: y = act(alpha op(a) op(b) + bias + residual) through dnnl_sgemm, which is row-major,
- * takes transposes and alpha, and costs well under a microsecond for a tiny product.
+/* matmul: y = act(alpha op(a) op(b) + bias + residual). A few rows by a constant b go by
+ * matmul_packed.h. All else is dnnl_sgemm's, which is row-major, takes transposes and alpha, and costs well
+ * under a microsecond for a tiny product.
  *
  * Leading axes that b does not have are folded into M, so that a layer over a sequence is one
  * product. Otherwise the products of a batch are shared out, each run by one thread when there are
  * enough of them; and so are the rows of a tall product. The residual is copied to y first and
  * accumulated upon; bias and activation follow on rows that are still in cache. */
-#include "dnnl_shim.h"
-#include "unary.h"
-
 #include <stdatomic.h>
 #include <string.h>
+
+#include "matmul_packed.h"
+#include "unary.h"
 
 struct product {
   bool trans_a, trans_b;
@@ -146,7 +147,6 @@ static bool broadcasts(const struct fg_tensor *t, const struct fg_tensor *y) {
 }
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
-  (void)device;
   FG_TRY(fg_cpu_need_f32(call, call->n_in, 1));
   FG_TRY(fg_cpu_need_plain(call));
   const struct fg_tensor *y = &call->out[0];
@@ -157,6 +157,11 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
     return FG_FAIL(UNSUPPORTED, "cpu: matmul's operands do not broadcast to its result");
   if (call->n_in > 3 && fg_cpu_present(&call->in[3]) && !fg_same_shape(&call->in[3], y))
     return FG_FAIL(UNSUPPORTED, "cpu: a fused residual has the result's shape");
+  if (call->trial || !fg_matmul_packed_fits(call))
+    return FGSM_OK;
+  struct fg_matmul_packed *packed;
+  FG_TRY(fg_matmul_packed_create((struct fg_cpu_device *)device, call, &packed));
+  call->state = packed;
   return FGSM_OK;
 }
 
@@ -165,7 +170,11 @@ static const float *optional(const struct fg_call *call, int i) {
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
-  (void)scratch, (void)stream;
+  (void)stream;
+  if (call->state) {
+    fg_matmul_packed_run(call->state, call, scratch);
+    return FGSM_OK;
+  }
   const struct fg_matmul_attrs *attrs = &call->attrs->matmul;
   const struct fg_tensor *y = &call->out[0];
   atomic_int failed = dnnl_success;
@@ -202,4 +211,9 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   return fg_dnnl_status((dnnl_status_t)atomic_load(&failed), "dnnl_sgemm");
 }
 
-const struct fg_kernel fg_cpu_matmul = {prepare, run, NULL};
+static void release(struct fg_call *call) {
+  fg_matmul_packed_destroy(call->state);
+  call->state = NULL;
+}
+
+const struct fg_kernel fg_cpu_matmul = {prepare, run, release};

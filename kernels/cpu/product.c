@@ -1,0 +1,199 @@
+/* Cutting and threads of products; what a tile of one does is in product_lanes.h. */
+#include "product.h"
+
+#include <unistd.h>
+
+#include "unary.h"
+
+enum {
+  DEEP = 1024,     /* of k: a panel of b and a chunk of a, so deep, share the second-level cache */
+  FAR = 16,        /* multiply-adds of a vector, a number of a or b from afar costs as much as */
+  MOST_SUMS = 448, /* of a tile */
+};
+
+static int64_t up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+bool fg_product_runs(void) {
+  return fg_cpu_block() == 16 || fg_cpu_block() == 8;
+}
+
+static const struct fg_product_way *way_of(const struct fg_product *p) {
+  return p->lanes == 16 ? &fg_product_way_16 : &fg_product_way_8;
+}
+
+static int64_t columns_of_panel(const struct fg_product *p) {
+  return (int64_t)p->lanes * FG_PRODUCT_PANEL;
+}
+
+static int64_t width_of(const struct fg_product *p, int64_t panel) {
+  int64_t left = p->n_vecs - panel * FG_PRODUCT_PANEL;
+  return (left < FG_PRODUCT_PANEL ? left : FG_PRODUCT_PANEL) * p->lanes;
+}
+
+static int64_t second_level_bytes(void) {
+  long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? bytes : 512 << 10;
+}
+
+/* What the busiest piece of so many times so many costs: its multiply-adds, and what it reads. */
+static int64_t cost_of(const struct fg_product *p, int64_t row_pieces, int64_t column_pieces) {
+  int64_t rows = up(p->shape.rows, row_pieces);
+  int64_t columns = up(p->panels, column_pieces) * columns_of_panel(p);
+  return rows * columns + FAR * (rows + columns);
+}
+
+void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shape, int threads) {
+  struct fg_product p = {.shape = *shape, .lanes = fg_cpu_block(), .row_pieces = threads};
+  p.group = way_of(&p)->group;
+  p.k_vecs = up(shape->k, p.lanes);
+  p.n_vecs = up(shape->n, p.lanes);
+  p.panels = up(p.n_vecs, FG_PRODUCT_PANEL);
+  p.column_pieces = 1;
+  for (int64_t columns = 2; columns <= threads; columns++)
+    if (threads % columns == 0 &&
+        cost_of(&p, threads / columns, columns) < cost_of(&p, p.row_pieces, p.column_pieces)) {
+      p.column_pieces = columns;
+      p.row_pieces = threads / columns;
+    }
+  p.deep = p.k_vecs < DEEP / p.lanes ? p.k_vecs : DEEP / p.lanes;
+  int64_t near = second_level_bytes() / 2 / (p.deep * p.lanes * (int64_t)sizeof(float));
+  int64_t rows = up(shape->rows, p.row_pieces);
+  p.chunk = near < p.group ? p.group : near < rows ? near / p.group * p.group : rows;
+  *plan = p;
+}
+
+/* Rows of a in order, and a tile's sums. */
+static int64_t room_floats(const struct fg_product *p) {
+  return (p->chunk + p->group) * p->deep * p->lanes + MOST_SUMS;
+}
+
+size_t fg_product_scratch_bytes(const struct fg_product *p) {
+  return (size_t)(p->row_pieces * p->column_pieces * room_floats(p)) * sizeof(float);
+}
+
+/* ---- a chunk */
+
+/* Rows [row, row + rows), vectors [k, k + deep) of them, panels [from, to). */
+struct chunk {
+  int64_t row, rows, k, deep, from, to;
+};
+
+/* A chunk's rows fall into groups of heights that differ by one at most. */
+static int64_t groups_of(const struct fg_product *p, const struct chunk *c) {
+  return up(c->rows, p->group);
+}
+
+static int64_t row_of(const struct fg_product *p, const struct chunk *c, int64_t group) {
+  return c->rows * group / groups_of(p, c);
+}
+
+/* Rows of a to [group][deep][p->group][lanes], zeros beyond its k. */
+static void copy_rows(const struct fg_product *p, const struct fg_product_operands *o,
+                      const struct chunk *c, float *to) {
+  const struct fg_product_way *way = way_of(p);
+  int64_t first = c->k * p->lanes, step = (int64_t)p->group * p->lanes, deep = c->deep * p->lanes;
+  int64_t terms = p->shape.k - first < deep ? p->shape.k - first : deep;
+  for (int64_t g = 0; g < groups_of(p, c); g++, to += c->deep * step)
+    for (int64_t r = row_of(p, c, g), at = 0; r < row_of(p, c, g + 1); r++, at += p->lanes)
+      way->copy(o->a + (c->row + r) * p->shape.k + first, terms, to + at, step);
+}
+
+static const float *at_or_null(const float *x, int64_t at) {
+  return x ? x + at : NULL;
+}
+
+/* What a tile's end will write is asked for while the tile is summed up. */
+static void fetch(const struct fg_product_end *end, int64_t rows, int64_t lanes) {
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t v = 0; v < FG_PRODUCT_PANEL; v++)
+      __builtin_prefetch(end->to + r * end->row + v * lanes, 1);
+}
+
+/* The chunk, of which `a` is a copy, times one panel. */
+static void multiply(const struct fg_product *p, const struct fg_product_operands *o,
+                     const struct chunk *c, const float *panels, int64_t panel, const float *a,
+                     float *sums) {
+  const struct fg_product_way *way = way_of(p);
+  int64_t lanes = p->lanes, column = panel * columns_of_panel(p), width = width_of(p, panel);
+  int64_t columns = p->shape.n - column < width ? p->shape.n - column : width;
+  bool first = c->k == 0, last = c->k + c->deep == p->k_vecs;
+  const float *b = panels + column * p->k_vecs * lanes + c->k * lanes * width;
+  struct fg_product_end end = {.alpha = o->alpha,
+                               .row = p->shape.n,
+                               .bias = first ? at_or_null(o->bias, column) : NULL,
+                               .relu = last && o->act->kind == FG_UNARY_relu};
+  for (int64_t g = 0; g < groups_of(p, c); g++, a += c->deep * p->group * lanes) {
+    int64_t row = row_of(p, c, g), rows = row_of(p, c, g + 1) - row;
+    int64_t at = (c->row + row) * p->shape.n + column;
+    end.to = o->y + at;
+    end.add = first ? at_or_null(o->add, at) : end.to;
+    fetch(&end, rows, lanes);
+    way->tile[rows - 1][width / lanes - 1](a, b, c->deep, sums);
+    way->end(&end, sums, rows, columns);
+  }
+}
+
+/* Activations that a tile's end does not know: they go over rows, which the second-level cache has yet. */
+static void activate(const struct fg_product *p, const struct fg_product_operands *o,
+                     const struct chunk *c) {
+  int64_t first = c->from * columns_of_panel(p), end = c->to * columns_of_panel(p);
+  end = end < p->shape.n ? end : p->shape.n;
+  for (int64_t r = c->row; r < c->row + c->rows; r++)
+    fg_cpu_act(o->act, o->y + r * p->shape.n + first, end - first);
+}
+
+/* A chunk of rows, all of k. */
+static void chunk(const struct fg_product *p, const struct fg_product_operands *o, struct chunk c,
+                  const float *panels, float *room) {
+  float *sums = room, *copied = room + MOST_SUMS;
+  for (c.k = 0; c.k < p->k_vecs; c.k += c.deep) {
+    c.deep = p->k_vecs - c.k < p->deep ? p->k_vecs - c.k : p->deep;
+    copy_rows(p, o, &c, copied);
+    for (int64_t panel = c.from; panel < c.to; panel++)
+      multiply(p, o, &c, panels, panel, copied, sums);
+  }
+  if (o->act->kind != FG_UNARY_relu)
+    activate(p, o, &c);
+}
+
+/* ---- threads */
+
+struct job {
+  const struct fg_product *plan;
+  const float *panels;
+  const struct fg_product_operands *operands;
+  float *rooms;
+};
+
+/* Rows [begin, end), panels [c.from, c.to). */
+static void piece(const struct job *j, int64_t begin, int64_t end, struct chunk c, float *room) {
+  const struct fg_product *p = j->plan;
+  for (c.row = begin; c.row < end; c.row += c.rows) {
+    c.rows = (end - c.row) / up(end - c.row, p->chunk);
+    chunk(p, j->operands, c, j->panels, room);
+  }
+}
+
+static void pieces(const void *ctx, int64_t first, int64_t last) {
+  const struct job *j = ctx;
+  const struct fg_product *p = j->plan;
+  int64_t rows = p->shape.rows;
+  for (int64_t i = first; i < last; i++) {
+    int64_t r = i % p->row_pieces, c = i / p->row_pieces;
+    struct chunk columns = {.from = p->panels * c / p->column_pieces,
+                            .to = p->panels * (c + 1) / p->column_pieces};
+    piece(j, rows * r / p->row_pieces, rows * (r + 1) / p->row_pieces, columns,
+          j->rooms + i * room_floats(p));
+  }
+}
+
+void fg_product_run(const struct fg_product *plan, const float *panels,
+                    const struct fg_product_operands *operands, void *scratch) {
+  const struct fg_product_shape *s = &plan->shape;
+  struct job j = {plan, panels, operands, scratch};
+  int64_t n = plan->row_pieces * plan->column_pieces;
+  double macs = (double)s->rows * (double)s->n * (double)s->k;
+  fg_cpu_parallel(n, 1, macs / 32 / (double)n, pieces, &j);
+}

@@ -1,0 +1,78 @@
+/* Products of a few rows with weights that were put in order once: y = alpha a b, then bias, what is added,
+ * and the activation, while the result is still in cache.
+ *
+ * b lies in panels of FG_PRODUCT_PANEL vectors of columns, [panel][k][columns], the last one as narrow
+ * as will do; k is filled up to whole vectors with zeros. Rows of a are copied to [k / lanes][rows][lanes], a
+ * chunk at a time, and a tile of them times a panel is summed in registers. Every number is one sum along k,
+ * in order, whatever the tiles, the batch and the threads.
+ *
+ * The way of Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". */
+#ifndef FG_CPU_PRODUCT_H
+#define FG_CPU_PRODUCT_H
+
+#include "cpu.h"
+
+/* y [rows, n] from a [rows, k] and b [k, n]. */
+struct fg_product_shape {
+  int64_t rows, k, n;
+};
+
+/* y = act(alpha a b + bias + add) */
+struct fg_product_operands {
+  const float *a, *bias, *add; /* all but a may be NULL; add lies as y, and may be it */
+  float alpha;
+  float *y;
+  const struct fg_unary_attrs *act;
+};
+
+/* How a shape is cut for a number of threads. */
+struct fg_product {
+  struct fg_product_shape shape;
+  int lanes, group;                  /* numbers in a vector; rows of a tile */
+  int64_t k_vecs, n_vecs, panels;    /* vectors of k, vectors and panels of n */
+  int64_t deep;                      /* vectors of k that are summed up at a time */
+  int64_t chunk;                     /* rows that are done at a time */
+  int64_t row_pieces, column_pieces; /* whose product is the number of pieces */
+};
+
+/* Whether this machine has vectors that the kernel is written for. */
+bool fg_product_runs(void);
+
+void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shape, int threads);
+size_t fg_product_scratch_bytes(const struct fg_product *plan);
+
+/* Panels of the constant b, which is [k, n] with `ldb` floats from row to row, or where `turned` [n, k];
+ * to be given back (fg_cpu_kept_give_back). *kept_bytes: of panels that nobody had made before. */
+fgsm_status fg_product_take(const struct fg_product *plan, const float *b, int64_t ldb, bool turned,
+                            float **panels, size_t *kept_bytes) FGSM_MUST_USE;
+
+void fg_product_run(const struct fg_product *plan, const float *panels,
+                    const struct fg_product_operands *operands, void *scratch);
+
+/* ---- what is compiled for a width of vectors (product_lanes.h) */
+
+enum { FG_PRODUCT_PANEL = 2 };
+
+/* The sums of a tile: a [k_vecs][group][lanes], b [k][vecs][lanes], to [rows][vecs][lanes]. */
+typedef void fg_product_tile(const float *a, const float *b, int64_t k_vecs, float *to);
+
+/* What becomes of a tile's sums. */
+struct fg_product_end {
+  float alpha;
+  const float *bias, *add; /* or NULL; at the tile's first number, as `to` is */
+  float *to;
+  int64_t row; /* floats from row to row of add and to */
+  bool relu;
+};
+
+struct fg_product_way {
+  int group;                                        /* the most rows of a tile */
+  fg_product_tile *const (*tile)[FG_PRODUCT_PANEL]; /* [rows - 1][vecs - 1] */
+  /* `columns` of the tile's vectors are there. */
+  void (*end)(const struct fg_product_end *end, const float *sums, int64_t rows, int64_t columns);
+  /* Terms of a row in vectors `step` floats apart, zeros beyond them. */
+  void (*copy)(const float *from, int64_t terms, float *to, int64_t step);
+};
+extern const struct fg_product_way fg_product_way_8, fg_product_way_16;
+
+#endif
