@@ -1,5 +1,6 @@
 /* The public interface as a stranger uses it: arrays attacked in pieces and in place, refusals of
  * what makes no sense, and models written back. The demo's net is the model. */
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,21 @@ Test(api, arrays_are_attacked_within_eps) {
     cr_expect_eq(w->results[i].label, i);
     cr_expect(w->results[i].adversarial_loss > w->results[i].clean_loss, "sample %d", i);
   }
+  fgsm_attack_destroy(attack);
+  world_destroy(w);
+}
+
+/* Which reads the model's weights: what is freed is overwritten. */
+Test(api, an_attack_goes_on_without_its_model) {
+  struct world *w = world_create("0.05", "fgsm");
+  float want[N * VALUES];
+  mallopt(M_PERTURB, 0x5a);
+  fgsm_attack *attack = attack_create(w, 4);
+  cr_assert_eq(fgsm_attack_run(attack, N, w->x, w->labels, NULL, want, NULL), FGSM_OK);
+  fgsm_model_destroy(w->model);
+  w->model = NULL;
+  cr_assert_eq(fgsm_attack_run(attack, N, w->x, w->labels, NULL, w->adv, NULL), FGSM_OK);
+  cr_expect_arr_eq(w->adv, want, sizeof want);
   fgsm_attack_destroy(attack);
   world_destroy(w);
 }

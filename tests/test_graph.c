@@ -313,6 +313,41 @@ Test(graph, equal_weights_are_borrowed) {
     fg_graph_destroy(pair[k]);
 }
 
+/* Only where the graph borrows, and kernels can read it where it lies. */
+Test(graph, a_models_weights_are_read_where_they_lie) {
+  enum { ELEMENTS = 1 << 15 };
+  const int64_t most = ELEMENTS, fewer = ELEMENTS - 1;
+  float *weights = aligned_alloc(64, ELEMENTS * sizeof *weights);
+  cr_assert(weights);
+  for (int i = 0; i < ELEMENTS; i++)
+    weights[i] = (float)i;
+  for (int borrows = 0; borrows < 2; borrows++) {
+    struct fg_graph *g, *copy;
+    fg_id there, shifted, view[FG_MAX_OUT], unread;
+    cr_assert_eq(fg_graph_create(FG_F32, &g), FGSM_OK);
+    g->borrows = borrows;
+    cr_assert_eq(fg_graph_weight(g, "", FG_F32, 1, &most, weights, &there), FGSM_OK);
+    cr_assert_eq(fg_graph_weight(g, "", FG_F32, 1, &fewer, weights + 1, &shifted), FGSM_OK);
+    cr_assert_eq(fg_graph_weight(g, "", FG_F32, 1, &most, weights, &unread), FGSM_OK);
+    cr_assert_eq(fg_reshape(g, there, 2, (int64_t[]){2, ELEMENTS / 2}, view), FGSM_OK);
+    g->outputs[g->n_outputs++] = view[0];
+    g->outputs[g->n_outputs++] = shifted;
+    cr_assert_eq(fg_graph_strip(&g, NULL), FGSM_OK, "%s", fgsm_last_error());
+    cr_assert_eq(fg_graph_copy(g, &copy), FGSM_OK);
+    const struct fg_graph *both[] = {g, copy};
+    for (int k = 0; k < 2; k++) {
+      cr_expect_eq(fg_value(both[k], view[0])->data == (void *)weights, borrows != 0);
+      cr_expect_neq(fg_value(both[k], shifted)->data, (void *)(weights + 1));
+      cr_expect_eq(fg_constant_real(both[k], view[0], 7), 7);
+      cr_expect_eq(fg_constant_real(both[k], shifted, 7), 8);
+      cr_expect_null(fg_value(both[k], unread)->data);
+    }
+    fg_graph_destroy(copy);
+    fg_graph_destroy(g);
+  }
+  free(weights);
+}
+
 Test(graph, absurd_shapes_are_refused) {
   struct fg_graph *g;
   fg_id x;

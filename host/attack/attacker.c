@@ -304,19 +304,30 @@ static bool alternates(int wire) {
   return wire == FG_WIRE_x || wire == FG_WIRE_next || wire == FG_WIRE_m || wire == FG_WIRE_m_next;
 }
 
+/* The lender's arena, where that is large enough, else one of its own. */
+static fgsm_status make_arena(struct fg_attacker *a) {
+  const struct fg_attacker *lender = a->device->backend->host_memory ? a->lender : NULL;
+  a->arena_is_lent = lender && lender->arena && lender->arena_bytes >= a->arena_bytes &&
+                     lender->device->backend->host_memory;
+  if (!a->arena_is_lent)
+    return allocate(a, a->arena_bytes, &a->arena);
+  a->arena = lender->arena;
+  return FGSM_OK;
+}
+
 /* One arena for all plans, one buffer for each wire that some plan has. */
 static fgsm_status make_memory(struct fg_attacker *a) {
   struct fg_pass *passes[FG_ATTACK_PASSES];
-  size_t arena_bytes = 0, bytes[FG_WIRE_COUNT];
+  size_t bytes[FG_WIRE_COUNT];
   fg_attacker_passes(a, passes);
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
-    if (passes[i]->plan && fg_plan_info(passes[i]->plan)->arena_bytes > arena_bytes)
-      arena_bytes = fg_plan_info(passes[i]->plan)->arena_bytes;
+    if (passes[i]->plan && fg_plan_info(passes[i]->plan)->arena_bytes > a->arena_bytes)
+      a->arena_bytes = fg_plan_info(passes[i]->plan)->arena_bytes;
   const struct fg_coming nothing = {.graph = 0};
   FG_TRY(fg_memory_check(a, &nothing));
   a->info.memory_bytes = fg_memory_need(a, &nothing);
   fg_memory_wires(a, bytes);
-  FG_TRY(allocate(a, arena_bytes, &a->arena));
+  FG_TRY(make_arena(a));
   for (int i = 0; i < 2; i++)
     FG_TRY(allocate(a, bytes[FG_WIRE_x], &a->ring[i]));
   for (int w = 0; w < FG_WIRE_COUNT; w++)
@@ -428,6 +439,7 @@ static fgsm_status begin(const struct fg_onnx *onnx, const struct fgsm_options *
   a->info.precision = a->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
   a->memory.limit = fg_options_memory(options);
   a->memory.model = fg_onnx_bytes(onnx);
+  a->onnx = fg_onnx_keep(onnx);
   return FGSM_OK;
 }
 
@@ -465,7 +477,7 @@ fg_attacker_create_gradient(const struct fg_onnx *onnx, const struct fgsm_option
                             const struct fg_attacker *lender, struct fg_attacker **out) {
   FG_TRY(begin(onnx, options, device, out));
   (*out)->only_gradient = true;
-  (*out)->lender = lender ? lender->net.graph : NULL;
+  (*out)->lender = lender;
   fgsm_status status = create(*out, onnx, options, shape, arrays, batch);
   if (status == FGSM_OK)
     return FGSM_OK;
@@ -492,7 +504,8 @@ static void free_memory(struct fg_attacker *a) {
     backend->free(a->device, a->momentum[i]);
   }
   backend->free(a->device, a->zeros);
-  backend->free(a->device, a->arena);
+  if (!a->arena_is_lent)
+    backend->free(a->device, a->arena);
   backend->host_free(a->device, a->stage);
   backend->host_free(a->device, a->written);
 }
@@ -508,6 +521,7 @@ void fg_attacker_destroy(struct fg_attacker *a) {
   for (int i = 0; i < FG_ATTACK_PASSES; i++)
     fg_plan_destroy(passes[i]->plan);
   fg_graph_destroy(a->net.graph);
+  fg_onnx_close(a->onnx);
   fg_traffic_destroy(a);
   free_memory(a);
   a->device->backend->close(a->device);

@@ -84,6 +84,7 @@ struct fg_shortage {
 
 struct fg_attacker {
   struct fg_attacker_info info;
+  struct fg_onnx *onnx; /* whose weights the net reads */
   struct fg_sample_shape shape;
   const struct fg_attack_arrays *arrays; /* the caller's, while the passes are made */
   int64_t count;                         /* elements of a sample */
@@ -101,12 +102,15 @@ struct fg_attacker {
   bool only_gradient; /* made for agreement.c: no step, nothing written */
   bool timed;         /* passes are waited for, and say what they took */
   struct fg_net net;
-  const struct fg_graph *lender; /* of the net's weights, where they are the same; NULL: none */
+  /* Of the net's weights, where they are the same, and of its arena, while it does not run; NULL: none. */
+  const struct fg_attacker *lender;
   struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
   struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
   struct fg_view_parts *view; /* NULL until samples are attacked on the device (view.c) */
   void *arena, *wire[FG_WIRE_COUNT];
+  size_t arena_bytes;
+  bool arena_is_lent;
   void *ring[2]; /* two iterates: a pass reads one and writes the other */
   /* What wires m and m_next alternate between, and what m is before the first step; NULL: none. */
   void *momentum[2], *zeros;
@@ -170,7 +174,8 @@ fgsm_status fg_attacker_try(const struct fg_onnx *onnx, const struct fgsm_option
                             const struct fg_attack_besides *besides, int64_t batch,
                             struct fg_attacker **out, struct fg_shortage *shortage) FGSM_MUST_USE;
 /* As fg_attacker_create, for an attacker that stops at the gradient of the loss, which is wire
- * gradient once pass gradient ran. Weights that are `lender`'s too it reads there; NULL: none. */
+ * gradient once pass gradient ran. Weights that are `lender`'s too it reads there, and where that one's
+ * arena is large enough it computes in it; NULL: none. */
 fgsm_status fg_attacker_create_gradient(
     const struct fg_onnx *onnx, const struct fgsm_options *options, struct fg_device *device,
     const struct fg_sample_shape *shape, const struct fg_attack_arrays *arrays, int64_t batch,

@@ -305,11 +305,12 @@ fgsm_status fg_net_create(struct fg_attacker *a, const struct fg_onnx *onnx,
                           const struct fgsm_options *options, char *note) {
   struct fg_graph *g;
   FG_TRY(fg_graph_create(a->real, &g));
+  g->borrows = true;
   fgsm_status status = limit(a, g);
   if (status == FGSM_OK)
     status = fill_net(a, onnx, options, g, note);
   if (status == FGSM_OK)
-    status = fg_graph_strip(&g, a->lender);
+    status = fg_graph_strip(&g, a->lender ? a->lender->net.graph : NULL);
   if (status == FGSM_MEMORY && g->arena.refused)
     status = too_large(a);
   if (status != FGSM_OK) {

@@ -85,5 +85,10 @@ fgsm_status fg_sha256_files(const char *const *paths, int64_t n, char hex[65]) F
 fgsm_status fg_sha256(const void *data, size_t bytes, char hex[65]) FGSM_MUST_USE;
 /* The same of what an interrupted run leaves behind: an interrupt does not end it. */
 fgsm_status fg_sha256_whole(const void *data, size_t bytes, char hex[65]) FGSM_MUST_USE;
+/* SHA-256 of a buffer beside what the caller does until the end, which frees; the data lies still as long. hex NULL:
+ * nobody wants it any more, and the end cannot fail. */
+struct fg_hashing;
+fgsm_status fg_hashing_begin(const void *data, size_t bytes, struct fg_hashing **out) FGSM_MUST_USE;
+fgsm_status fg_hashing_end(struct fg_hashing *hashing, char hex[65]);
 
 #endif

@@ -10,9 +10,13 @@
 
 #include "job.h"
 
-enum { LEAST_ROUNDS = 5, MOST_ROUNDS = 1000, PIPED_ROUNDS = 3, PIPED_BATCHES = 4 };
+enum { LEAST_ROUNDS = 5, MOST_ROUNDS = 1000, PIPED_ROUNDS = 3 };
+enum { LEAST_PIPED_BATCHES = 4, MOST_PIPED_BATCHES = 16 };
 static const double ENERGY_SECONDS = 0.05;
 static const int64_t MOST_DATA_BYTES = 64 << 20;
+/* By then what a pipe begins with (memory touched for the first time, a first batch that is read while
+ * nothing is computed) is a small part. */
+static const double PIPED_SECONDS = 1;
 
 /* The timings of one row, while they are gathered. */
 struct samples {
@@ -99,12 +103,17 @@ static fgsm_status make_samples(const struct fg_bench_row *row, struct samples *
   return s->calls ? FGSM_OK : FG_FAIL(MEMORY, "no memory for timings");
 }
 
-/* Several batches, but no more data than is reasonable. */
-static int64_t piped_samples(const struct fg_bench_row *row, const struct fg_sample_shape *shape) {
+/* Batches, each of which takes the attack so many seconds: but no more data than is reasonable. */
+static int64_t piped_samples(const struct fg_bench_row *row, const struct fg_sample_shape *shape,
+                             double seconds) {
   int64_t batch = fg_measure_info(row->m)->batch;
   int64_t bytes = fg_sample_count(shape) * (int64_t)fg_type_size(shape->type);
   int64_t n = row->asked > batch ? row->asked : batch, most = MOST_DATA_BYTES / (bytes * n);
-  return n * (most < 1 ? 1 : most < PIPED_BATCHES ? most : PIPED_BATCHES);
+  double enough = PIPED_SECONDS / seconds * (double)batch / (double)n;
+  int64_t batches = enough < MOST_PIPED_BATCHES ? (int64_t)enough : MOST_PIPED_BATCHES;
+  batches = batches < LEAST_PIPED_BATCHES ? LEAST_PIPED_BATCHES : batches;
+  batches = batches < most ? batches : most;
+  return n * (batches < 1 ? 1 : batches);
 }
 
 static fgsm_status pipe_once(struct fg_bench *b, struct fg_bench_row *row,
@@ -114,7 +123,7 @@ static fgsm_status pipe_once(struct fg_bench *b, struct fg_bench_row *row,
   own.batch = row->asked;
   own.batch_auto = false;
   FG_TRY(fg_bench_end_to_end(b->onnx, b->path, &own, shape, info->classes,
-                             piped_samples(row, shape), &row->end_to_end));
+                             piped_samples(row, shape, s->attack[0]), &row->end_to_end));
   if (row->end_to_end.images_per_second > 0)
     s->piped[s->n_piped++] = (double)info->batch / row->end_to_end.images_per_second;
   return FGSM_OK;

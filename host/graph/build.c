@@ -76,6 +76,7 @@ static fgsm_status compute(struct fg_graph *g, const struct fg_node *node) {
   void *scratch = NULL;
   if (node->op == FG_OP_reshape) {
     g->values[node->out[0]].data = g->values[node->in[0]].data;
+    g->values[node->out[0]].lent = g->values[node->in[0]].lent;
     g->values[node->out[0]].role = FG_ROLE_CONSTANT;
     return FGSM_OK;
   }

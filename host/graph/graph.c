@@ -14,6 +14,9 @@ static const int64_t MOST_ELEMENTS = (int64_t)1 << 38;
 /* Constants of one graph: the models of the field are far below. */
 static const size_t MOST_CONSTANT_BYTES = (size_t)16 << 30;
 
+/* Of the buffers that kernels take (kernel.h). */
+enum { BUFFER_ALIGN = 64 };
+
 /* Fewer are not worth a copy of the rest. */
 static const size_t STRIPPED_BYTES = 1 << 16;
 
@@ -38,11 +41,13 @@ void fg_graph_destroy(struct fg_graph *g) {
   free(g);
 }
 
-/* The contents of constants and parameters, but for what `lender` lends, into the copy's own arena. */
-static fgsm_status own_contents(struct fg_graph *g, const struct fg_graph *lender) {
+/* The contents of constants and parameters into the copy's own arena; `lend`: they stay where they are;
+ * otherwise only what is lent already does. */
+static fgsm_status own_contents(struct fg_graph *g, bool lend) {
   for (fg_id i = 0; i < g->n_values; i++) {
     struct fg_value *v = &g->values[i];
-    if (!v->data || (lender && i < lender->n_values && v->data == lender->values[i].data))
+    v->lent = v->data && (lend || v->lent);
+    if (!v->data || v->lent)
       continue;
     size_t bytes = fg_value_bytes(g, i);
     void *data = fg_arena_alloc(&g->arena, bytes ? bytes : 1);
@@ -53,11 +58,10 @@ static fgsm_status own_contents(struct fg_graph *g, const struct fg_graph *lende
   return FGSM_OK;
 }
 
-/* lender: of contents that stay where they are, or NULL. */
-static fgsm_status copy(const struct fg_graph *from, const struct fg_graph *lender,
-                        struct fg_graph **out) {
+static fgsm_status copy(const struct fg_graph *from, bool lend, struct fg_graph **out) {
   struct fg_graph *g = NULL;
   FG_TRY(fg_graph_create(from->real, &g));
+  g->borrows = from->borrows;
   g->arena.limit_bytes = from->arena.limit_bytes;
   fgsm_status status = fg_grow(&g->nodes, &g->nodes_capacity, from->n_nodes, sizeof *g->nodes);
   if (status == FGSM_OK)
@@ -84,7 +88,7 @@ static fgsm_status copy(const struct fg_graph *from, const struct fg_graph *lend
   for (fg_id i = 0; i < g->n_values; i++)
     if (!(g->values[i].name = fg_arena_text(&g->arena, g->values[i].name)))
       goto fail;
-  if ((status = own_contents(g, lender)) != FGSM_OK)
+  if ((status = own_contents(g, lend)) != FGSM_OK)
     goto fail;
   *out = g;
   return FGSM_OK;
@@ -94,11 +98,11 @@ fail:
 }
 
 fgsm_status fg_graph_copy(const struct fg_graph *from, struct fg_graph **out) {
-  return copy(from, NULL, out);
+  return copy(from, false, out);
 }
 
 fgsm_status fg_graph_share(const struct fg_graph *from, struct fg_graph **out) {
-  return copy(from, from, out);
+  return copy(from, true, out);
 }
 
 /* Whether the lender has the same constant under the same id. */
@@ -108,7 +112,8 @@ static bool lends(const struct fg_graph *lender, const struct fg_graph *g, fg_id
   const struct fg_value *v = fg_value(g, id), *other = fg_value(lender, id);
   size_t bytes = fg_value_bytes(g, id);
   return other->role == FG_ROLE_CONSTANT && other->type == v->type && other->layout == v->layout &&
-         fg_value_bytes(lender, id) == bytes && memcmp(other->data, v->data, bytes) == 0;
+         fg_value_bytes(lender, id) == bytes &&
+         (other->data == v->data || memcmp(other->data, v->data, bytes) == 0);
 }
 
 /* Takes the contents from constants that no node reads, and borrows others; bytes of both, and of those
@@ -129,13 +134,16 @@ static fgsm_status forget(struct fg_graph *g, const struct fg_graph *lender, siz
     struct fg_value *v = &g->values[i];
     if (v->role != FG_ROLE_CONSTANT)
       continue;
-    bool lent = read[i] && lends(lender, g, i);
-    *(read[i] && !lent ? left : freed) += fg_value_bytes(g, i);
-    if (lent) {
+    bool lent = read[i] && (v->lent || lends(lender, g, i));
+    if (!v->lent)
+      *(read[i] && !lent ? left : freed) += fg_value_bytes(g, i);
+    if (lent && !v->lent) {
       v->data = lender->values[i].data;
+      v->lent = true;
     } else if (!read[i]) {
       v->role = FG_ROLE_TEMP; /* which nobody makes */
       v->data = NULL;
+      v->lent = false;
     }
   }
   free(read);
@@ -148,7 +156,7 @@ fgsm_status fg_graph_strip(struct fg_graph **graph, const struct fg_graph *lende
   FG_TRY(forget(g, lender, &freed, &left));
   if (freed <= STRIPPED_BYTES || left > g->arena.limit_bytes - g->arena.total_bytes)
     return FGSM_OK;
-  FG_TRY(copy(g, lender, &stripped));
+  FG_TRY(copy(g, false, &stripped));
   fg_graph_destroy(g);
   *graph = stripped;
   return FGSM_OK;
@@ -245,6 +253,18 @@ fgsm_status fg_graph_param(struct fg_graph *g, const char *name, enum fg_type ty
 fgsm_status fg_graph_constant(struct fg_graph *g, const char *name, enum fg_type type, int rank,
                               const int64_t *dim, const void *data, fg_id *out) {
   return with_data(g, name, FG_ROLE_CONSTANT, type, rank, dim, data, out);
+}
+
+fgsm_status fg_graph_weight(struct fg_graph *g, const char *name, enum fg_type type, int rank,
+                            const int64_t *dim, const void *data, fg_id *out) {
+  bool wanted = !fg_type_is_real(type) || type == g->real;
+  if (!g->borrows || !wanted || (uintptr_t)data % BUFFER_ALIGN)
+    return fg_graph_constant(g, name, type, rank, dim, data, out);
+  FG_TRY(new_value(g, name, FG_ROLE_CONSTANT, type, rank, dim, out));
+  g->values[*out].data = data;
+  g->values[*out].lent = true;
+  g->given_bytes += fg_value_bytes(g, *out);
+  return FGSM_OK;
 }
 
 fgsm_status fg_graph_scalar(struct fg_graph *g, double value, fg_id *out) {

@@ -35,6 +35,7 @@ struct fg_value {
   int rank;
   int64_t dim[FG_MAX_RANK];
   const void *data; /* CONSTANT, PARAM: the contents; in the arena or outliving the graph */
+  bool lent;        /* they are another's, who outlives the graph */
   fg_id producer;   /* node, or FG_ABSENT */
 };
 
@@ -74,6 +75,7 @@ struct fg_graph {
   fg_id outputs[16]; /* values that must survive, in the order that the builder asked for */
   int n_outputs;
   enum fg_type real; /* the type that float values are built in: F32, or F64 for the oracle */
+  bool borrows;      /* weights are read where the model holds them, which outlives the graph */
   size_t given_bytes, computed_bytes; /* of constants: copied in; folded from those */
   double computed_flops;              /* that folding took */
   struct fg_source *sources;
@@ -84,6 +86,7 @@ struct fg_graph {
 
 fgsm_status fg_graph_create(enum fg_type real, struct fg_graph **out) FGSM_MUST_USE;
 void fg_graph_destroy(struct fg_graph *graph);
+/* A copy; contents that are lent stay where they are. */
 fgsm_status fg_graph_copy(const struct fg_graph *graph, struct fg_graph **out) FGSM_MUST_USE;
 /* A copy that reads its constants where they lie in `graph`, which lives longer. */
 fgsm_status fg_graph_share(const struct fg_graph *graph, struct fg_graph **out) FGSM_MUST_USE;
@@ -105,6 +108,10 @@ fgsm_status fg_graph_value(struct fg_graph *g, const struct fg_value *like,
 /* A constant; data (of that type) is copied; floats are converted to the graph's real type. */
 fgsm_status fg_graph_constant(struct fg_graph *g, const char *name, enum fg_type type, int rank,
                               const int64_t *dim, const void *data, fg_id *out) FGSM_MUST_USE;
+/* The same of data that lies still for as long as the model is open: not copied where the graph borrows
+ * and data is as kernels want it. */
+fgsm_status fg_graph_weight(struct fg_graph *g, const char *name, enum fg_type type, int rank,
+                            const int64_t *dim, const void *data, fg_id *out) FGSM_MUST_USE;
 fgsm_status fg_graph_scalar(struct fg_graph *g, double value, fg_id *out) FGSM_MUST_USE;
 
 /* Appends a node: checks it, infers its outputs' shapes and types, and, when every input is constant

@@ -2,6 +2,7 @@
  * two share bytes when their lives do not overlap. A view is its source's bytes; an in-place
  * operator's result may lie over its argument when that dies there. Running is a loop over calls:
  * no allocation, no decision. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -332,6 +333,16 @@ static fgsm_status prepare_all(struct fg_plan *p, bool allow_ref) {
   return FGSM_OK;
 }
 
+/* Kernels of the host keep constants in their own order for the whole process, and plans of several
+ * threads may read one constant: one thread at a time prepares. */
+static fgsm_status prepare_alone(struct fg_plan *p, bool allow_ref) {
+  static pthread_mutex_t alone = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&alone);
+  fgsm_status status = prepare_all(p, allow_ref);
+  pthread_mutex_unlock(&alone);
+  return status;
+}
+
 fgsm_status fg_plan_create(struct fg_graph *graph, struct fg_device *device, bool allow_ref,
                            struct fg_plan **out) {
   struct fg_plan *p = calloc(1, sizeof *p);
@@ -343,7 +354,7 @@ fgsm_status fg_plan_create(struct fg_graph *graph, struct fg_device *device, boo
   p->device = device;
   fgsm_status status = lay_out(p);
   if (status == FGSM_OK)
-    status = prepare_all(p, allow_ref);
+    status = prepare_alone(p, allow_ref);
   if (status != FGSM_OK) {
     fg_plan_destroy(p);
     return status;

@@ -162,6 +162,14 @@ static bool find_param(const struct fg_graph *g, const char *name, fg_id *out) {
   return false;
 }
 
+/* Whether the data lies in the unpacked message, and stays there while the model is open: not in scratch,
+ * nor in a mapped file, which others may cut short. */
+static bool stays(const struct fg_build *b, const struct fg_entry *entry, const void *data) {
+  const Onnx__TensorProto *tensor = b->graph->initializer[entry->index];
+  return (data == tensor->raw_data.data || data == tensor->float_data) &&
+         !fg_onnx_external_holds(&b->onnx->external, data);
+}
+
 static fgsm_status make_initializer(struct fg_build *b, const Onnx__NodeProto *node, int slot,
                                     struct fg_entry *entry) {
   struct fg_onnx_tensor t;
@@ -180,7 +188,8 @@ static fgsm_status make_initializer(struct fg_build *b, const Onnx__NodeProto *n
     return find_param(b->g, entry->name, &entry->id)
                ? FGSM_OK
                : fg_graph_param(b->g, entry->name, t.type, t.rank, t.dim, t.data, &entry->id);
-  return fg_graph_constant(b->g, entry->name, t.type, t.rank, t.dim, t.data, &entry->id);
+  return (stays(b, entry, t.data) ? fg_graph_weight : fg_graph_constant)(
+      b->g, entry->name, t.type, t.rank, t.dim, t.data, &entry->id);
 }
 
 /* A value that is not there: a result that the operator's importer left out (masks, positions,

@@ -295,6 +295,16 @@ fgsm_status fg_onnx_external_map(struct fg_onnx *onnx, const char *path) {
   return fg_fail(status, __FILE__, __LINE__, "%s: %s", path, why);
 }
 
+bool fg_onnx_external_holds(const struct fg_onnx_external *external, const void *data) {
+  for (int64_t i = 0; i < external->n_files; i++) {
+    uintptr_t from = (uintptr_t)external->files[i].bytes;
+    if ((uintptr_t)data >= from &&
+        (uintptr_t)data - from < (uintptr_t)external->files[i].seen.bytes)
+      return true;
+  }
+  return false;
+}
+
 void fg_onnx_external_free(struct fg_onnx_external *external) {
   for (int64_t i = 0; i < external->n_patches; i++) {
     Onnx__TensorProto *tensor = external->patches[i].tensor;

@@ -147,29 +147,37 @@ fgsm_status fg_onnx_guard(const ProtobufCMessageDescriptor *type, const void *by
 
 /* ---- unpacking below a ceiling: each block is preceded by its size */
 
-enum { HEADER_BYTES = 16 };
+/* What is large may be weights, which kernels read where they lie. */
+enum { HEADER_BYTES = 16, LARGE_BYTES = 4096, LARGE_HEADER_BYTES = 64 };
+
+static size_t header_of(size_t bytes) {
+  return bytes < LARGE_BYTES ? HEADER_BYTES : LARGE_HEADER_BYTES;
+}
 
 static void *allocate(void *data, size_t bytes) {
   struct fg_onnx_heap *heap = data;
   if (bytes > heap->limit_bytes - heap->live_bytes)
     return NULL;
-  unsigned char *block = malloc(bytes + HEADER_BYTES);
+  size_t header = header_of(bytes);
+  unsigned char *block =
+      header == HEADER_BYTES
+          ? malloc(bytes + header)
+          : aligned_alloc(header, (bytes + header - 1) / header * header + header);
   if (!block)
     return NULL;
-  memcpy(block, &bytes, sizeof bytes);
+  memcpy(block + header - HEADER_BYTES, &bytes, sizeof bytes);
   heap->live_bytes += bytes;
-  return block + HEADER_BYTES;
+  return block + header;
 }
 
 static void release(void *data, void *memory) {
   struct fg_onnx_heap *heap = data;
   if (!memory)
     return;
-  unsigned char *block = (unsigned char *)memory - HEADER_BYTES;
   size_t bytes;
-  memcpy(&bytes, block, sizeof bytes);
+  memcpy(&bytes, (unsigned char *)memory - HEADER_BYTES, sizeof bytes);
   heap->live_bytes -= bytes;
-  free(block);
+  free((unsigned char *)memory - header_of(bytes));
 }
 
 fgsm_status fg_onnx_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n,

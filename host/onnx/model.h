@@ -2,6 +2,8 @@
 #ifndef FG_ONNX_MODEL_H
 #define FG_ONNX_MODEL_H
 
+#include <stdatomic.h>
+
 #include "import.h"
 #include "onnx.h"
 #include "onnx/onnx.pb-c.h"
@@ -20,6 +22,7 @@ struct fg_onnx_external {
 };
 
 struct fg_onnx {
+  atomic_int users;
   struct fg_onnx_heap heap;
   struct fg_onnx_external external;
   Onnx__ModelProto *model;
@@ -50,6 +53,8 @@ fgsm_status fg_onnx_read_file(const char *path, size_t most, void **bytes, size_
 /* Maps the files that `path`'s tensors lie in and lets the tensors point there. Nothing outside the
  * model's folder is opened, nor a symbolic link. FGSM_MODEL or FGSM_IO with the tensor. */
 fgsm_status fg_onnx_external_map(struct fg_onnx *onnx, const char *path) FGSM_MUST_USE;
+/* Whether the data lies in one of those files. */
+bool fg_onnx_external_holds(const struct fg_onnx_external *external, const void *data);
 /* Takes the tensors back and unmaps; before the message is freed. */
 void fg_onnx_external_free(struct fg_onnx_external *external);
 

@@ -5,7 +5,7 @@
 
 #include "graph.h"
 
-struct fg_onnx; /* a parsed file; immutable */
+struct fg_onnx; /* a parsed file; immutable but for the number of its users */
 
 /* Tensors may lie in other files in the model's folder (external data); those are mapped. */
 fgsm_status fg_onnx_open(const char *path, struct fg_onnx **out) FGSM_MUST_USE;
@@ -14,7 +14,9 @@ fgsm_status fg_onnx_open_within(const char *path, size_t most, struct fg_onnx **
 size_t fg_onnx_bytes(const struct fg_onnx *onnx); /* that it takes, mapped files apart */
 fgsm_status fg_onnx_parse(const void *bytes, size_t n, const char *name,
                           struct fg_onnx **out) FGSM_MUST_USE;
-void fg_onnx_close(struct fg_onnx *onnx);
+/* One more user of it, who closes it too: it is there until the last has. */
+struct fg_onnx *fg_onnx_keep(const struct fg_onnx *onnx);
+void fg_onnx_close(struct fg_onnx *onnx); /* or NULL */
 
 /* An input that is not an initializer. A dim is -1 where the file leaves it open. */
 struct fg_onnx_port {
@@ -51,7 +53,8 @@ struct fg_onnx_problems {
   int64_t n, capacity;
 };
 
-/* Appends the model to `g`, what its outputs need of it. `in` (n_inputs values of g that stand for
+/* Appends the model to `g`, what its outputs need of it. A graph that borrows reads the model's weights
+ * where they lie, so the model is kept for as long. `in` (n_inputs values of g that stand for
  * the model's inputs; shape and type must suit the file) or, where `in` is NULL, new inputs: an
  * open batch dimension (the first of each) becomes `batch`; where the file fixes the batch, another
  * `batch` is FGSM_USAGE; other open dimensions are FGSM_UNSUPPORTED. Floats have g's real type.

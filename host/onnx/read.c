@@ -143,16 +143,20 @@ static fgsm_status parse(const void *bytes, size_t n, const char *name, size_t m
                          struct fg_onnx **out) {
   fgsm_status status = FGSM_OK;
   ProtobufCMessage *message = NULL;
+  struct fg_hashing *hashing = NULL;
   struct fg_onnx *onnx = calloc(1, sizeof *onnx);
   *out = NULL;
   if (!onnx)
     return FG_FAIL(MEMORY, "no memory to read %s", name);
+  atomic_init(&onnx->users, 1);
   if (n == 0) {
     status = FG_FAIL(MODEL, "%s is empty", name);
     goto fail;
   }
-  status =
-      fg_onnx_unpack(&onnx__model_proto__descriptor, bytes, n, name, most, &onnx->heap, &message);
+  status = fg_hashing_begin(bytes, n, &hashing);
+  if (status == FGSM_OK)
+    status =
+        fg_onnx_unpack(&onnx__model_proto__descriptor, bytes, n, name, most, &onnx->heap, &message);
   if (status != FGSM_OK)
     goto fail;
   onnx->model = (Onnx__ModelProto *)message;
@@ -160,14 +164,17 @@ static fgsm_status parse(const void *bytes, size_t n, const char *name, size_t m
     status = FG_FAIL(MODEL, "%s holds no graph: it is not an ONNX model", name);
     goto fail;
   }
-  status = fg_sha256(bytes, n, onnx->sha256);
-  if (status == FGSM_OK)
-    status = read_header(onnx);
+  status = read_header(onnx);
+  if (status != FGSM_OK)
+    goto fail;
+  status = fg_hashing_end(hashing, onnx->sha256);
+  hashing = NULL;
   if (status != FGSM_OK)
     goto fail;
   *out = onnx;
   return FGSM_OK;
 fail:
+  (void)fg_hashing_end(hashing, NULL);
   fg_onnx_close(onnx);
   return status;
 }
@@ -201,8 +208,14 @@ size_t fg_onnx_bytes(const struct fg_onnx *onnx) {
   return onnx->heap.live_bytes + onnx->arena.total_bytes;
 }
 
+struct fg_onnx *fg_onnx_keep(const struct fg_onnx *onnx) {
+  struct fg_onnx *kept = (struct fg_onnx *)onnx;
+  atomic_fetch_add(&kept->users, 1);
+  return kept;
+}
+
 void fg_onnx_close(struct fg_onnx *onnx) {
-  if (!onnx)
+  if (!onnx || atomic_fetch_sub(&onnx->users, 1) > 1)
     return;
   fg_onnx_external_free(&onnx->external);
   fg_arena_free(&onnx->arena);

@@ -24,9 +24,9 @@ static fgsm_status open_device(void *user, struct fg_device **out) {
 static const char exact_precision[] = "fp32", exact_name[] = "exact fp32";
 /* Of the signs, by |g|; below, the user is warned. */
 static const double LEAST_WEIGHTED = 0.995;
-/* Of the gradients that are compared: of so many signs a share is known to a few in a hundred thousand,
- * however many more there are. */
-static const int64_t MOST_COMPONENTS = 1 << 19;
+/* Of the gradients that are compared: of so many signs a share near that limit is known to two in ten
+ * thousand, however many more there are. */
+static const int64_t MOST_COMPONENTS = 1 << 17;
 
 bool fg_agree_wanted(const struct fgsm_options *options, const struct fg_plan_info *gradient) {
   bool coarse = *options->precision && strcmp(options->precision, exact_precision) != 0;

@@ -20,11 +20,12 @@ struct fg_agree_samples {
 /* Whether gradients are compared with the exact ones: the options ask for less than float32, or the
  * gradient's plan has convolutions that round more than plain sums. */
 bool fg_agree_wanted(const struct fgsm_options *options, const struct fg_plan_info *gradient);
-/* How many samples at most are worth comparing: about half a million components of gradients together. */
+/* How many samples at most are worth comparing: about a hundred thousand components of gradients together. */
 int64_t fg_agree_most(const struct fg_sample_shape *shape);
 /* Compares the first fg_agree_most of the samples on the choice's first device, in passes of a part of
  * `batch`, the attack's, or of what memory suffices for; convolutions go the way that they go in the
- * attack. Weights that are `lender`'s too are read there (NULL: none). Where gradients cannot be compared, out->why says why. */
+ * attack. Weights that are `lender`'s too are read there, and its arena serves (NULL: none). Where gradients
+ * cannot be compared, out->why says why. */
 fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *options,
                      const struct fg_device_choice *choice, const struct fg_attack_arrays *arrays,
                      int64_t batch, const struct fg_agree_samples *samples,

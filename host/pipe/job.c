@@ -239,7 +239,6 @@ static fgsm_status open_attackers(struct job *job) {
                           job->batch, job->n, job->attackers[0], &job->agreement);
   fg_extras_free(&extras);
   fg_memory_trim();
-  job->n_slots = job->n_attackers + 2;
   return status;
 }
 
@@ -266,6 +265,8 @@ static fgsm_status make_slots(struct job *job) {
       return FG_FAIL(DATA, "%s: a sample has too many values", job->data_path);
   job->n_eps = info->n_eps;
   job->capacity = job->batch < job->n ? job->batch : job->n;
+  int64_t batches = (job->n + job->capacity - 1) / job->capacity;
+  job->n_slots = job->n_attackers + 2 < batches ? job->n_attackers + 2 : (int)batches;
   if (!fg_mul_ok(values, 4 * job->capacity, &most))
     return FG_FAIL(DATA, "%s: a batch has too many values; choose a smaller batch", job->data_path);
   job->x_bytes = (size_t)values * fg_type_size(job->info.type);
