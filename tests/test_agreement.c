@@ -163,7 +163,7 @@ static struct fg_agreement generated(int64_t batch) {
   const struct fg_device_choice choice = {.backend = &fg_cpu, .n = 1};
   const struct fg_attack_arrays arrays = {.n_feeds = 0};
   struct fg_agreement a;
-  cr_assert_eq(fg_agree_generated(onnx, options, &choice, &arrays, batch, &a), FGSM_OK, "%s",
+  cr_assert_eq(fg_agree_generated(onnx, options, &choice, &arrays, batch, batch, &a), FGSM_OK, "%s",
                fgsm_last_error());
   cr_assert_str_empty(a.why);
   fgsm_options_destroy(options);

@@ -369,8 +369,9 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_switch,
      FIELD(exact)},
     {{"batch", "N", "64, or fewer if memory is short", NULL,
-      "Samples per pass; auto finds a number by measuring; bench takes a list.", "device",
-      "attack inspect bench train"},
+      "Samples read, attacked and written together; auto finds a number by measuring; bench takes "
+      "a list.",
+      "device", "attack inspect bench train"},
      fg_set_batch,
      FIELD(batch)},
     {{"max-memory", "SIZE", "three quarters of what the machine, its cgroup and ulimit allow", NULL,

@@ -79,7 +79,7 @@ static fgsm_status agree(const struct fg_bench *b, struct fg_bench_row *row,
   const struct fg_attacker_info *info = fg_measure_info(row->m);
   row->approximates = info->spec.steps > 0 && fg_agree_wanted(b->options, &info->gradient);
   return row->approximates ? fg_agree_generated(b->onnx, b->options, &b->choice, arrays,
-                                                info->batch, &row->agreement)
+                                                info->batch, info->strip, &row->agreement)
                            : FGSM_OK;
 }
 

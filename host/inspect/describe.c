@@ -65,8 +65,8 @@ static fgsm_status agree(struct fg_description *d, const struct fg_device_choice
   if (!d->approximates)
     return FGSM_OK;
   FG_TRY(fg_extras_load(d->options, &extras));
-  fgsm_status status =
-      fg_agree_generated(d->onnx, d->options, choice, &extras.arrays, d->batch, &d->agreement);
+  fgsm_status status = fg_agree_generated(d->onnx, d->options, choice, &extras.arrays, d->batch,
+                                          d->batch, &d->agreement);
   fg_extras_free(&extras);
   return status;
 }

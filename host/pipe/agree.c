@@ -68,7 +68,7 @@ static int64_t part_of(int64_t batch, int64_t most) {
 
 fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *options,
                      const struct fg_device_choice *choice, const struct fg_attack_arrays *arrays,
-                     int64_t batch, const struct fg_agree_samples *samples,
+                     int64_t strip, const struct fg_agree_samples *samples,
                      const struct fg_attacker *lender, struct fg_agreement *out) {
   struct way asked = {*options, choice, 0}, exact = {*options, choice, 0};
   strcpy(exact.options.precision, exact_precision);
@@ -78,13 +78,13 @@ fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *opti
   const struct fg_agreement_way asked_way = {&asked.options, &asked_opener, NULL, lender},
                                 exact_way = {&exact.options, &exact_opener, exact_name, lender};
   int64_t most = fg_agree_most(&samples->shape), own;
-  FG_TRY(fg_attack_batch(onnx, options, &samples->shape, batch, &batch));
+  FG_TRY(fg_attack_batch(onnx, options, &samples->shape, strip, &strip));
   /* Beside the attack there is less room. */
-  for (int64_t part = part_of(batch, most); part > 0; part = part_of(batch, part - 1)) {
+  for (int64_t part = part_of(strip, most); part > 0; part = part_of(strip, part - 1)) {
     int64_t n = most / part * part;
     n = n < samples->n ? n : samples->n;
     FG_TRY(fg_attack_batch(onnx, options, &samples->shape, part, &own));
-    asked.chosen_for = exact.chosen_for = batch / own;
+    asked.chosen_for = exact.chosen_for = strip / own;
     fgsm_status status =
         fg_agreement_measure(onnx, &asked_way, &exact_way, &samples->shape, arrays, part, n,
                              samples->x, samples->labels, samples->targets, samples->index, out);
@@ -99,7 +99,7 @@ fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *opti
 static fgsm_status agree_generated(const struct fg_onnx *onnx, const struct fgsm_options *options,
                                    const struct fg_device_choice *choice,
                                    const struct fg_attack_arrays *arrays, int64_t batch,
-                                   struct fg_agreement *out) {
+                                   int64_t strip, struct fg_agreement *out) {
   struct fgsm_options own = *options;
   struct fg_agree_samples s = {.n = 0};
   own.labels = "predicted";
@@ -123,7 +123,7 @@ static fgsm_status agree_generated(const struct fg_onnx *onnx, const struct fgsm
       s.labels[i] = -1;
       s.index[i] = i;
     }
-    status = fg_agree(onnx, &own, choice, arrays, batch, &s, NULL, out);
+    status = fg_agree(onnx, &own, choice, arrays, strip, &s, NULL, out);
   }
   free(s.index);
   free(s.labels);
@@ -133,9 +133,9 @@ static fgsm_status agree_generated(const struct fg_onnx *onnx, const struct fgsm
 
 fgsm_status fg_agree_generated(const struct fg_onnx *onnx, const struct fgsm_options *options,
                                const struct fg_device_choice *choice,
-                               const struct fg_attack_arrays *arrays, int64_t batch,
+                               const struct fg_attack_arrays *arrays, int64_t batch, int64_t strip,
                                struct fg_agreement *out) {
-  fgsm_status status = agree_generated(onnx, options, choice, arrays, batch, out);
+  fgsm_status status = agree_generated(onnx, options, choice, arrays, batch, strip, out);
   bool models_own = status == FGSM_UNSUPPORTED || status == FGSM_MODEL || status == FGSM_USAGE;
   return models_own ? leave(out) : status;
 }

@@ -23,18 +23,18 @@ bool fg_agree_wanted(const struct fgsm_options *options, const struct fg_plan_in
 /* How many samples at most are worth comparing: about a hundred thousand components of gradients together. */
 int64_t fg_agree_most(const struct fg_sample_shape *shape);
 /* Compares the first fg_agree_most of the samples on the choice's first device, in passes of a part of
- * `batch`, the attack's, or of what memory suffices for; convolutions go the way that they go in the
+ * `strip`, the attack's passes, or of what memory suffices for; convolutions go the way that they go in the
  * attack. Weights that are `lender`'s too are read there, and its arena serves (NULL: none). Where gradients
  * cannot be compared, out->why says why. */
 fgsm_status fg_agree(const struct fg_onnx *onnx, const struct fgsm_options *options,
                      const struct fg_device_choice *choice, const struct fg_attack_arrays *arrays,
-                     int64_t batch, const struct fg_agree_samples *samples,
+                     int64_t strip, const struct fg_agree_samples *samples,
                      const struct fg_attacker *lender, struct fg_agreement *out) FGSM_MUST_USE;
-/* The same on generated samples (fg_measure_fill), attacked at the classes that the model predicts. A
+/* The same on generated samples (fg_measure_fill), at most `batch`, attacked at the classes that the model predicts. A
  * model that cannot be attacked is a reason why too. */
 fgsm_status fg_agree_generated(const struct fg_onnx *onnx, const struct fgsm_options *options,
                                const struct fg_device_choice *choice,
-                               const struct fg_attack_arrays *arrays, int64_t batch,
+                               const struct fg_attack_arrays *arrays, int64_t batch, int64_t strip,
                                struct fg_agreement *out) FGSM_MUST_USE;
 
 /* The agreement as an object (NULL if memory ran out), and in words for people: without a line's end. */

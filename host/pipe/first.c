@@ -69,9 +69,10 @@ fgsm_status fg_job_agree(const struct fg_onnx *onnx, const char *data,
                          const struct fg_attack_arrays *arrays, int64_t batch, int64_t n,
                          const struct fg_attacker *lender, struct fg_agreement *out) {
   struct fg_agree_samples f = {.n = batch < n ? batch : n};
+  int64_t strip = fg_attacker_info(lender)->strip;
   fgsm_status status = load(data, options, &f);
   if (status == FGSM_OK)
-    status = fg_agree(onnx, options, choice, arrays, batch, &f, lender, out);
+    status = fg_agree(onnx, options, choice, arrays, strip, &f, lender, out);
   free(f.index);
   free(f.targets);
   free(f.labels);
