@@ -1,14 +1,17 @@
-/* Every cuDNN graph that nets and their training need, built without a card, and the engines for it listed against the
- * descriptions of cards in tests/cards. A call whose bare product no engine takes is a failure, in
+/* Every cuDNN graph that nets and their training need for convolutions, built without a card, and the engines for it listed
+ * against the descriptions of cards in tests/cards. A call whose bare product no engine takes is a failure, in
  * every precision; so is one channels last of which no engine takes all, where there is a driver or a
  * stub of one. Other fused forms that none takes are only counted, because the bare one stands in.
  *
- *   cudnn-graphs CARD.json... -- [training] MODEL.onnx...
+ *   cudnn-graphs CARD.json... -- [training] MODEL.onnx... [zoo MODEL.onnx...]
  *
  * The calls are those that the plan would prepare for the plugin: nets are planned for a backend that
  * takes what the plugin's check takes and notes it; so are, for the word training, the passes that train
- * the built-in architectures. FGSM_VERBOSE tells what each plan holds and moves. FGSM_ZOO names a folder of python/export_zoo.py's
- * (FOLDER/NAME/model.onnx), whose models are added. Exits with 77, saying why, where cuDNN is not. */
+ * the built-in architectures. Models behind the word zoo are planned as the plugin prefers them only: in
+ * half precision not in N C H W. A graph that several calls or nets have is built once a card.
+ *
+ * FGSM_VERBOSE tells what each plan holds and moves. FGSM_ZOO names a folder of python/export_zoo.py's
+ * (FOLDER/NAME/model.onnx), whose models are added, in all forms. Exits with 77, saying why, where cuDNN is not. */
 #include <dlfcn.h>
 #include <glob.h>
 #include <stdio.h>
@@ -26,14 +29,24 @@
 #include "net.h"
 #include "train.h"
 
-enum { BATCH = 32, MOST_CALLS = 4096 };
+enum { BATCH = 32, MOST_CALLS = 16384, MOST_GRAPHS = 16384, MOST_LINKS = 4 };
 
+/* What is noted once, however many nets have it: calls, and the graphs of their forms, of which calls share
+ * many. */
 struct noted {
   struct fg_call call;
   union fg_attrs attrs;
+  int graph[MOST_LINKS + 1]; /* of a call: that with the first n links of its tail */
+  /* of a graph, by precision, on the card that is looked at: */
+  int engines[FG_PRECISION_COUNT];
+  bool planned[FG_PRECISION_COUNT]; /* of an engine that need not be compiled */
 };
-static struct noted calls[MOST_CALLS];
-static int n_calls;
+struct table {
+  struct noted *item;
+  int n, most;
+};
+static struct noted all_calls[MOST_CALLS], all_graphs[MOST_GRAPHS];
+static struct table calls = {all_calls, 0, MOST_CALLS}, graphs = {all_graphs, 0, MOST_GRAPHS};
 static bool channels_last; /* how the nets are planned; and their training */
 static enum fg_precision training_precision;
 
@@ -43,37 +56,53 @@ static enum form form;
 static const char *const form_names[] = {"unfused", "fused", "masks of bytes",
                                          "masks of bits or bytes"};
 
+static bool same_tensor(const struct fg_tensor *a, const struct fg_tensor *b) {
+  return !a || !b ? a == b : a->type == b->type && a->layout == b->layout && fg_same_shape(a, b);
+}
+
 static bool same(const struct noted *a, const struct noted *b) {
-  if (a->call.op != b->call.op || a->call.n_in != b->call.n_in ||
-      memcmp(&a->attrs.conv, &b->attrs.conv, sizeof a->attrs.conv) != 0 ||
-      a->call.out[0].type != b->call.out[0].type ||
-      a->call.out[0].layout != b->call.out[0].layout ||
-      !fg_same_shape(&a->call.out[0], &b->call.out[0]) ||
-      !fg_cuda_out(&a->call, 1) != !fg_cuda_out(&b->call, 1))
+  if (a->call.op != b->call.op || memcmp(&a->attrs.conv, &b->attrs.conv, sizeof a->attrs.conv) != 0)
     return false;
-  for (int i = 0; i < a->call.n_in; i++)
-    if (a->call.in[i].type != b->call.in[i].type ||
-        (a->call.in[i].type != FG_NONE && !fg_same_shape(&a->call.in[i], &b->call.in[i])))
+  for (int i = 0; i < 2; i++)
+    if (!same_tensor(fg_cuda_out(&a->call, i), fg_cuda_out(&b->call, i)))
+      return false;
+  for (int i = 0; i < 4; i++)
+    if (!same_tensor(fg_cuda_in(&a->call, i), fg_cuda_in(&b->call, i)))
       return false;
   return true;
 }
 
+/* Its place in the table, where it is put unless it is there. */
+static fgsm_status find(struct table *table, const struct fg_call *call, int *at) {
+  struct noted *n = &table->item[table->n];
+  if (table->n == table->most)
+    return FG_FAIL(INTERNAL, "more than %d calls or graphs", table->most);
+  n->call = *call;
+  memset(&n->attrs, 0, sizeof n->attrs);
+  n->attrs.conv = call->attrs->conv;
+  for (*at = 0; *at < table->n; ++*at)
+    if (same(&table->item[*at], n))
+      return FGSM_OK;
+  n->call.attrs = &n->attrs;
+  table->n++;
+  return FGSM_OK;
+}
+
 static fgsm_status note(struct fg_call *call, struct fg_device *device) {
+  struct fg_call head;
+  union fg_attrs attrs;
+  int at, known = calls.n;
   (void)device;
   FG_TRY(fg_cuda_conv_check(call));
   if (fg_cuda_conv_has_bits(call))
     return FGSM_OK; /* a product of cuBLASLt's */
-  struct noted *n = &calls[n_calls];
-  if (n_calls == MOST_CALLS)
-    return FG_FAIL(INTERNAL, "more than %d calls", MOST_CALLS);
-  n->call = *call;
-  memset(&n->attrs, 0, sizeof n->attrs);
-  n->attrs.conv = call->attrs->conv;
-  for (int i = 0; i < n_calls; i++)
-    if (same(&calls[i], n))
-      return FGSM_OK;
-  n->call.attrs = &n->attrs;
-  n_calls++;
+  FG_TRY(find(&calls, call, &at));
+  if (at < known)
+    return FGSM_OK;
+  for (int fused = 0; fused <= fg_cuda_conv_fusible(call); fused++) {
+    fg_cuda_conv_head(call, fused, &head, &attrs);
+    FG_TRY(find(&graphs, &head, &calls.item[at].graph[fused]));
+  }
   return FGSM_OK;
 }
 
@@ -289,40 +318,49 @@ static void text_of(const struct fg_call *call, char *text, size_t size) {
              is_masked(call) ? " by a mask" : "");
 }
 
-/* Engines for the form that fuses so many links, and whether a plan was built of one that need not be
- * compiled. */
-static int list(const struct fg_call *call, int fused, fg_cudnn card, enum fg_precision precision,
-                bool *planned) {
-  const struct fg_cudnn_target target = {.properties = card};
-  struct fg_cudnn_graph g;
-  struct fg_cudnn_engines engines = {.n = 0};
-  struct fg_call head;
-  union fg_attrs attrs;
-  *planned = false;
-  fg_cuda_conv_head(call, fused, &head, &attrs);
-  if (fg_cuda_conv_graph(&head, &target, &g) != FGSM_OK)
-    return 0;
-  (void)!fg_cudnn_list(&g, &target, fg_cudnn_forbidden(precision), &engines);
-  int n = engines.n;
-  for (int i = 0; i < n && !*planned; i++) {
-    fg_cudnn plan = NULL;
-    size_t bytes;
-    if (engines.item[i].compiles)
-      continue;
-    *planned = fg_cudnn_plan(&engines.item[i], &target, &plan, &bytes) == FGSM_OK;
-    fg_cudnn_destroy(plan);
-  }
-  fg_cudnn_engines_free(&engines);
-  fg_cudnn_graph_destroy(&g);
-  return n;
-}
-
 /* Whether the call is one of that precision, by what it stores. */
 static bool computes(const struct fg_call *call, enum fg_precision precision) {
   enum fg_type type = precision == FG_PRECISION_bf16   ? FG_BF16
                       : precision == FG_PRECISION_fp16 ? FG_F16
                                                        : FG_F32;
   return call->in[0].type == type;
+}
+
+/* What of the engines serves in the precision. */
+static void count(struct noted *graph, const struct fg_cudnn_engines *engines,
+                  const struct fg_cudnn_target *target, enum fg_precision precision) {
+  for (int i = 0; i < engines->n; i++) {
+    fg_cudnn plan = NULL;
+    size_t bytes;
+    if (engines->item[i].notes & fg_cudnn_forbidden(precision))
+      continue;
+    graph->engines[precision]++;
+    if (engines->item[i].compiles || graph->planned[precision])
+      continue;
+    graph->planned[precision] = fg_cudnn_plan(&engines->item[i], target, &plan, &bytes) == FGSM_OK;
+    fg_cudnn_destroy(plan);
+  }
+}
+
+/* Engines for the graph: one list for all precisions that store the same. */
+static void list(struct noted *graph, fg_cudnn card) {
+  const struct fg_cudnn_target target = {.properties = card};
+  struct fg_cudnn_graph g;
+  struct fg_cudnn_engines engines = {.n = 0};
+  unsigned forbidden = ~0u;
+  memset(graph->engines, 0, sizeof graph->engines);
+  memset(graph->planned, 0, sizeof graph->planned);
+  if (fg_cuda_conv_graph(&graph->call, &target, &g) != FGSM_OK)
+    return;
+  for (int p = 0; p < FG_PRECISION_COUNT; p++)
+    if (computes(&graph->call, (enum fg_precision)p))
+      forbidden &= fg_cudnn_forbidden((enum fg_precision)p);
+  (void)!fg_cudnn_list(&g, &target, forbidden, &engines);
+  for (int p = 0; p < FG_PRECISION_COUNT; p++)
+    if (computes(&graph->call, (enum fg_precision)p))
+      count(graph, &engines, &target, (enum fg_precision)p);
+  fg_cudnn_engines_free(&engines);
+  fg_cudnn_graph_destroy(&g);
 }
 
 /* Channels last there need not be an engine where NCHW has one: the layout is then not taken. But in
@@ -352,19 +390,20 @@ struct found {
   int calls, without, planned, forms, fused;
 };
 
-/* Lists each form of the call (FGSM_VERBOSE shows them): the bare product, and those with the first, the second, ... of what follows
- * it in the graph. False if one is missing that must be there. */
-static bool check_call(const char *card_name, const struct fg_call *call, fg_cudnn card,
+/* Looks at each form of the call (FGSM_VERBOSE shows them): the bare product, and those with the first, the
+ * second, ... of what follows it in the graph. False if one is missing that must be there. */
+static bool check_call(const char *card_name, const struct noted *noted,
                        enum fg_precision precision, struct found *found) {
+  const struct fg_call *call = &noted->call;
+  const struct noted *product = &graphs.item[noted->graph[0]];
   char text[512], forms[64] = "";
-  bool has_plan;
-  int bare = list(call, 0, card, precision, &has_plan), engines = bare;
+  int bare = product->engines[precision], engines = bare;
   text_of(call, text, sizeof text);
   found->calls++;
   found->without += !bare;
-  found->planned += has_plan;
+  found->planned += product->planned[precision];
   for (int n = 1; n <= fg_cuda_conv_fusible(call); n++) {
-    engines = list(call, n, card, precision, &has_plan);
+    engines = graphs.item[noted->graph[n]].engines[precision];
     size_t used = strlen(forms);
     snprintf(forms + used, sizeof forms - used, ", %d fused %d", n, engines);
     found->forms++;
@@ -375,8 +414,8 @@ static bool check_call(const char *card_name, const struct fg_call *call, fg_cud
            forms);
   if ((bare || may_lack(call, precision)) && (engines || !must_fuse(call)))
     return true;
-  printf("FAIL %s: %s: no engine in %s for %s: %s\n", card_name, text, fg_precision_name(precision),
-         bare ? "all of it" : "the product", fgsm_last_error());
+  printf("FAIL %s: %s: no engine in %s for %s\n", card_name, text, fg_precision_name(precision),
+         bare ? "all of it" : "the product");
   return false;
 }
 
@@ -394,11 +433,14 @@ static int check_card(const char *path) {
   const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
   if (!card_read(path, &card))
     return 1;
-  for (int i = 0; i < n_calls; i++)
+  for (int i = 0; i < graphs.n; i++)
+    list(&graphs.item[i], card);
+  for (int i = 0; i < calls.n; i++)
     for (int p = 0; p < FG_PRECISION_COUNT; p++)
-      if (computes(&calls[i].call, (enum fg_precision)p))
-        failures += !check_call(name, &calls[i].call, card, (enum fg_precision)p,
-                                &found[calls[i].call.out[0].layout == FG_NHWC][p]);
+      if (computes(&calls.item[i].call, (enum fg_precision)p))
+        failures += !check_call(name, &calls.item[i], (enum fg_precision)p,
+                                &found[calls.item[i].call.out[0].layout == FG_NHWC][p]);
+  printf("%s: %d graphs of %d calls\n", name, graphs.n, calls.n);
   for (int last = 0; last < 2; last++)
     for (int p = 0; p < FG_PRECISION_COUNT; p++)
       tell(name, last, (enum fg_precision)p, &found[last][p]);
@@ -431,16 +473,20 @@ static void count_objects(void) {
   fg_nv.cudnnBackendDestroyDescriptor = destroy_counted;
 }
 
-/* In N C H W and channels last. */
-static int note_all(int n, char **paths) {
+/* In N C H W and channels last, in each of the forms; or as the plugin prefers it: fused, and in half
+ * precision channels last. */
+static int note_all(int n, char **paths, bool preferred) {
   static const enum fg_precision stored[] = {FG_PRECISION_fp32, FG_PRECISION_bf16,
                                              FG_PRECISION_fp16};
   int failures = 0;
   for (int i = 0; i < 6 * FORMS * n; i++) {
     const char *path = paths[i / (6 * FORMS)];
+    enum fg_precision precision = stored[i / 2 % 3];
     channels_last = i % 2;
     form = (enum form)(i / 6 % FORMS);
-    if (note_model(path, form != PLAIN_FORM, stored[i / 2 % 3]) != FGSM_OK) {
+    if (preferred && (form == PLAIN_FORM || (precision != FG_PRECISION_fp32 && !channels_last)))
+      continue;
+    if (note_model(path, form != PLAIN_FORM, precision) != FGSM_OK) {
       printf("FAIL %s: %s\n", path, fgsm_last_error());
       failures++;
     }
@@ -448,36 +494,42 @@ static int note_all(int n, char **paths) {
   return failures;
 }
 
+/* Where the word is among the arguments from `first`; argc if it is not. */
+static int find_word(int argc, char **argv, int first, const char *word) {
+  while (first < argc && strcmp(argv[first], word) != 0)
+    first++;
+  return first < argc ? first : argc;
+}
+
 int main(int argc, char **argv) {
-  int failures = 0, cards = 1;
+  int failures = 0, cards = find_word(argc, argv, 1, "--");
   if (fg_nv_open_cudnn() != FGSM_OK) {
     printf("skipped: %s\n", fgsm_last_error());
     return 77;
   }
   count_objects();
   make_noting();
-  while (cards < argc && strcmp(argv[cards], "--") != 0)
-    cards++;
-  int models = cards + 1;
+  int models = cards + 1, zoo_models = find_word(argc, argv, models, "zoo");
   if (models < argc && strcmp(argv[models], "training") == 0) {
     failures += note_trainings();
     models++;
   }
-  failures += note_all(argc - models, argv + models);
+  failures += note_all(zoo_models - models, argv + models, false);
+  failures += note_all(argc - zoo_models - 1, argv + zoo_models + 1, true);
   const char *zoo = getenv("FGSM_ZOO");
   if (zoo) {
     char pattern[4096];
     glob_t found;
     snprintf(pattern, sizeof pattern, "%s/*/model.onnx", zoo);
     if (glob(pattern, 0, NULL, &found) == 0)
-      failures += note_all((int)found.gl_pathc, found.gl_pathv);
+      failures += note_all((int)found.gl_pathc, found.gl_pathv, false);
     else
       printf("FAIL FGSM_ZOO=%s: no */model.onnx\n", zoo), failures++;
     globfree(&found);
   }
   for (int i = 1; i < cards; i++)
     failures += check_card(argv[i]);
-  if (n_calls == 0 || cards < 2)
+  if (calls.n == 0 || cards < 2)
     printf("FAIL no call or no card: nothing was checked\n"), failures++;
   if (n_objects != 0)
     printf("FAIL %ld cuDNN objects were not destroyed\n", n_objects), failures++;

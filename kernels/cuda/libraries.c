@@ -14,6 +14,16 @@ struct fg_nv fg_nv;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool have_cudnn, have_cublas;
 
+/* cuDNN opens NVRTC for each engine that compiles at run time and closes it again, and most of the time that
+ * listing takes is its being loaded and relocated: held here, it is loaded once. Where there is none, there
+ * are no such engines, as without this. */
+static void hold_nvrtc(void) {
+  static const char *const wheels[] = {"nvidia/cu13/lib/", "nvidia/cuda_nvrtc/lib/", NULL};
+  char file[64];
+  snprintf(file, sizeof file, "libnvrtc.so.%d", CUBLAS_VER_MAJOR);
+  fg_nv_library(file, wheels, FGSM_CUBLASLT_FOLDER);
+}
+
 static fgsm_status open_cudnn(void) {
   static const char *const wheels[] = {"nvidia/cudnn/lib/", NULL};
   if (have_cudnn)
@@ -34,6 +44,7 @@ static fgsm_status open_cudnn(void) {
                    version % 10000 / 100, version % 100,
                    version < OLDEST_CUDNN ? "is too old" : "lacks functions");
   }
+  hold_nvrtc();
   have_cudnn = true;
   return FGSM_OK;
 }
