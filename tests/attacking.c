@@ -88,6 +88,7 @@ fgsm_status try_attack(const struct setting *s, struct outcome *o) {
   }
   status = fg_attacker_run(a, s->n, s->x, s->labels, s->targets, index, o->x_adv, o->results);
   free(index);
+  o->climbs = fg_attacker_climbs(a);
   fg_attacker_destroy(a);
   if (status != FGSM_OK)
     outcome_free(o);

@@ -38,6 +38,7 @@ struct outcome {
   void *x_adv[FG_MAX_EPS];
   fgsm_result *results[FG_MAX_EPS];
   struct fg_attacker_info info;
+  int64_t climbs; /* as fg_attacker_climbs tells */
 };
 struct outcome attack(const struct setting *s);
 fgsm_status try_attack(const struct setting *s, struct outcome *out);

@@ -141,7 +141,7 @@ static void climb_from_noise(struct fg_attacker *a, const struct expected *e, do
                                    [FG_PARAM_alpha] = spec->alpha * eps,
                                    [FG_PARAM_lo] = 0,
                                    [FG_PARAM_hi] = 1};
-  struct fg_batch b = {.n = N, .x = e->x, .labels = e->y, .index = index};
+  struct fg_batch b = {.n = N, .place = index, .x = e->x, .labels = e->y, .index = index};
   cr_assert(start);
   for (int64_t i = 0; i < n; i++)
     start[i] = fmin(fmax(e->x[i] + spec->radius * eps * e->noise[i], 0), 1);

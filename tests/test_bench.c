@@ -159,7 +159,7 @@ Test(bench, numbers_hang_together) {
 
 /* Attacks with starts, restarts, momentum, several steps, and without a gradient. */
 Test(bench, measures_every_form_of_attack) {
-  static const char *const attacks[][4] = {{"attack=pgd", "steps=2", "restarts=2", "start keep"},
+  static const char *const attacks[][4] = {{"attack=pgd", "steps=2", "restarts=2", "start"},
                                            {"attack=mi-fgsm", "steps=2", "decay=1", "gradient"},
                                            {"attack=rs-fgsm", "target=1", "loss=margin", "start"},
                                            {"attack=minimal-eps", "steps=3", "seed=1", "gradient"},

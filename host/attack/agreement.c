@@ -57,13 +57,13 @@ struct given {
 };
 
 static fgsm_status run_batch(struct fg_attacker *a, struct given *given, int64_t at, double *out) {
-  size_t row = (size_t)a->count * fg_type_size(a->shape.type);
   int64_t left = given->n - at;
   struct fg_batch b = {.n = left < a->info.strip ? left : a->info.strip,
-                       .x = (const char *)given->x + (size_t)at * row,
-                       .labels = given->labels + at,
-                       .targets = given->targets ? given->targets + at : NULL,
-                       .index = given->index + at};
+                       .place = a->place + at,
+                       .x = given->x,
+                       .labels = given->labels,
+                       .targets = given->targets,
+                       .index = given->index};
   FG_TRY(fg_samples_load(a, &b));
   if (!given->settled) {
     FG_TRY(fg_run_labels(a, &b));
@@ -85,7 +85,7 @@ static fgsm_status run_way(const struct fg_agreement_way *way, struct given *giv
   FG_TRY(way->opener->open(way->opener->user, &device));
   FG_TRY(fg_attacker_create_gradient(given->onnx, way->options, device, given->shape, given->arrays,
                                      given->batch, way->lender, &a));
-  fgsm_status status = FGSM_OK;
+  fgsm_status status = fg_run_places(a, given->n);
   for (int64_t at = 0; at < given->n && status == FGSM_OK; at += a->info.strip)
     status = run_batch(a, given, at, out);
   given->settled = true;

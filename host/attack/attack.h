@@ -3,7 +3,7 @@
  * An attack is a row of a table (spec.c). From the model it builds graphs (build.c): the attacked
  * model is dequantize -> scale, mean, std -> ONNX -> logits -> loss; `gradient` adds the gradient
  * with respect to x and the step; `evaluate` runs forward on what will be written. run.c loops:
- * start, steps, restarts, and keeps the best of each sample. */
+ * start, steps, restarts of what still stands, and keeps the best of each sample. */
 #ifndef FG_ATTACK_H
 #define FG_ATTACK_H
 
@@ -143,13 +143,22 @@ struct fg_attacker_info {
 };
 const struct fg_attacker_info *fg_attacker_info(const struct fg_attacker *attacker);
 
-/* Attacks n <= capacity samples (any n: it loops over device batches and pads the last).
+/* Attacks n samples (any n: it loops over strips and pads the last).
+ * Restarts: a sample is broken once the attack's aim is reached on what would be written (another class than the
+ * label; targeted: the target), and is not climbed from again: its result is that of the restart which broke
+ * it, as AutoAttack (Croce, Hein 2020) counts too. One that stands to the end has the result of the climb whose
+ * loss is the highest (targeted: lowest). What stands is gathered from all n into full strips, so that the
+ * more samples a call has, the fewer passes restarts take. A restart's climb depends on seed, index and the restart's
+ * number alone.
  * x: n samples of the shape's type. labels: n classes, -1 for none (only with predicted labels);
  * out of range is FGSM_DATA naming index[i]. targets: n classes or NULL. index: n.
- * x_adv: n_eps pointers to n samples of out_type, each may be NULL (measured only).
+ * x_adv: n_eps pointers to n samples of out_type apart from x, each may be NULL (measured only).
  * results: n_eps pointers to n results. Values of x outside the clip range are FGSM_DATA. */
 fgsm_status fg_attacker_run(struct fg_attacker *attacker, int64_t n, const void *x,
                             const int64_t *labels, const int64_t *targets, const int64_t *index,
                             void *const *x_adv, fgsm_result *const *results) FGSM_MUST_USE;
+
+/* Samples that climbed in all runs so far, each once for every eps and restart. */
+int64_t fg_attacker_climbs(const struct fg_attacker *attacker);
 
 #endif

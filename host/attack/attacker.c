@@ -260,7 +260,6 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
       {whole && spec->steps == 0, {.settle = true}, &a->settle},
       {bytes, {.dequantize = true}, &a->dequantize},
       {whole && a->info.out_type == FG_U8, {.quantize = true, .rows = minimal}, &a->quantize},
-      {whole && spec->restarts > 1, {.keep = true}, &a->keep},
   };
   FG_TRY(fg_check_interrupt());
   FG_TRY(make_net(a, onnx, options, note_of_model));
@@ -533,6 +532,7 @@ void fg_attacker_destroy(struct fg_attacker *a) {
   free(a->bounds);
   free(a->clean);
   free(a->flags);
+  free(a->place);
   free(a);
 }
 

@@ -33,9 +33,6 @@ enum fg_wire {
   FG_WIRE_logits,
   FG_WIRE_loss,
   FG_WIRE_prediction,
-  FG_WIRE_best_x,
-  FG_WIRE_best_loss,
-  FG_WIRE_best_success,
   FG_WIRE_labels64, /* I64: a view's classes, before they are labels */
   FG_WIRE_COUNT
 };
@@ -53,7 +50,6 @@ struct fg_recipe {
   bool quantize;   /* x, x0 -> bytes                                            */
   bool copy;       /* x -> next                                                 */
   bool narrow;     /* labels64 -> labels                                        */
-  bool keep;       /* x, loss, prediction, labels -> best_...                   */
   /* The pass is wanted only where the backend takes model, gradient and step as one call, which
    * then makes so many steps, or a search with so many halvings. */
   int repeat, halvings;
@@ -104,7 +100,7 @@ struct fg_attacker {
   struct fg_net net;
   /* Of the net's weights, where they are the same, and of its arena, while it does not run; NULL: none. */
   const struct fg_attacker *lender;
-  struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize, keep;
+  struct fg_pass dequantize, start, gradient, step, settle, evaluate, quantize;
   struct fg_pass rest;   /* all steps but the first, in one call; plan NULL: one by one       */
   struct fg_pass search; /* minimal-eps in one call; plan NULL: by passes                     */
   struct fg_view_parts *view; /* NULL until samples are attacked on the device (view.c) */
@@ -133,6 +129,9 @@ struct fg_attacker {
   int32_t *predictions;
   struct fg_clean *clean;
   uint32_t *flags;
+
+  int64_t *place; /* in the caller's arrays, of the samples that climb: room for n_places */
+  int64_t n_places, climbs;
 };
 
 /* What is known of a clean sample. */
@@ -150,9 +149,10 @@ struct fg_bounds {
   bool any; /* the aim is reached at 1 */
 };
 
-/* Some samples of a caller, at most a strip. */
+/* Some samples of a caller, at most a strip: where they are in the caller's arrays, ascending. */
 struct fg_batch {
   int64_t n;
+  const int64_t *place;
   const void *x;
   const int64_t *labels, *targets, *index;
 };
@@ -164,7 +164,7 @@ int64_t fg_strip_samples(const struct fg_graph *net, const struct fg_device *dev
 
 /* ---- memory (memory.c) */
 
-enum { FG_ATTACK_PASSES = 10 };
+enum { FG_ATTACK_PASSES = 9 };
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]);
 /* An attacker of this batch with what the caller takes besides; NULL there, and shortage->any, where it
  * is refused for want of memory. */
@@ -207,7 +207,7 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fgsm_options *opt
 fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x,
                         void *next) FGSM_MUST_USE;
 
-/* The climb of a strip once more, its passes alone, nothing read back: from x0 to x_adv, device memory for a
+/* Every restart's climb of a strip once more, broken or not, its passes alone, nothing read back: from x0 to x_adv, device memory for a
  * strip of iterates, or NULL for what the last run left and for a ring's. For measuring. */
 fgsm_status fg_attacker_replay(struct fg_attacker *a, void *x0, void *x_adv) FGSM_MUST_USE;
 
@@ -228,6 +228,10 @@ void fg_run_params(const struct fg_attacker *a, double eps, double t, double rad
                    double params[FG_PARAM_COUNT]);
 /* Settles the class that each loaded sample is attacked with, and uploads it. */
 fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) FGSM_MUST_USE;
+/* Makes a->place that of n samples in their order. */
+fgsm_status fg_run_places(struct fg_attacker *a, int64_t n) FGSM_MUST_USE;
+/* Whether the attack's aim is reached: another class than the label; targeted: the target. */
+bool fg_run_reached(const struct fg_attacker *a, int64_t label, int32_t prediction);
 /* Prediction and loss of the last forward pass, of the whole batch. */
 fgsm_status fg_run_outcome(struct fg_attacker *a, int32_t *prediction, double *loss) FGSM_MUST_USE;
 /* After the first gradient pass: its statistics; flags. `columns`: of the stats. */
@@ -259,7 +263,7 @@ fgsm_status fg_samples_round(struct fg_attacker *a, const struct fg_batch *b, co
                              void *to) FGSM_MUST_USE;
 /* Brings what is written (wire bytes, or `x`) into a->written. */
 fgsm_status fg_samples_fetch(struct fg_attacker *a, const void *x) FGSM_MUST_USE;
-/* linf, l2 and the flag of sample i of a->written against the caller's. */
+/* linf, l2 and the flag of sample i of a->written against that of the batch. */
 void fg_samples_measure(const struct fg_attacker *a, const struct fg_batch *b, int64_t i,
                         double eps, fgsm_result *result);
 

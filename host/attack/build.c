@@ -50,12 +50,7 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
     *type = FG_I32;
     *rank = 1;
     break;
-  case FG_WIRE_best_success:
-    *type = FG_U8;
-    *rank = 1;
-    break;
   case FG_WIRE_loss:
-  case FG_WIRE_best_loss:
     *rank = 1;
     break;
   default:
@@ -64,9 +59,8 @@ static void shape_of(const struct fg_attacker *a, enum fg_wire wire, enum fg_typ
 }
 
 static const char *const wire_names[FG_WIRE_COUNT] = {
-    "x",          "next",   "x0",        "bytes",        "gradient", "m",     "m_next", "eps_map",
-    "mask",       "params", "rows",      "labels",       "index",    "stats", "logits", "loss",
-    "prediction", "best_x", "best_loss", "best_success", "labels64"};
+    "x",      "next", "x0",     "bytes", "gradient", "m",      "m_next", "eps_map",    "mask",
+    "params", "rows", "labels", "index", "stats",    "logits", "loss",   "prediction", "labels64"};
 
 /* The wire's value; an input of the graph unless an operator made it. */
 static fgsm_status take(struct builder *b, enum fg_wire wire, fg_id *out) {
@@ -214,18 +208,6 @@ static fgsm_status add_narrow(struct builder *b) {
   return give(b, FG_WIRE_labels, labels);
 }
 
-static fgsm_status add_keep(struct builder *b) {
-  static const enum fg_wire wires[] = {FG_WIRE_x,           FG_WIRE_loss,   FG_WIRE_prediction,
-                                       FG_WIRE_labels,      FG_WIRE_best_x, FG_WIRE_best_loss,
-                                       FG_WIRE_best_success};
-  enum { N = sizeof wires / sizeof *wires };
-  union fg_attrs attrs = {.keep_best = {.targeted = b->a->loss.targeted}};
-  fg_id in[N];
-  for (int i = 0; i < N; i++)
-    FG_TRY(take(b, wires[i], &in[i]));
-  return fg_graph_add(b->g, FG_OP_keep_best, "keep", &attrs, N, in, NULL);
-}
-
 static fgsm_status add_parts(struct builder *b, const struct fgsm_options *options,
                              const struct fg_recipe *recipe) {
   if (recipe->dequantize)
@@ -242,8 +224,6 @@ static fgsm_status add_parts(struct builder *b, const struct fgsm_options *optio
     FG_TRY(add_copy(b));
   if (recipe->narrow)
     FG_TRY(add_narrow(b));
-  if (recipe->keep)
-    FG_TRY(add_keep(b));
   return FGSM_OK;
 }
 

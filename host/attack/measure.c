@@ -219,9 +219,9 @@ static struct fg_pass *stage_at(const struct fg_measure *m, int i) {
 }
 
 const char *fg_stage_name(int stage) {
-  static const char *const names[FG_STAGES] = {"dequantize", "start",  "gradient", "step",
-                                               "rest",       "search", "settle",   "quantize",
-                                               "evaluate",   "keep"};
+  static const char *const names[FG_STAGES] = {"dequantize", "start",    "gradient",
+                                               "step",       "rest",     "search",
+                                               "settle",     "quantize", "evaluate"};
   return names[stage];
 }
 

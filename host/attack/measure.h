@@ -15,7 +15,7 @@ struct fg_spread {
 struct fg_spread fg_spread_of(double *values, int n);
 
 /* The passes of an attacker that have a plan. */
-enum { FG_STAGES = 10 };
+enum { FG_STAGES = 9 };
 const char *fg_stage_name(int stage);
 
 struct fg_measure;

@@ -8,9 +8,9 @@
 #include "attacker.h"
 
 void fg_attacker_passes(struct fg_attacker *a, struct fg_pass *list[FG_ATTACK_PASSES]) {
-  struct fg_pass *all[FG_ATTACK_PASSES] = {&a->dequantize, &a->start,  &a->gradient, &a->step,
-                                           &a->rest,       &a->search, &a->settle,   &a->quantize,
-                                           &a->evaluate,   &a->keep};
+  struct fg_pass *all[FG_ATTACK_PASSES] = {&a->dequantize, &a->start,    &a->gradient,
+                                           &a->step,       &a->rest,     &a->search,
+                                           &a->settle,     &a->quantize, &a->evaluate};
   memcpy(list, all, sizeof all);
 }
 

@@ -18,7 +18,7 @@ static double levels(const struct fg_attacker *a) {
 }
 
 static bool is_reached(const struct fg_attacker *a, int64_t s, int32_t prediction) {
-  return prediction >= 0 && (prediction == a->labels[s]) == a->loss.targeted;
+  return fg_run_reached(a, a->labels[s], prediction);
 }
 
 /* Sends every sample to its t: ring[0]. */

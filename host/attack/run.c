@@ -1,10 +1,15 @@
-/* The loop: start, steps, restarts, budgets; then a look at exactly what will be written.
+/* The loop: start, steps, budgets, restarts; after each climb a look at exactly what will be written.
  *
  * Per strip: the clean samples are looked at (for free in the first gradient pass where that
  * starts from them), labels are settled, and every eps climbs from the clean samples. Where the one
  * gradient at the clean samples serves every eps, it is computed once. Results are never taken from
- * an iterate: they come from a forward pass over the very bytes or floats that are handed out. */
+ * an iterate: they come from a forward pass over the very bytes or floats that are handed out.
+ *
+ * Restarts are outermost. Once all strips have climbed, those samples that the attack's aim was not
+ * reached with are gathered into strips, which climb from another start, and so on: a sample that
+ * is broken costs no more. What is best so far lies in the caller's results. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "attacker.h"
@@ -38,7 +43,10 @@ static fgsm_status upload_params(struct fg_attacker *a, int k, double radius, in
   return fg_upload(a, a->wire[FG_WIRE_params], params, sizeof params);
 }
 
-static fgsm_status upload_labels(struct fg_attacker *a) {
+/* The first n are given; the last of them fills the strip. */
+static fgsm_status upload_labels(struct fg_attacker *a, int64_t n) {
+  for (int64_t s = n; s < a->info.strip; s++)
+    a->labels[s] = a->labels[n - 1];
   return fg_upload(a, a->wire[FG_WIRE_labels], a->labels,
                    (size_t)a->info.strip * sizeof *a->labels);
 }
@@ -109,11 +117,11 @@ static int64_t choose_label(const struct fg_attacker *a, const struct fg_batch *
   if (a->target >= 0)
     return a->target;
   if (a->targets_given && b->targets)
-    return b->targets[s];
+    return b->targets[b->place[s]];
   if (a->labels_predicted)
     return a->clean[s].prediction < 0 ? 0 : a->clean[s].prediction; /* NaN logits: flagged later */
   if (!a->least_likely)
-    return b->labels[s];
+    return b->labels[b->place[s]];
   const double *z = a->reals + s * a->info.classes;
   int64_t least = 0;
   for (int64_t j = 1; j < a->info.classes; j++)
@@ -127,7 +135,7 @@ fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) {
                           "with the samples");
   if (a->labels_predicted || a->least_likely) {
     memset(a->labels, 0, (size_t)a->info.strip * sizeof *a->labels);
-    FG_TRY(upload_labels(a));
+    FG_TRY(upload_labels(a, a->info.strip));
     FG_TRY(fg_pass_run(a, &a->evaluate, a->wire[FG_WIRE_x0], NULL));
     FG_TRY(read_clean(a));
     FG_TRY(
@@ -138,18 +146,21 @@ fgsm_status fg_run_labels(struct fg_attacker *a, const struct fg_batch *b) {
     const char *what = a->loss.targeted ? "target" : "label";
     if (label == -1)
       return FG_FAIL(DATA, "sample %lld has no %s; give one for each sample%s",
-                     (long long)b->index[s], what,
+                     (long long)b->index[b->place[s]], what,
                      a->loss.targeted ? ""
                                       : " (--labels FILE), or --labels predicted to attack the "
                                         "model's own predictions");
     if (label < 0 || label >= a->info.classes)
       return FG_FAIL(DATA, "sample %lld has %s %lld, and the model has %lld classes, from 0",
-                     (long long)b->index[s], what, (long long)label, (long long)a->info.classes);
+                     (long long)b->index[b->place[s]], what, (long long)label,
+                     (long long)a->info.classes);
     a->labels[s] = (int32_t)label;
   }
-  for (int64_t s = b->n; s < a->info.strip; s++)
-    a->labels[s] = a->labels[b->n - 1];
-  return upload_labels(a);
+  return upload_labels(a, b->n);
+}
+
+bool fg_run_reached(const struct fg_attacker *a, int64_t label, int32_t prediction) {
+  return prediction >= 0 && (prediction == label) == a->loss.targeted;
 }
 
 /* ---- climbing */
@@ -264,52 +275,44 @@ fgsm_status fg_run_look(struct fg_attacker *a, const struct fg_batch *b, void **
   return fg_pass_run(a, &a->evaluate, *x, NULL);
 }
 
-/* Fills best_* with what any result improves on: the clean samples (a start of radius 0). */
-static fgsm_status begin_best(struct fg_attacker *a, int k) {
-  double worst = a->loss.targeted ? INFINITY : -INFINITY;
-  size_t n = (size_t)a->info.strip;
-  for (size_t s = 0; s < n; s++)
-    if (a->real == FG_F64)
-      a->reals[s] = worst;
-    else
-      ((float *)a->reals)[s] = (float)worst;
-  FG_TRY(fg_upload(a, a->wire[FG_WIRE_best_loss], a->reals, n * fg_type_size(a->real)));
-  memset(a->reals, 0, n);
-  FG_TRY(fg_upload(a, a->wire[FG_WIRE_best_success], a->reals, n));
-  FG_TRY(upload_params(a, k, 0, 0));
-  return fg_pass_run(a, &a->start, NULL, a->wire[FG_WIRE_best_x]);
-}
-
-static fgsm_status attack_once(struct fg_attacker *a, const struct fg_batch *b, int k) {
-  int restarts = a->info.spec.restarts;
+/* From a loaded strip to a->written, and what is known of that to the wires that fg_run_outcome reads. */
+static fgsm_status attack_once(struct fg_attacker *a, const struct fg_batch *b, int k,
+                               int restart) {
   void *x = NULL;
   memset(a->flags, 0, (size_t)a->info.strip * sizeof *a->flags);
-  if (restarts > 1)
-    FG_TRY(begin_best(a, k));
-  for (int r = 0; r < restarts; r++) {
-    if (a->info.spec.halvings)
-      FG_TRY(fg_minimal_climb(a, b, &x));
-    else
-      FG_TRY(climb(a, k, r, &x));
-    if (restarts > 1) {
-      FG_TRY(fg_run_look(a, b, &x));
-      FG_TRY(fg_pass_run(a, &a->keep, x, NULL));
-    }
-  }
-  if (restarts > 1)
-    x = a->wire[FG_WIRE_best_x];
+  if (a->info.spec.halvings)
+    FG_TRY(fg_minimal_climb(a, b, &x));
+  else
+    FG_TRY(climb(a, k, restart, &x));
+  a->climbs += b->n;
   if (a->info.eps[k] == 0)
     x = a->wire[FG_WIRE_x0]; /* the identity, whatever the box would round */
   FG_TRY(fg_samples_restore(a, b, x));
   FG_TRY(fg_run_look(a, b, &x));
-  return fg_samples_fetch(a, x);
+  FG_TRY(fg_samples_fetch(a, x));
+  return fg_run_outcome(a, a->predictions, a->reals);
 }
 
 /* ---- results */
 
-static fgsm_status report(struct fg_attacker *a, const struct fg_batch *b, int k,
-                          fgsm_result *results) {
-  FG_TRY(fg_run_outcome(a, a->predictions, a->reals));
+/* Where a caller wants what comes of each eps; an x_adv may be NULL. */
+struct kept {
+  void *const *x_adv;
+  fgsm_result *const *results;
+};
+
+static void keep_sample(const struct fg_attacker *a, const struct fg_batch *b, int64_t s, int k,
+                        const fgsm_result *result, const struct kept *kept) {
+  size_t row = (size_t)a->count * fg_type_size(a->info.out_type);
+  kept->results[k][b->place[s]] = *result;
+  if (kept->x_adv[k])
+    memcpy((char *)kept->x_adv[k] + (size_t)b->place[s] * row, (char *)a->written + (size_t)s * row,
+           row);
+}
+
+/* All of the first climb. */
+static void keep_first(const struct fg_attacker *a, const struct fg_batch *b, int k,
+                       const struct kept *kept) {
   for (int64_t s = 0; s < b->n; s++) {
     const struct fg_clean *clean = &a->clean[s];
     fgsm_result r = {.label = a->labels[s],
@@ -327,14 +330,48 @@ static fgsm_status report(struct fg_attacker *a, const struct fg_batch *b, int k
     if (a->info.spec.halvings)
       r.minimal_eps = (float)fg_minimal_eps(a, s);
     fg_samples_measure(a, b, s, a->info.eps[k], &r);
-    results[s] = r;
+    keep_sample(a, b, s, k, &r, kept);
   }
-  return FGSM_OK;
 }
 
-static fgsm_status run_batch(struct fg_attacker *a, const struct fg_batch *b, int64_t at,
-                             void *const *x_adv, fgsm_result *const *results) {
-  size_t row = (size_t)a->count * fg_type_size(a->info.out_type);
+/* Whether more climbs may change the result: the aim is not reached, and no gradient was not finite,
+ * which leaves the sample as it was. */
+static bool stands(const struct fg_attacker *a, const fgsm_result *r) {
+  return !(r->flags & FGSM_FLAG_NONFINITE) &&
+         !fg_run_reached(a, r->label, r->adversarial_prediction);
+}
+
+/* Of a sample that stood before; NaN is no loss. */
+static bool is_better(const struct fg_attacker *a, const fgsm_result *now,
+                      const fgsm_result *before) {
+  float loss = now->adversarial_loss, best = before->adversarial_loss;
+  if (!stands(a, now))
+    return true;
+  if (isnan(loss) || isnan(best))
+    return !isnan(loss);
+  return a->loss.targeted ? loss < best : loss > best;
+}
+
+/* Of a later climb, what is better than before. What is told of the clean samples stays. */
+static void keep_better(const struct fg_attacker *a, const struct fg_batch *b, int k,
+                        const struct kept *kept) {
+  for (int64_t s = 0; s < b->n; s++) {
+    const fgsm_result *before = &kept->results[k][b->place[s]];
+    fgsm_result r = *before;
+    r.adversarial_prediction = a->predictions[s];
+    r.adversarial_loss = (float)a->reals[s];
+    r.flags = (before->flags & ~(uint32_t)FGSM_FLAG_OFF_LATTICE) | a->flags[s];
+    if (!is_better(a, &r, before))
+      continue;
+    fg_samples_measure(a, b, s, a->info.eps[k], &r);
+    keep_sample(a, b, s, k, &r, kept);
+  }
+}
+
+/* ---- strips */
+
+static fgsm_status first_climb(struct fg_attacker *a, const struct fg_batch *b,
+                               const struct kept *kept) {
   FG_TRY(fg_samples_load(a, b));
   FG_TRY(fg_run_labels(a, b));
   if (has_start(a)) {
@@ -342,27 +379,87 @@ static fgsm_status run_batch(struct fg_attacker *a, const struct fg_batch *b, in
     FG_TRY(read_clean(a));
   }
   for (int k = 0; k < a->info.n_eps; k++) {
-    FG_TRY(attack_once(a, b, k));
-    FG_TRY(report(a, b, k, results[k] + at));
-    if (x_adv[k])
-      memcpy((char *)x_adv[k] + (size_t)at * row, a->written, (size_t)b->n * row);
+    FG_TRY(attack_once(a, b, k, 0));
+    keep_first(a, b, k, kept);
   }
+  return FGSM_OK;
+}
+
+static fgsm_status climb_again(struct fg_attacker *a, const struct fg_batch *b, int k, int restart,
+                               const struct kept *kept) {
+  FG_TRY(fg_samples_load(a, b));
+  for (int64_t s = 0; s < b->n; s++)
+    a->labels[s] = (int32_t)kept->results[k][b->place[s]].label;
+  FG_TRY(upload_labels(a, b->n));
+  FG_TRY(attack_once(a, b, k, restart));
+  keep_better(a, b, k, kept);
+  return FGSM_OK;
+}
+
+/* The first strip of what is left of `all`, which is not empty. */
+static struct fg_batch cut_strip(const struct fg_attacker *a, struct fg_batch *all) {
+  struct fg_batch strip = *all;
+  strip.n = all->n < a->info.strip ? all->n : a->info.strip;
+  all->place += strip.n;
+  all->n -= strip.n;
+  return strip;
+}
+
+/* The places of those that stand. */
+static int64_t gather(const struct fg_attacker *a, int64_t n, const fgsm_result *results,
+                      int64_t *place) {
+  int64_t standing = 0;
+  for (int64_t s = 0; s < n; s++)
+    if (stands(a, &results[s]))
+      place[standing++] = s;
+  return standing;
+}
+
+/* At eps 0 every start is the same. */
+static fgsm_status restarts(struct fg_attacker *a, const struct fg_batch *all, int k,
+                            const struct kept *kept) {
+  for (int r = 1; r < a->info.spec.restarts && a->info.eps[k] > 0; r++) {
+    struct fg_batch left = *all;
+    left.n = gather(a, all->n, kept->results[k], a->place);
+    while (left.n > 0) {
+      struct fg_batch strip = cut_strip(a, &left);
+      FG_TRY(climb_again(a, &strip, k, r, kept));
+    }
+  }
+  return FGSM_OK;
+}
+
+/* Room for the largest n so far. */
+fgsm_status fg_run_places(struct fg_attacker *a, int64_t n) {
+  if (n > a->n_places) {
+    int64_t *place = realloc(a->place, (size_t)n * sizeof *place);
+    if (!place)
+      return FG_FAIL(MEMORY, "no memory for the places of %lld samples", (long long)n);
+    a->place = place;
+    a->n_places = n;
+  }
+  for (int64_t s = 0; s < n; s++)
+    a->place[s] = s;
   return FGSM_OK;
 }
 
 fgsm_status fg_attacker_run(struct fg_attacker *a, int64_t n, const void *x, const int64_t *labels,
                             const int64_t *targets, const int64_t *index, void *const *x_adv,
                             fgsm_result *const *results) {
-  size_t row = (size_t)a->count * fg_type_size(a->shape.type);
   FG_TRY(a->device->backend->enter(a->device));
   FG_TRY(fg_view_wait(a, a->stream[FG_TRAFFIC_compute]));
-  for (int64_t at = 0; at < n; at += a->info.strip) {
-    struct fg_batch b = {.n = n - at < a->info.strip ? n - at : a->info.strip,
-                         .x = (const char *)x + (size_t)at * row,
-                         .labels = labels + at,
-                         .targets = targets ? targets + at : NULL,
-                         .index = index + at};
-    FG_TRY(run_batch(a, &b, at, x_adv, results));
+  FG_TRY(fg_run_places(a, n));
+  const struct kept kept = {x_adv, results};
+  const struct fg_batch all = {n, a->place, x, labels, targets, index};
+  for (struct fg_batch left = all; left.n > 0;) {
+    struct fg_batch strip = cut_strip(a, &left);
+    FG_TRY(first_climb(a, &strip, &kept));
   }
+  for (int k = 0; k < a->info.n_eps; k++)
+    FG_TRY(restarts(a, &all, k, &kept));
   return FGSM_OK;
+}
+
+int64_t fg_attacker_climbs(const struct fg_attacker *a) {
+  return a->climbs;
 }

@@ -11,11 +11,11 @@ static const double CLIP_TOLERANCE = 1e-6;
 /* How far a byte may lie outside of eps before that is said (quantize's own slack, in x). */
 static const double LATTICE_TOLERANCE = 1e-4 / 255;
 
-/* Element i of sample s of the caller's, in the space of x. A byte that becomes a float counts as
+/* Element i of sample s of the batch, in the space of x. A byte that becomes a float counts as
  * the float that the device made of it. */
 static double clean_value(const struct fg_attacker *a, const struct fg_batch *b, int64_t s,
                           int64_t i) {
-  int64_t at = s * a->count + i;
+  int64_t at = b->place[s] * a->count + i;
   if (a->shape.type == FG_F32)
     return ((const float *)b->x)[at];
   uint8_t byte = ((const uint8_t *)b->x)[at];
@@ -33,35 +33,37 @@ static fgsm_status check_range(const struct fg_attacker *a, const struct fg_batc
         continue;
       if (!isfinite(v))
         return FG_FAIL(DATA, "sample %lld holds %g (value %lld), which no attack can start from",
-                       (long long)b->index[s], v, (long long)i);
+                       (long long)b->index[b->place[s]], v, (long long)i);
       return FG_FAIL(DATA,
                      "sample %lld holds %g (value %lld), outside of the clip range %g to %g: give "
                      "--clip LO,HI or --clip none, or --mean, --std, --scale if the data is "
                      "normalised",
-                     (long long)b->index[s], v, (long long)i, a->clip_lo, a->clip_hi);
+                     (long long)b->index[b->place[s]], v, (long long)i, a->clip_lo, a->clip_hi);
     }
   return FGSM_OK;
 }
 
-/* Sample s of the caller's as reals of the device. */
+/* Sample s of the batch as reals of the device. */
 static void pack_reals(const struct fg_attacker *a, const struct fg_batch *b, int64_t s, void *to) {
+  int64_t at = b->place[s] * a->count;
   if (a->real == FG_F32 && a->shape.type == FG_F32) {
-    memcpy(to, (const float *)b->x + s * a->count, (size_t)a->count * sizeof(float));
+    memcpy(to, (const float *)b->x + at, (size_t)a->count * sizeof(float));
     return;
   }
   for (int64_t i = 0; i < a->count; i++)
     if (a->real == FG_F64)
       ((double *)to)[i] = clean_value(a, b, s, i);
     else
-      ((float *)to)[i] = (float)((const uint8_t *)b->x)[s * a->count + i] / 255.0f;
+      ((float *)to)[i] = (float)((const uint8_t *)b->x)[at + i] / 255.0f;
 }
 
 fgsm_status fg_samples_load(struct fg_attacker *a, const struct fg_batch *b) {
   bool bytes = a->shape.type == FG_U8;
-  /* A whole batch that is already what the device holds travels from where it lies. */
-  bool as_is = b->n == a->info.strip && (bytes || a->real == FG_F32);
+  /* Neighbours that fill the strip and are what the device holds travel from where they lie. */
+  bool as_is = b->n == a->info.strip && b->place[b->n - 1] - b->place[0] == b->n - 1 &&
+               (bytes || a->real == FG_F32);
   size_t row = (size_t)a->count * (bytes ? 1 : fg_type_size(a->real));
-  const void *from_host = b->x;
+  const void *from_host = (const char *)b->x + (size_t)b->place[0] * row;
   FG_TRY(check_range(a, b));
   if (!as_is) {
     FG_TRY(fg_stage_wait(a));
@@ -70,11 +72,11 @@ fgsm_status fg_samples_load(struct fg_attacker *a, const struct fg_batch *b) {
   for (int64_t s = 0; s < a->info.strip; s++) {
     char *to = (char *)a->stage + (size_t)s * row;
     int64_t from = s < b->n ? s : b->n - 1;
-    a->index[s] = b->index[from];
+    a->index[s] = b->index[b->place[from]];
     if (as_is)
       continue;
     if (bytes)
-      memcpy(to, (const uint8_t *)b->x + from * a->count, row);
+      memcpy(to, (const uint8_t *)b->x + b->place[from] * a->count, row);
     else
       pack_reals(a, b, from, to);
   }

@@ -54,7 +54,9 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_steps,
      FIELD(steps)},
     {{"restarts", "N", "the attack's own", NULL,
-      "Random starts; the best result of each sample is kept.", "attack", "attack bench"},
+      "Random starts; a sample that is broken is not attacked again, and of one that stands the "
+      "best result is kept.",
+      "attack", "attack bench"},
      fg_set_steps,
      FIELD(restarts)},
     {{"decay", "NUMBER", "the attack's own", NULL, "Momentum's decay factor (mi-fgsm).", "attack",

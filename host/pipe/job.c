@@ -17,6 +17,9 @@
 #include "pipe.h"
 
 enum { MOST_SLOTS = FG_MOST_WORKERS + 2 };
+/* Restarts climb from what still stands of a slot, gathered into full batches: with restarts a slot has so many
+ * batches at most, and more than one only within these bytes. */
+enum { MOST_BATCHES = 16, GATHERED_BYTES = 64 << 20 };
 
 struct batch {
   void *x;
@@ -41,7 +44,7 @@ struct job {
   int n_attackers, n_slots;
   struct fg_device *host; /* whose pinned memory the slots are */
   int n_eps;
-  int64_t n, batch, capacity; /* samples in all, in a pass, in a slot */
+  int64_t n, batch, capacity; /* samples in all, in a batch, in a slot */
   size_t x_bytes, adv_bytes;  /* of one sample          */
   struct fg_slot slots[MOST_SLOTS];
   struct batch batches[MOST_SLOTS];
@@ -148,9 +151,8 @@ static fgsm_status open_data(struct job *job) {
   return FGSM_OK;
 }
 
-/* What the slots take for each sample, and what readers and arrays hold. */
-static struct fg_attack_besides besides(const struct job *job, const struct fg_extras *extras,
-                                        int attackers) {
+/* What a slot takes for each sample. */
+static size_t sample_bytes(const struct job *job) {
   const struct fgsm_options *o = job->options;
   size_t values = 1, eps = o->n_eps > 0 ? (size_t)o->n_eps : 1;
   for (int i = 0; i < job->info.rank; i++)
@@ -158,12 +160,20 @@ static struct fg_attack_besides besides(const struct job *job, const struct fg_e
   size_t x = values * fg_type_size(job->info.type);
   size_t adv =
       o->out ? values * (strcmp(o->out_type, "f32") == 0 ? 4 : fg_type_size(job->info.type)) : 0;
-  size_t slot =
-      x + 4 * sizeof(int64_t) + (size_t)job->info.extra_bytes + eps * (adv + sizeof(fgsm_result));
+  return x + 4 * sizeof(int64_t) + (size_t)job->info.extra_bytes +
+         eps * (adv + sizeof(fgsm_result));
+}
+
+/* What the slots take, and what readers and arrays hold. */
+static struct fg_attack_besides besides(const struct job *job, const struct fg_extras *extras,
+                                        int attackers) {
+  size_t slots = (size_t)attackers + 2 + (job->target_dataset ? 1 : 0);
   struct fg_attack_besides all = {.attackers = attackers};
-  all.sample_bytes = (size_t)(attackers + 2) * slot + (job->target_dataset ? x : 0);
+  all.sample_bytes = slots * sample_bytes(job);
   all.bytes =
       (size_t)job->info.held_bytes * (job->target_dataset ? 2 : 1) + fg_extras_bytes(extras);
+  if (job->options->restarts > 1)
+    all.bytes += slots * GATHERED_BYTES;
   return all;
 }
 
@@ -242,6 +252,19 @@ static fgsm_status open_attackers(struct job *job) {
   return status;
 }
 
+/* Samples in a slot, in whole batches, of which every worker has its share. */
+static int64_t capacity_of(const struct job *job) {
+  int64_t all = (job->n + job->batch - 1) / job->batch, batches = 1;
+  if (fg_attacker_info(job->attackers[0])->spec.restarts > 1) {
+    int64_t share = (all + job->n_attackers - 1) / job->n_attackers;
+    batches = (int64_t)(GATHERED_BYTES / sample_bytes(job)) / job->batch;
+    batches = batches < MOST_BATCHES ? batches : MOST_BATCHES;
+    batches = batches < share ? batches : share;
+    batches = batches > 1 ? batches : 1;
+  }
+  return batches < all ? batches * job->batch : job->n;
+}
+
 /* Items of `size` bytes for every sample of a slot, zero; NULL if memory ran out. */
 static void *slot_array(const struct job *job, size_t size) {
   return calloc((size_t)job->capacity, size ? size : 1);
@@ -264,7 +287,7 @@ static fgsm_status make_slots(struct job *job) {
     if (!fg_mul_ok(values, job->info.dim[i], &values))
       return FG_FAIL(DATA, "%s: a sample has too many values", job->data_path);
   job->n_eps = info->n_eps;
-  job->capacity = job->batch < job->n ? job->batch : job->n;
+  job->capacity = capacity_of(job);
   int64_t batches = (job->n + job->capacity - 1) / job->capacity;
   job->n_slots = job->n_attackers + 2 < batches ? job->n_attackers + 2 : (int)batches;
   if (!fg_mul_ok(values, 4 * job->capacity, &most))
@@ -346,6 +369,8 @@ static struct fg_report report_of(const struct job *job, const struct fg_stage_t
                              .tally = job->tally,
                              .path = job->outputs ? fg_outputs_paths(job->outputs) : NULL,
                              .seconds = fg_now() - job->began};
+  for (int i = 0; i < job->n_attackers; i++)
+    report.climbs += fg_attacker_climbs(job->attackers[i]);
   for (int s = 0; s < FG_STAGE_COUNT; s++) {
     double whole = times[s].busy_seconds + times[s].wait_seconds;
     report.wait_share[s] = whole > 0 ? times[s].wait_seconds / whole : 0;

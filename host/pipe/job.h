@@ -87,6 +87,7 @@ struct fg_report {
   const struct fg_attacker_info *attacker;
   const struct fg_agreement *agreement; /* NULL: the arithmetic is the exact one */
   int64_t samples, asked;               /* fewer than asked: a run that was broken off */
+  int64_t climbs; /* samples that climbed, each once for every eps and restart */
   int n_eps;
   const struct fg_tally *tally;  /* n_eps */
   const char *const *path;       /* n_eps; NULL: nothing is written */

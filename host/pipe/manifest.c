@@ -89,6 +89,7 @@ static bool set_run(const struct fg_report *report, json_t *object) {
          set(object, "winograd", json_integer(info->gradient.n_fast)) &&
          set(object, "batch", json_integer(info->batch)) &&
          set(object, "strip", json_integer(info->strip)) &&
+         set(object, "climbs", json_integer((json_int_t)report->climbs)) &&
          set(object, "seconds", real_json(report->seconds)) &&
          set(object, "images_per_second", real_json(rate)) &&
          set(object, "stage_wait", waits_json(report)) &&
