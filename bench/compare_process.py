@@ -2,11 +2,11 @@
 (libraries, model, plan, batch), and peak memory.
 
     python compare_process.py [--fgsm PATH] [--nets NAME,...] [--batches N,...] [--threads N] [--rounds N]
-                              [--exact]
+                              [--exact] [--verify]
 
 PyTorch's process imports torch, builds the net, loads its weights from a file, and does one batch with
-frozen parameters. fgsm's is `fgsm attack` on a file of one batch: it looks at the clean batch too, and
-at what it would write, which PyTorch's does not; and without --exact it takes the first batch's gradient
+frozen parameters. fgsm's is `fgsm attack` on a file of one batch with --no-verify, so that both generate and
+neither looks at what it made (with --verify fgsm's does); but without --exact it takes the first batch's gradient
 twice more where it convolves by Winograd's way, to tell how far the signs agree. Rounds go A B A B;
 medians are told. Memory is the largest resident set, of the process as a whole and beyond that of one
 that has only loaded its libraries."""
@@ -31,6 +31,7 @@ def options():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--exact", action="store_true", help="fgsm by plain sums alone")
+    parser.add_argument("--verify", action="store_true", help="fgsm looks at what it made")
     parser.add_argument("--child", nargs=3, metavar=("NET", "WEIGHTS", "BATCH"), help=argparse.SUPPRESS)
     parser.add_argument("--files", nargs=3, metavar=("NET", "BATCH", "FOLDER"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -100,7 +101,7 @@ def main():
                 path, weights, data, labels = make_files(name, int(batch), folder)
                 ours = [o.fgsm, "attack", path, data, "--labels", labels, "--eps", "8/255", "--batch",
                         batch, "--device", "cpu", "--threads", str(o.threads), "--quiet", "--json"]
-                ours += ["--exact"] * o.exact
+                ours += ["--exact"] * o.exact + ["--no-verify"] * (not o.verify)
                 mine, theirs = [], []
                 for _ in range(o.rounds):
                     mine.append(measure(ours))

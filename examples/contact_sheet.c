@@ -271,7 +271,10 @@ static bool legend_line(FILE *records, const char *path, const char *title, int 
       printf("\n");
       return complain(path, "a record with too few columns");
     }
-    print_class(strtol(at, NULL, 10), names);
+    if (*at == ',') /* not looked at */
+      printf("   ?");
+    else
+      print_class(strtol(at, NULL, 10), names);
   }
   printf("\n");
   return true;

@@ -146,9 +146,9 @@ FGSM_API fgsm_status fgsm_model_save(const fgsm_model *model, const char *path) 
 /* ---- Attacking a dataset file */
 
 typedef struct fgsm_progress {
-  int64_t done, total; /* samples; total is -1 while unknown */
-  double seconds;      /* since the first batch              */
-  int64_t clean_correct, adversarial_correct;
+  int64_t done, total;                        /* samples; total is -1 while unknown */
+  double seconds;                             /* since the first batch              */
+  int64_t clean_correct, adversarial_correct; /* -1: not looked at (option "no-verify") */
 } fgsm_progress;
 typedef void (*fgsm_progress_fn)(void *user, const fgsm_progress *progress);
 
@@ -211,6 +211,12 @@ typedef struct fgsm_result {
 #define FGSM_FLAG_ZERO_GRADIENT 1u /* every component of the gradient was exactly zero        */
 #define FGSM_FLAG_NONFINITE 2u     /* a NaN or Inf gradient: the sample was left unperturbed  */
 #define FGSM_FLAG_OFF_LATTICE 4u   /* no byte lies within eps of some value: nearest written  */
+/* Option "no-verify": adversarial_prediction is -1 and adversarial_loss NaN, for what was made was not
+ * read back through the model ... */
+#define FGSM_FLAG_UNVERIFIED 8u
+/* ... and where the attack starts from a random point, nor was the clean sample looked at:
+ * clean_prediction is -1 and clean_loss NaN. */
+#define FGSM_FLAG_CLEAN_UNSEEN 16u
 
 /* Prepares the attack that `options` describe, for batches of up to `batch` samples. */
 FGSM_API fgsm_status fgsm_attack_create(const fgsm_model *model, const fgsm_options *options,
@@ -219,7 +225,8 @@ FGSM_API void fgsm_attack_destroy(fgsm_attack *attack);
 
 /* Attacks n samples. x and x_adv: n x (the model's input shape without the batch), float32, rows
  * dense; they may be the same array. labels: n class indices. index: each sample's number in its
- * dataset, which keys its random numbers; NULL means 0..n-1. results: n, or NULL. */
+ * dataset, which keys its random numbers; NULL means 0..n-1. results: n, or NULL. With option
+ * "no-verify" x_adv is the same, and results lack what its flags name. */
 FGSM_API fgsm_status fgsm_attack_run(fgsm_attack *attack, int64_t n, const float *x,
                                      const int64_t *labels, const int64_t *index, float *x_adv,
                                      fgsm_result *results) FGSM_MUST_USE;

@@ -113,6 +113,26 @@ Test(api, an_index_keys_a_sample_s_noise) {
   world_destroy(w);
 }
 
+Test(api, generation_alone_makes_the_same_and_says_what_it_did_not_look_at) {
+  struct world *w = world_create("0.05", "fgsm");
+  float want[N * VALUES];
+  fgsm_attack *attack = attack_create(w, 4);
+  cr_assert_eq(fgsm_attack_run(attack, N, w->x, w->labels, NULL, want, NULL), FGSM_OK);
+  fgsm_attack_destroy(attack);
+  cr_assert_eq(fgsm_options_set(w->options, "no-verify", NULL), FGSM_OK);
+  attack = attack_create(w, 4);
+  cr_assert_eq(fgsm_attack_run(attack, N, w->x, w->labels, NULL, w->adv, w->results), FGSM_OK);
+  cr_expect_arr_eq(w->adv, want, sizeof want);
+  for (int i = 0; i < N; i++) {
+    cr_expect_eq(w->results[i].flags, FGSM_FLAG_UNVERIFIED);
+    cr_expect_eq(w->results[i].adversarial_prediction, -1);
+    cr_expect(isnan(w->results[i].adversarial_loss) && isfinite(w->results[i].clean_loss));
+    cr_expect(w->results[i].linf > 0.049f && w->results[i].gradient_l1 > 0);
+  }
+  fgsm_attack_destroy(attack);
+  world_destroy(w);
+}
+
 Test(api, predicted_labels_need_none) {
   struct world *w = world_create("0.05", "fgsm");
   cr_assert_eq(fgsm_options_set(w->options, "labels", "predicted"), FGSM_OK);

@@ -144,6 +144,7 @@ Test(bench, numbers_hang_together) {
     cr_expect(number(json, "ceilings.flops_per_second") > 1e8);
     cr_expect(number(json, "ceilings.bytes_per_second") > 1e8);
     cr_expect_str_eq(json_string_value(member(json, "attack")), "fgsm");
+    cr_expect(json_is_true(member(json, "verified")));
     cr_expect_float_eq(number(json, "eps"), 8.0 / 255, 1e-8);
     cr_assert(json_array_size(member(json, "batches")) == 2);
     size_t i;
@@ -175,6 +176,22 @@ Test(bench, measures_every_form_of_attack) {
       snprintf(name, sizeof name, "%.*s", (int)strcspn(word, " "), word);
       cr_expect(json_object_get(stages, name), "%s has no stage %s", attacks[i][0], name);
     }
+    check_spread(row, "device_only.seconds_per_batch", 2);
+    json_decref(json);
+  }
+}
+
+/* Generation alone has no look among its stages, and says so; noise then runs no network at all. */
+Test(bench, measures_generation_alone) {
+  static const char *const attacks[] = {"attack=fgsm", "attack=pgd", "attack=noise-sign"};
+  for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++) {
+    json_t *json =
+        bench_json(onnx_small_net(),
+                   (const char *const[]){"batch=4", "runs=2", attacks[i], "no-verify=true", NULL});
+    const json_t *row = json_array_get(member(json, "batches"), 0);
+    cr_expect(json_is_false(member(json, "verified")));
+    cr_expect(!json_object_get(member(row, "stages"), "evaluate"), "%s", attacks[i]);
+    check_spread(row, "end_to_end.seconds_per_batch", 2);
     check_spread(row, "device_only.seconds_per_batch", 2);
     json_decref(json);
   }

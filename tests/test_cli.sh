@@ -271,6 +271,43 @@ done
 cmp -s out/1.npy out/2.npy || fail "the same seed gave other bytes"
 rm -rf out && mkdir out
 
+# Without a look at what is written: the same bytes, and what is not known reads so.
+expect 0 attack images-idx3-ubyte --eps 8/255 --out out/1.npy --json
+member true verified
+expect 0 attack images-idx3-ubyte --eps 8/255 --out out/2.npy --json --no-verify
+cmp -s out/1.npy out/2.npy || fail "--no-verify wrote other bytes"
+member false verified
+"$json_get" not_known <stdout | grep -q no-verify || fail "no word why"
+for key in adversarial_correct adversarial_accuracy successes success_rate changed changed_rate \
+  mean_loss_adversarial; do
+  member null $key
+done
+member "$("$json_get" clean_accuracy <stdout)" clean_accuracy
+member 150 finite_losses
+cp out/2.npy.json stdout
+member null results adversarial_accuracy
+member false verified
+member true options no-verify
+awk -F, 'NR > 1 && ($4 != "" || $6 != "" || $3 == "" || $5 == "" || $11 !~ /unverified/) { exit 1 }
+         END { if (NR != 151) exit 1 }' out/2.npy.records.csv || fail "records of what was not looked at"
+cut -d, -f1-3,5,7-10 out/1.npy.records.csv >1.csv
+cut -d, -f1-3,5,7-10 out/2.npy.records.csv | cmp -s - 1.csv || fail "the known columns differ"
+expect 0 attack images-idx3-ubyte --eps 8/255 --no-verify
+grep -q 'adversarial accuracy  *not verified' stdout || fail "the summary does not say 'not verified'"
+grep -q 'clean accuracy .* of 150 samples' stdout || fail "the summary lacks the clean accuracy"
+grep -q 'adversarial.*0.00 %' stdout && fail "the summary has a rate of what is not known"
+expect 0 attack images-idx3-ubyte --eps 8/255,0.1 --attack rs-fgsm --no-verify
+grep -q 'clean accuracy  *not looked at' stdout || fail "the summary does not say 'not looked at'"
+grep -q '^  8/255  *-  *-  *-  *-$' stdout || fail "the curve has figures that are not known"
+expect 2 attack images-idx3-ubyte --eps 0.1 --no-verify --fail-under 0 --out out/3.npy
+says "no-verify"
+[ -e out/3.npy ] && fail "written in spite of the refusal"
+expect 2 attack images-idx3-ubyte --eps 0.1 --no-verify --attack minimal-eps
+says "no-verify"
+expect 2 attack images-idx3-ubyte --eps 0.1 --no-verify --attack pgd --restarts 3
+says "no-verify"
+rm -rf out && mkdir out
+
 # Several eps; a part of the data; options from a file, with the command line's last word.
 expect 0 attack images-idx3-ubyte --eps 1/255,0.1 --start 20 --limit 70 --out out/adv.npy --json
 member 70 samples

@@ -186,6 +186,7 @@ Test(options, every_row_is_documented_and_settable) {
                {"device", "cuda:1"},
                {"precision", "bf16"},
                {"exact", "true"},
+               {"no-verify", "true"},
                {"batch", "128"},
                {"max-memory", "1.5G"},
                {"threads", "4"}};

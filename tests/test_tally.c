@@ -1,5 +1,6 @@
 /* What a job counts: every rate over its own denominator, and records that read back. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,6 +88,50 @@ Test(tally, records_read_back_exactly) {
   cr_expect_eq(loss, results[0].clean_loss);
   cr_expect(strstr(text.data, ",zero-gradient\n"));
   cr_expect(strstr(text.data, "nonfinite|off-lattice\n"));
+  fg_text_free(&text);
+}
+
+/* A sample whose result was not looked at, and one of which nothing was. */
+static const fgsm_result unseen[] = {
+    {1, 1, -1, 0.5f, NAN, 1, 0, 0.10f, 1, FGSM_FLAG_UNVERIFIED, 0},
+    {1, -1, -1, NAN, NAN, 1, 0, 0.10f, 1, FGSM_FLAG_UNVERIFIED | FGSM_FLAG_CLEAN_UNSEEN, 0}};
+
+static void expect_null(const json_t *object, const char *names, bool null) {
+  char name[64];
+  for (const char *at = names; *at; at += strcspn(at, " "), at += *at == ' ') {
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(at, " "), at);
+    const json_t *value = json_object_get(object, name);
+    cr_expect(null ? json_is_null(value) : json_is_number(value), "%s", name);
+  }
+}
+
+Test(tally, what_was_not_looked_at_is_null) {
+  static const char of_result[] = "adversarial_correct adversarial_accuracy successes success_rate "
+                                  "changed changed_rate mean_loss_adversarial";
+  static const char of_clean[] =
+      "clean_correct clean_accuracy success_candidates finite_losses mean_loss_clean";
+  static const char rest[] = "samples linf_max l2_mean zero_gradient_samples nonfinite_samples";
+  for (int i = 0; i < 2; i++) {
+    struct fg_tally t = {0};
+    json_t *object = json_object();
+    fg_tally_add(&t, false, 1, labels, &unseen[i]);
+    cr_assert(fg_tally_report(&t, object));
+    expect_null(object, of_result, true);
+    expect_null(object, of_clean, i == 1);
+    expect_null(object, rest, false);
+    if (i == 0)
+      cr_expect_eq(json_real_value(json_object_get(object, "mean_loss_clean")), 0.5);
+    json_decref(object);
+  }
+}
+
+Test(tally, what_was_not_looked_at_is_an_empty_column) {
+  static const int64_t index[] = {4, 5};
+  struct fg_text text = {0};
+  fg_records_add(&text, 2, index, labels, unseen, false);
+  cr_assert(!text.failed);
+  cr_expect_str_eq(text.data, "4,1,1,,0.5,,1,0,0.100000001,1,unverified\n"
+                              "5,1,,,,,1,0,0.100000001,1,unverified|clean-unseen\n");
   fg_text_free(&text);
 }
 

@@ -113,6 +113,8 @@ static const char *const attacks[] = {"device=cpu eps=0.1",
                                       "device=cpu eps=0.1 attack=mi-fgsm steps=4",
                                       "device=cpu eps=0.5 attack=pgd norm=l2 steps=3",
                                       "device=cpu eps=0.1 attack=noise-sign",
+                                      "device=cpu eps=0.1 attack=noise-sign no-verify",
+                                      "device=cpu eps=0.1 attack=pgd steps=3 no-verify",
                                       "device=cpu eps=0"};
 
 Test(view, gives_what_arrays_give_in_place_and_again) {

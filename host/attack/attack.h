@@ -138,6 +138,9 @@ struct fg_attacker_info {
   const char *device, *precision;
   struct fg_attack_spec spec;
   struct fg_plan_info gradient, evaluate;
+  bool verifies; /* looks at what is written */
+  bool
+      sees_clean; /* looks at the clean samples: with results, or because a pass begins there anyway */
   size_t memory_bytes; /* everything: the model, weights, arena, buffers, what is taken besides */
   char notes[512];
 };
@@ -153,7 +156,8 @@ const struct fg_attacker_info *fg_attacker_info(const struct fg_attacker *attack
  * x: n samples of the shape's type. labels: n classes, -1 for none (only with predicted labels);
  * out of range is FGSM_DATA naming index[i]. targets: n classes or NULL. index: n.
  * x_adv: n_eps pointers to n samples of out_type apart from x, each may be NULL (measured only).
- * results: n_eps pointers to n results. Values of x outside the clip range are FGSM_DATA. */
+ * results: n_eps pointers to n results; what is not looked at (info's verifies, sees_clean) is flagged
+ * in them and not known. Values of x outside the clip range are FGSM_DATA. */
 fgsm_status fg_attacker_run(struct fg_attacker *attacker, int64_t n, const void *x,
                             const int64_t *labels, const int64_t *targets, const int64_t *index,
                             void *const *x_adv, fgsm_result *const *results) FGSM_MUST_USE;

@@ -168,6 +168,28 @@ static fgsm_status decide_loss(const struct fgsm_options *options, struct fg_att
 }
 
 /* What can only be checked once the model is built. */
+static bool has_start(const struct fg_attacker *a) {
+  return a->info.spec.start != FG_START_none;
+}
+
+/* Labels that the model foretells, and gradients at the clean samples, come with a look at those. */
+static fgsm_status decide_looks(const struct fgsm_options *options, struct fg_attacker *a) {
+  const struct fg_attack_spec *spec = &a->info.spec;
+  a->info.verifies = !options->no_verify;
+  a->info.sees_clean = a->info.verifies || !has_start(a) || a->labels_predicted || a->least_likely;
+  if (options->no_verify && spec->halvings)
+    return FG_FAIL(USAGE,
+                   "--no-verify and --attack %s exclude each other: it goes by looks at what "
+                   "would be written",
+                   spec->name);
+  if (options->no_verify && spec->restarts > 1)
+    return FG_FAIL(USAGE,
+                   "--no-verify and --restarts %d exclude each other: a sample's best is found "
+                   "by looks at what would be written",
+                   spec->restarts);
+  return FGSM_OK;
+}
+
 static fgsm_status check_classes(const struct fg_attacker *a) {
   if (a->target >= a->info.classes)
     return FG_FAIL(USAGE, "--target %lld: the model has %lld classes, counted from 0",
@@ -197,6 +219,7 @@ static fgsm_status decide(const struct fgsm_options *options, const struct fg_sa
   a->has_map = arrays->eps_map != NULL;
   a->has_mask = arrays->mask != NULL;
   FG_TRY(decide_loss(options, a));
+  FG_TRY(decide_looks(options, a));
   if (options->seed >= (uint64_t)1 << 53)
     return FG_FAIL(USAGE, "--seed must be below 2^53");
   a->seed = (double)options->seed;
@@ -204,10 +227,6 @@ static fgsm_status decide(const struct fgsm_options *options, const struct fg_sa
 }
 
 /* ---- the passes and their memory */
-
-static bool has_start(const struct fg_attacker *a) {
-  return a->info.spec.start != FG_START_none;
-}
 
 /* Those that a backend may have as one call. A look at the network as one call foretells it: other
  * models are not built again only to be declined. */
@@ -243,7 +262,8 @@ static fgsm_status make_net(struct fg_attacker *a, const struct fg_onnx *onnx,
 static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx,
                                const struct fgsm_options *options) {
   const struct fg_attack_spec *spec = &a->info.spec;
-  bool bytes = a->shape.type == FG_U8 || a->info.out_type == FG_U8;
+  bool looks = !a->only_gradient && a->info.verifies;
+  bool bytes = a->shape.type == FG_U8 || (looks && a->info.out_type == FG_U8);
   bool minimal = spec->halvings > 0;
   bool split = spec->steps == 1 && !has_start(a) && (a->info.n_eps > 1 || minimal);
   bool whole = !a->only_gradient, foretells = a->labels_predicted || a->least_likely;
@@ -253,7 +273,7 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
     struct fg_recipe recipe;
     struct fg_pass *pass;
   } list[] = {
-      {whole || foretells, {.model = true}, &a->evaluate},
+      {looks || foretells, {.model = true}, &a->evaluate},
       {spec->steps > 0, {.model = true, .gradient = true, .step = whole && !split}, &a->gradient},
       {whole && split, {.step = true, .rows = minimal}, &a->step},
       {whole && has_start(a), {.start = true}, &a->start},
@@ -263,12 +283,11 @@ static fgsm_status make_passes(struct fg_attacker *a, const struct fg_onnx *onnx
   };
   FG_TRY(fg_check_interrupt());
   FG_TRY(make_net(a, onnx, options, note_of_model));
+  FG_TRY(check_classes(a));
   for (size_t i = 0; i < sizeof list / sizeof *list; i++)
     if (list[i].wanted) {
       FG_TRY(fg_check_interrupt());
       FG_TRY(fg_pass_create(a, options, &list[i].recipe, list[i].pass));
-      if (list[i].recipe.model)
-        FG_TRY(check_classes(a));
     }
   if (whole)
     FG_TRY(make_whole_passes(a, options));

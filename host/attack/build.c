@@ -143,7 +143,6 @@ static fgsm_status add_model(struct builder *b, const struct fgsm_options *optio
   fg_id x, in[3], out[FG_MAX_OUT], gradient = FG_ABSENT;
   FG_TRY(take(b, FG_WIRE_x, &x));
   in[0] = b->value[FG_WIRE_logits];
-  a->info.classes = fg_value(b->g, in[0])->dim[1];
   FG_TRY(take(b, FG_WIRE_labels, &in[1]));
   if (options->functional)
     FG_TRY(add_functional(b, options->functional, &in[2]));
@@ -298,6 +297,7 @@ fgsm_status fg_net_create(struct fg_attacker *a, const struct fg_onnx *onnx,
     return status;
   }
   a->net.graph = g;
+  a->info.classes = fg_value(g, g->outputs[0])->dim[1];
   return FGSM_OK;
 }
 

@@ -201,9 +201,10 @@ struct fg_device *fg_measure_device(const struct fg_measure *m) {
 }
 
 static struct fg_pass *main_pass(const struct fg_measure *m) {
-  return m->a->gradient.plan ? &m->a->gradient
-         : m->a->search.plan ? &m->a->search
-                             : &m->a->evaluate;
+  return m->a->gradient.plan   ? &m->a->gradient
+         : m->a->search.plan   ? &m->a->search
+         : m->a->evaluate.plan ? &m->a->evaluate
+                               : &m->a->settle;
 }
 
 const struct fg_plan *fg_measure_plan(const struct fg_measure *m) {

@@ -3,7 +3,8 @@
  * Per strip: the clean samples are looked at (for free in the first gradient pass where that
  * starts from them), labels are settled, and every eps climbs from the clean samples. Where the one
  * gradient at the clean samples serves every eps, it is computed once. Results are never taken from
- * an iterate: they come from a forward pass over the very bytes or floats that are handed out.
+ * an iterate: they come from a forward pass over the very bytes or floats that are handed out, or with
+ * option no-verify are not known.
  *
  * Restarts are outermost. Once all strips have climbed, those samples that the attack's aim was not
  * reached with are gathered into strips, which climb from another start, and so on: a sample that
@@ -43,10 +44,12 @@ static fgsm_status upload_params(struct fg_attacker *a, int k, double radius, in
   return fg_upload(a, a->wire[FG_WIRE_params], params, sizeof params);
 }
 
-/* The first n are given; the last of them fills the strip. */
+/* The first n are given; the last of them fills the strip. Of noise that nobody looks at, no pass reads them. */
 static fgsm_status upload_labels(struct fg_attacker *a, int64_t n) {
   for (int64_t s = n; s < a->info.strip; s++)
     a->labels[s] = a->labels[n - 1];
+  if (!a->wire[FG_WIRE_labels])
+    return FGSM_OK;
   return fg_upload(a, a->wire[FG_WIRE_labels], a->labels,
                    (size_t)a->info.strip * sizeof *a->labels);
 }
@@ -260,19 +263,21 @@ fgsm_status fg_attacker_replay(struct fg_attacker *a, void *x0, void *x_adv) {
   return status;
 }
 
-/* Turns iterate *x into what will be written (wire bytes, or floats) and looks at that. *x becomes
- * the iterate that holds exactly what is written. */
+/* Turns iterate *x into what will be written (wire bytes, or floats) and looks at that, if anything is
+ * looked at: then *x becomes the iterate that holds exactly what is written. */
 fgsm_status fg_run_look(struct fg_attacker *a, const struct fg_batch *b, void **x) {
   void *written = fg_run_other(a, *x);
   if (a->info.out_type == FG_U8) {
     FG_TRY(fg_pass_run(a, &a->quantize, *x, NULL));
+    if (!a->info.verifies)
+      return FGSM_OK;
     FG_TRY(fg_pass_run(a, &a->dequantize, NULL, written));
     *x = written;
   } else if (a->real == FG_F64) {
     FG_TRY(fg_samples_round(a, b, *x, written));
     *x = written;
   }
-  return fg_pass_run(a, &a->evaluate, *x, NULL);
+  return a->info.verifies ? fg_pass_run(a, &a->evaluate, *x, NULL) : FGSM_OK;
 }
 
 /* From a loaded strip to a->written, and what is known of that to the wires that fg_run_outcome reads. */
@@ -290,7 +295,7 @@ static fgsm_status attack_once(struct fg_attacker *a, const struct fg_batch *b, 
   FG_TRY(fg_samples_restore(a, b, x));
   FG_TRY(fg_run_look(a, b, &x));
   FG_TRY(fg_samples_fetch(a, x));
-  return fg_run_outcome(a, a->predictions, a->reals);
+  return a->info.verifies ? fg_run_outcome(a, a->predictions, a->reals) : FGSM_OK;
 }
 
 /* ---- results */
@@ -313,14 +318,16 @@ static void keep_sample(const struct fg_attacker *a, const struct fg_batch *b, i
 /* All of the first climb. */
 static void keep_first(const struct fg_attacker *a, const struct fg_batch *b, int k,
                        const struct kept *kept) {
+  bool verified = a->info.verifies, seen = a->info.sees_clean;
+  uint32_t unknown = (verified ? 0 : FGSM_FLAG_UNVERIFIED) | (seen ? 0 : FGSM_FLAG_CLEAN_UNSEEN);
   for (int64_t s = 0; s < b->n; s++) {
     const struct fg_clean *clean = &a->clean[s];
     fgsm_result r = {.label = a->labels[s],
-                     .clean_prediction = clean->prediction,
-                     .adversarial_prediction = a->predictions[s],
-                     .clean_loss = (float)clean->loss,
-                     .adversarial_loss = (float)a->reals[s],
-                     .flags = a->flags[s]};
+                     .clean_prediction = seen ? clean->prediction : -1,
+                     .adversarial_prediction = verified ? a->predictions[s] : -1,
+                     .clean_loss = seen ? (float)clean->loss : NAN,
+                     .adversarial_loss = verified ? (float)a->reals[s] : NAN,
+                     .flags = a->flags[s] | unknown};
     if (a->info.spec.steps > 0) {
       r.gradient_l1 = (float)(clean->stats[0] * clean->factor);
       r.zero_gradient_share = (float)clean->stats[1];
@@ -374,7 +381,7 @@ static fgsm_status first_climb(struct fg_attacker *a, const struct fg_batch *b,
                                const struct kept *kept) {
   FG_TRY(fg_samples_load(a, b));
   FG_TRY(fg_run_labels(a, b));
-  if (has_start(a)) {
+  if (has_start(a) && a->info.sees_clean) {
     FG_TRY(fg_pass_run(a, &a->evaluate, a->wire[FG_WIRE_x0], NULL));
     FG_TRY(read_clean(a));
   }

@@ -129,23 +129,52 @@ fgsm_status fg_samples_fetch(struct fg_attacker *a, const void *x) {
   return a->real == FG_F64 ? FGSM_OK : fg_download(a, x, n * sizeof(float), a->written);
 }
 
+/* How far two samples lie apart: the largest difference, and the sum of squares. */
+struct distance {
+  double most, squares;
+};
+
+/* Bytes differ by whole levels, which are summed exactly. */
+static struct distance between_bytes(const uint8_t *from, const uint8_t *to, int64_t n) {
+  int most = 0;
+  uint64_t squares = 0;
+  for (int64_t i = 0; i < n; i++) {
+    int d = to[i] > from[i] ? to[i] - from[i] : from[i] - to[i];
+    most = d > most ? d : most;
+    squares += (uint32_t)(d * d);
+  }
+  return (struct distance){most / 255.0, (double)squares / (255.0 * 255.0)};
+}
+
+static struct distance between_values(const struct fg_attacker *a, const struct fg_batch *b,
+                                      int64_t s) {
+  bool bytes = a->info.out_type == FG_U8;
+  struct distance all = {0};
+  for (int64_t i = 0; i < a->count; i++) {
+    int64_t at = s * a->count + i;
+    double to = bytes ? ((const uint8_t *)a->written)[at] / 255.0 : ((const float *)a->written)[at];
+    double d = fabs(to - clean_value(a, b, s, i));
+    all.most = d > all.most ? d : all.most;
+    all.squares += d * d;
+  }
+  return all;
+}
+
 void fg_samples_measure(const struct fg_attacker *a, const struct fg_batch *b, int64_t s,
                         double eps, fgsm_result *result) {
   bool bytes = a->info.out_type == FG_U8;
   bool bounded =
       bytes && a->shape.type == FG_F32 && a->info.spec.norm == FG_NORM_linf && a->info.spec.project;
-  double linf = 0, squares = 0;
-  for (int64_t i = 0; i < a->count; i++) {
-    int64_t at = s * a->count + i;
-    double to = bytes ? ((const uint8_t *)a->written)[at] / 255.0 : ((const float *)a->written)[at];
-    double d = fabs(to - clean_value(a, b, s, i));
-    linf = d > linf ? d : linf;
-    squares += d * d;
-  }
+  size_t at = (size_t)(s * a->count);
+  const struct distance apart =
+      bytes && a->shape.type == FG_U8
+          ? between_bytes((const uint8_t *)b->x + at, (const uint8_t *)a->written + at, a->count)
+          : between_values(a, b, s);
+  double linf = apart.most;
   result->linf = (float)linf;
   if ((double)result->linf > linf) /* rounded down: what keeps to eps must not read as more */
     result->linf = nextafterf(result->linf, 0);
-  result->l2 = (float)sqrt(squares);
+  result->l2 = (float)sqrt(apart.squares);
   if (bounded && linf > eps + LATTICE_TOLERANCE)
     result->flags |= FGSM_FLAG_OFF_LATTICE;
 }

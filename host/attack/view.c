@@ -72,6 +72,8 @@ static fgsm_status check(const struct fg_attacker *a, const struct fg_view *view
 static fgsm_status take_labels(struct fg_attacker *a, const struct fg_view *view, int64_t n,
                                void **labels) {
   void *own = *labels;
+  if (!own) /* noise that nobody looks at: no pass reads them */
+    return FGSM_OK;
   bool copied = a->info.strip < a->info.batch;
   if (view->labels && view->labels_type == FG_I32 && !copied) {
     *labels = view->labels;

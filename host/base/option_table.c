@@ -97,6 +97,12 @@ const struct fg_option_row fg_option_rows[] = {
       "attack bench"},
      fg_set_switch,
      FIELD(keep_softmax)},
+    {{"no-verify", NULL, "false", NULL,
+      "Generate alone: what is written is not read back through the model, so the adversarial "
+      "accuracy is not known, nor, of attacks from random starts, the clean one.",
+      "attack", "attack bench"},
+     fg_set_switch,
+     FIELD(no_verify)},
     {{"seed", "N", "0", NULL, "Seed of all randomness.", "attack", "attack bench train"},
      fg_set_count,
      FIELD(seed)},

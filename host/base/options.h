@@ -43,6 +43,7 @@ struct fgsm_options {
   char *target;          /* NULL: untargeted; a class, "least-likely", or a file of labels */
   char loss_parity[8];   /* "" or "torch" */
   bool keep_softmax;
+  bool no_verify; /* what is written is not looked at */
   uint64_t seed;
   /* data */
   char *labels; /* file, "predicted", or NULL: from the data */

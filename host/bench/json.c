@@ -104,12 +104,13 @@ fgsm_status fg_bench_json(const struct fg_bench *b, char **text) {
   for (int i = 0; i < b->n_rows; i++)
     json_array_append_new(rows, json_row(b, &b->rows[i]));
   json_t *json = json_pack(
-      "{s:o, s:s, s:s, s:o, s:s, s:s, s:s, s:f, s:i, s:o, s:o, s:{s:b, s:s}, s:I}", "model",
+      "{s:o, s:s, s:s, s:o, s:s, s:s, s:s, s:f, s:b, s:i, s:o, s:o, s:{s:b, s:s}, s:I}", "model",
       json_words(b->path), "sha256", fg_onnx_sha256(b->onnx), "device", info->device,
       "device_description", json_words(b->device_text), "precision", info->precision, "attack",
-      info->spec.name, "loss", b->options->loss, "eps", info->eps[0], "runs", b->rounds, "ceilings",
-      json_ceilings(&b->ceilings), "batches", rows, "energy", "available", b->energy.available,
-      "source", b->energy.source, "peak_process_bytes", (json_int_t)b->peak_process_bytes);
+      info->spec.name, "loss", b->options->loss, "eps", info->eps[0], "verified", info->verifies,
+      "runs", b->rounds, "ceilings", json_ceilings(&b->ceilings), "batches", rows, "energy",
+      "available", b->energy.available, "source", b->energy.source, "peak_process_bytes",
+      (json_int_t)b->peak_process_bytes);
   *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(json);
   return *text ? FGSM_OK : FG_FAIL(MEMORY, "no memory for the result, or a figure is not finite");

@@ -35,8 +35,8 @@ static void add_head(struct fg_text *t, const struct fg_bench *b) {
   fg_clean_text(b->path, false, path, sizeof path);
   fg_text_add(t, "%-11s%s\n%-11s%s: %s; %s\n", "model", path, "device", info->device,
               b->device_text, info->precision);
-  fg_text_add(t, "%-11s%s, %s loss, eps %g; medians of %d runs\n", "attack", info->spec.name,
-              b->options->loss, info->eps[0], b->rounds);
+  fg_text_add(t, "%-11s%s, %s loss, eps %g%s; medians of %d runs\n", "attack", info->spec.name,
+              b->options->loss, info->eps[0], info->verifies ? "" : ", not verified", b->rounds);
   for (int i = 0; i < c->n_threads; i++)
     fg_text_add(t, "%-11s%d thread%s: %s, copying %s\n", i ? "" : "ceilings", c->threads[i].threads,
                 c->threads[i].threads > 1 ? "s" : "",

@@ -24,6 +24,11 @@ static void clock_text(double seconds, char *text, size_t size) {
     snprintf(text, size, "%ld:%02ld", s / 60, s % 60);
 }
 
+static void print_rate(const char *name, int64_t correct, int64_t n) {
+  if (correct >= 0)
+    fprintf(stderr, "  %s %.1f %%", name, 100.0 * (double)correct / (double)(n ? n : 1));
+}
+
 void cli_progress_show(void *user, const fgsm_progress *p) {
   struct progress *progress = user;
   bool last = p->done == p->total;
@@ -39,11 +44,11 @@ void cli_progress_show(void *user, const fgsm_progress *p) {
   for (int i = 0; i < WIDTH; i++)
     bar[i] = i < full ? '#' : '.';
   bar[WIDTH] = 0;
-  fprintf(stderr, "\r%s%s%s %lld/%lld  %.1f/s  %s left  clean %.1f %%  adversarial %.1f %%\033[K",
-          progress->color ? "\033[32m" : "", bar, progress->color ? "\033[0m" : "",
-          (long long)p->done, (long long)p->total, rate, left,
-          100.0 * (double)p->clean_correct / (double)(p->done ? p->done : 1),
-          100.0 * (double)p->adversarial_correct / (double)(p->done ? p->done : 1));
+  fprintf(stderr, "\r%s%s%s %lld/%lld  %.1f/s  %s left", progress->color ? "\033[32m" : "", bar,
+          progress->color ? "\033[0m" : "", (long long)p->done, (long long)p->total, rate, left);
+  print_rate("clean", p->clean_correct, p->done);
+  print_rate("adversarial", p->adversarial_correct, p->done);
+  fprintf(stderr, "\033[K");
 }
 
 void cli_progress_train(void *user, const fgsm_train_progress *p) {

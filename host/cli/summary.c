@@ -21,14 +21,40 @@ static const char *text(const json_t *object, const char *name) {
   return value ? value : "";
 }
 
+static bool is_known(const json_t *object, const char *name) {
+  return !json_is_null(json_object_get(object, name));
+}
+
 static void print_rate(const json_t *r, const char *title, const char *rate, const char *above,
                        const char *below, const char *what) {
   const json_t *share = json_object_get(r, rate);
   if (json_is_number(share))
     printf("  %-22s %6.2f %%   %lld of %lld %s\n", title, 100 * json_number_value(share),
            count(r, above), count(r, below), what);
-  else
+  else if (is_known(r, above))
     printf("  %-22s      -     0 %s\n", title, what);
+  else
+    printf("  %-22s not %s\n", title, strcmp(above, "clean_correct") ? "verified" : "looked at");
+}
+
+static void print_losses(const json_t *r) {
+  bool clean = is_known(r, "mean_loss_clean"), adversarial = is_known(r, "mean_loss_adversarial");
+  if (!is_known(r, "finite_losses"))
+    return;
+  printf("  %-22s", "mean loss");
+  if (clean)
+    printf(" %.4f clean", real(r, "mean_loss_clean"));
+  if (adversarial)
+    printf("%s %.4f adversarial", clean ? "," : "", real(r, "mean_loss_adversarial"));
+  printf(" (over %lld samples)\n", count(r, "finite_losses"));
+}
+
+/* A column of the curve; "-" where it is not known. */
+static void print_cell(const json_t *entry, const char *name, double times, const char *unit) {
+  if (is_known(entry, name))
+    printf(" %*.*f%s", *unit ? 10 : 12, *unit ? 2 : 4, times * real(entry, name), unit);
+  else
+    printf(" %12s", "-");
 }
 
 static void print_curve(const json_t *curve) {
@@ -36,12 +62,20 @@ static void print_curve(const json_t *curve) {
   json_t *entry;
   printf("  %-12s %12s %12s %12s %12s\n", "eps", "adv. acc.", "success", "changed", "mean loss");
   json_array_foreach(curve, i, entry) {
-    printf("  %-12s %10.2f %% %10.2f %% %10.2f %% %12.4f\n", text(entry, "eps"),
-           100 * real(entry, "adversarial_accuracy"), 100 * real(entry, "success_rate"),
-           100 * real(entry, "changed_rate"), real(entry, "mean_loss_adversarial"));
+    printf("  %-12s", text(entry, "eps"));
+    print_cell(entry, "adversarial_accuracy", 100, " %");
+    print_cell(entry, "success_rate", 100, " %");
+    print_cell(entry, "changed_rate", 100, " %");
+    print_cell(entry, "mean_loss_adversarial", 1, "");
+    printf("\n");
   }
-  printf("  (shares of all samples; success: of the %lld that were right and could be turned)\n\n",
-         count(json_array_get(curve, 0), "success_candidates"));
+  const json_t *first = json_array_get(curve, 0);
+  if (is_known(first, "successes"))
+    printf(
+        "  (shares of all samples; success: of the %lld that were right and could be turned)\n\n",
+        count(first, "success_candidates"));
+  else
+    printf("  (not verified: --no-verify)\n\n");
 }
 
 static void print_flagged(const json_t *r) {
@@ -106,8 +140,7 @@ static void print_result(const json_t *r) {
   print_rate(r, "success rate", "success_rate", "successes", "success_candidates",
              "samples that were right and could be turned");
   print_rate(r, "changed predictions", "changed_rate", "changed", "samples", "samples");
-  printf("  %-22s %.4f clean, %.4f adversarial (over %lld samples)\n", "mean loss",
-         real(r, "mean_loss_clean"), real(r, "mean_loss_adversarial"), count(r, "finite_losses"));
+  print_losses(r);
   printf("  %-22s linf %.6g at most, l2 %.6g on average\n", "perturbation", real(r, "linf_max"),
          real(r, "l2_mean"));
   print_flagged(r);

@@ -126,7 +126,8 @@ static fgsm_status write_stage(void *user, struct fg_slot *slot) {
   const struct fg_tally *tally = &job->tally[job->strongest];
   if (job->progress)
     job->progress(job->user, &(fgsm_progress){job->written, job->n, fg_now() - job->began,
-                                              tally->clean_correct, tally->adversarial_correct});
+                                              tally->clean_unseen ? -1 : tally->clean_correct,
+                                              tally->unverified ? -1 : tally->adversarial_correct});
   return FGSM_OK;
 }
 
@@ -460,6 +461,10 @@ fgsm_status fg_job_attack(const struct fg_onnx *onnx, const char *model_path, co
                           char **json) {
   if (options->n_eps == 0)
     return FG_FAIL(USAGE, "option 'eps' is missing: the budget, such as 8/255 or 0.1");
+  if (options->no_verify && options->fail_under >= 0)
+    return FG_FAIL(USAGE,
+                   "options 'no-verify' and 'fail-under': the adversarial accuracy, which is to be "
+                   "checked, is not known without a look at what was written");
   struct job *job = calloc(1, sizeof *job);
   locale_t c_locale = newlocale(LC_NUMERIC_MASK, "C", (locale_t)0);
   fgsm_status status;

@@ -54,7 +54,8 @@ struct fg_tally {
   int64_t samples, clean_correct, adversarial_correct, changed;
   int64_t candidates, successes; /* clean-correct samples that could, and did, succeed */
   int64_t zero_gradient, nonfinite, off_lattice;
-  int64_t finite_losses; /* samples whose two losses are numbers */
+  int64_t unverified, clean_unseen; /* where there are any, what follows from looks is not known */
+  int64_t finite_losses; /* samples whose two losses, or the one that is known, are numbers */
   double clean_loss_sum, adversarial_loss_sum, linf_max, l2_sum;
   /* minimal-eps: set first, the largest eps tried; then counts of samples by their least eps, in
    * FG_TALLY_BINS equal parts of that, rounded up; those that need none are in minimal[0]. */
@@ -64,12 +65,12 @@ struct fg_tally {
 /* labels[i] < 0: the sample has none, and its clean prediction stands for it. */
 void fg_tally_add(struct fg_tally *tally, bool targeted, int64_t n, const int64_t *labels,
                   const fgsm_result *results);
-/* Sets the counts and rates in `object`; false if memory ran out. */
+/* Sets the counts and rates in `object`, null where they are not known; false if memory ran out. */
 bool fg_tally_report(const struct fg_tally *tally, json_t *object);
 /* What each rate is a share of, as names of counts. NULL if memory ran out. */
 json_t *fg_tally_denominators(void);
 
-/* ---- records: index,label,...,flags */
+/* ---- records: index,label,...,flags; what is not known is empty */
 
 /* With `minimal`, the least eps of each sample too. */
 void fg_records_head(struct fg_text *text, bool minimal);

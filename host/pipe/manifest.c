@@ -78,6 +78,15 @@ static json_t *waits_json(const struct fg_report *report) {
                    report->wait_share[1], "write", report->wait_share[2]);
 }
 
+/* Why some results are null; NULL: none is. */
+static const char *not_known(const struct fg_attacker_info *info) {
+  return info->verifies ? NULL
+         : info->sees_clean
+             ? "--no-verify: what was written was not read back through the model"
+             : "--no-verify: what was written was not read back through the model, nor "
+               "were the clean samples looked at, from which this attack does not start";
+}
+
 /* What ran, where and how long: both texts say it. */
 static bool set_run(const struct fg_report *report, json_t *object) {
   const struct fg_attacker_info *info = report->attacker;
@@ -86,6 +95,8 @@ static bool set_run(const struct fg_report *report, json_t *object) {
          set(object, "device", text_json(info->device)) &&
          set(object, "precision", text_json(info->precision)) &&
          (!report->agreement || set(object, "agreement", fg_agree_json(report->agreement))) &&
+         set(object, "verified", json_boolean(info->verifies)) &&
+         (info->verifies || set(object, "not_known", json_string(not_known(info)))) &&
          set(object, "winograd", json_integer(info->gradient.n_fast)) &&
          set(object, "batch", json_integer(info->batch)) &&
          set(object, "strip", json_integer(info->strip)) &&

@@ -18,7 +18,10 @@ void fg_tally_add(struct fg_tally *tally, bool targeted, int64_t n, const int64_
     bool clean = r->clean_prediction == truth, wrong = r->adversarial_prediction != truth;
     bool candidate = clean && (!targeted || r->label != truth);
     bool hit = targeted ? r->adversarial_prediction == r->label : wrong;
+    bool seen = !(r->flags & FGSM_FLAG_CLEAN_UNSEEN), verified = !(r->flags & FGSM_FLAG_UNVERIFIED);
     tally->samples++;
+    tally->unverified += !verified;
+    tally->clean_unseen += !seen;
     tally->clean_correct += clean;
     tally->adversarial_correct += !wrong;
     tally->candidates += candidate;
@@ -27,7 +30,7 @@ void fg_tally_add(struct fg_tally *tally, bool targeted, int64_t n, const int64_
     tally->zero_gradient += (r->flags & FGSM_FLAG_ZERO_GRADIENT) != 0;
     tally->nonfinite += (r->flags & FGSM_FLAG_NONFINITE) != 0;
     tally->off_lattice += (r->flags & FGSM_FLAG_OFF_LATTICE) != 0;
-    if (isfinite(r->clean_loss) && isfinite(r->adversarial_loss)) {
+    if ((isfinite(r->clean_loss) || !seen) && (isfinite(r->adversarial_loss) || !verified)) {
       tally->finite_losses++;
       tally->clean_loss_sum += r->clean_loss;
       tally->adversarial_loss_sum += r->adversarial_loss;
@@ -42,6 +45,10 @@ void fg_tally_add(struct fg_tally *tally, bool targeted, int64_t n, const int64_
 
 static bool set_count(json_t *object, const char *name, int64_t n) {
   return json_object_set_new(object, name, json_integer(n)) == 0;
+}
+
+static bool set_null(json_t *object, const char *name) {
+  return json_object_set_new(object, name, json_null()) == 0;
 }
 
 /* sum / n, or null where there is nothing to divide by. */
@@ -72,22 +79,35 @@ static bool set_minimal(json_t *object, const struct fg_tally *t) {
   return json_object_set_new(object, "minimal_eps", minimal) == 0;
 }
 
+/* A count of samples of whom something holds, and its share of n. */
+static bool set_rate(json_t *object, const char *count, const char *rate, int64_t k, int64_t n,
+                     bool known) {
+  return known ? set_count(object, count, k) && set_share(object, rate, (double)k, n)
+               : set_null(object, count) && set_null(object, rate);
+}
+
+static bool set_losses(json_t *object, const struct fg_tally *t, bool seen, bool verified) {
+  bool counted = seen || verified ? set_count(object, "finite_losses", t->finite_losses)
+                                  : set_null(object, "finite_losses");
+  return counted &&
+         set_share(object, "mean_loss_clean", seen ? t->clean_loss_sum : NAN, t->finite_losses) &&
+         set_share(object, "mean_loss_adversarial", verified ? t->adversarial_loss_sum : NAN,
+                   t->finite_losses);
+}
+
 bool fg_tally_report(const struct fg_tally *t, json_t *object) {
+  bool seen = t->clean_unseen == 0, verified = t->unverified == 0;
   return set_count(object, "samples", t->samples) &&
-         set_count(object, "clean_correct", t->clean_correct) &&
-         set_share(object, "clean_accuracy", (double)t->clean_correct, t->samples) &&
-         set_count(object, "adversarial_correct", t->adversarial_correct) &&
-         set_share(object, "adversarial_accuracy", (double)t->adversarial_correct, t->samples) &&
-         set_count(object, "success_candidates", t->candidates) &&
-         set_count(object, "successes", t->successes) &&
-         set_share(object, "success_rate", (double)t->successes, t->candidates) &&
-         set_count(object, "changed", t->changed) &&
-         set_share(object, "changed_rate", (double)t->changed, t->samples) &&
+         set_rate(object, "clean_correct", "clean_accuracy", t->clean_correct, t->samples, seen) &&
+         set_rate(object, "adversarial_correct", "adversarial_accuracy", t->adversarial_correct,
+                  t->samples, verified) &&
+         (seen ? set_count(object, "success_candidates", t->candidates)
+               : set_null(object, "success_candidates")) &&
+         set_rate(object, "successes", "success_rate", t->successes, t->candidates, verified) &&
+         set_rate(object, "changed", "changed_rate", t->changed, t->samples, verified) &&
          json_object_set_new(object, "linf_max", json_real(t->linf_max)) == 0 &&
          set_share(object, "l2_mean", t->l2_sum, t->samples) &&
-         set_count(object, "finite_losses", t->finite_losses) &&
-         set_share(object, "mean_loss_clean", t->clean_loss_sum, t->finite_losses) &&
-         set_share(object, "mean_loss_adversarial", t->adversarial_loss_sum, t->finite_losses) &&
+         set_losses(object, t, seen, verified) &&
          set_count(object, "zero_gradient_samples", t->zero_gradient) &&
          set_count(object, "nonfinite_samples", t->nonfinite) &&
          set_count(object, "off_lattice_samples", t->off_lattice) &&
