@@ -41,8 +41,8 @@ size_t fg_measure_buffer_bytes(const struct fg_measure *m);
 /* Each runs once. One batch attacked from host memory to host memory; stage[FG_STAGES] receives what
  * its passes took, negative for those that this attack has no use for. */
 fgsm_status fg_measure_attack(struct fg_measure *m, double *seconds, double *stage) FGSM_MUST_USE;
-/* Batches that lie on the device already, one after another for a while, the first of them not timed
- * where they are short; seconds of one. How many there are. */
+/* Batches that lie on the device already, one after another for a while, the first of them not timed; seconds
+ * of one. How many there are. */
 fgsm_status fg_measure_climb(struct fg_measure *m, double *seconds) FGSM_MUST_USE;
 int fg_measure_climb_repeats(const struct fg_measure *m);
 /* The plan, as a whole (seconds of one run, which is of a strip), and call by call. */

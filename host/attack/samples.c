@@ -165,10 +165,10 @@ void fg_samples_measure(const struct fg_attacker *a, const struct fg_batch *b, i
   bool bytes = a->info.out_type == FG_U8;
   bool bounded =
       bytes && a->shape.type == FG_F32 && a->info.spec.norm == FG_NORM_linf && a->info.spec.project;
-  size_t at = (size_t)(s * a->count);
   const struct distance apart =
       bytes && a->shape.type == FG_U8
-          ? between_bytes((const uint8_t *)b->x + at, (const uint8_t *)a->written + at, a->count)
+          ? between_bytes((const uint8_t *)b->x + b->place[s] * a->count,
+                          (const uint8_t *)a->written + s * a->count, a->count)
           : between_values(a, b, s);
   double linf = apart.most;
   result->linf = (float)linf;
