@@ -473,8 +473,12 @@ static void count_objects(void) {
   fg_nv.cudnnBackendDestroyDescriptor = destroy_counted;
 }
 
-/* In N C H W and channels last, in each of the forms; or as the plugin prefers it: fused, and in half
- * precision channels last. */
+/* As the plugin prefers it, channels last and fused; fp16 has the graphs of bf16. */
+static bool is_preferred(enum fg_precision precision) {
+  return channels_last && precision != FG_PRECISION_fp16 && (form == FUSED || form == BYTES);
+}
+
+/* In N C H W and channels last, in each of the forms; or as the plugin prefers it. */
 static int note_all(int n, char **paths, bool preferred) {
   static const enum fg_precision stored[] = {FG_PRECISION_fp32, FG_PRECISION_bf16,
                                              FG_PRECISION_fp16};
@@ -484,7 +488,7 @@ static int note_all(int n, char **paths, bool preferred) {
     enum fg_precision precision = stored[i / 2 % 3];
     channels_last = i % 2;
     form = (enum form)(i / 6 % FORMS);
-    if (preferred && (form == PLAIN_FORM || (precision != FG_PRECISION_fp32 && !channels_last)))
+    if (preferred && !is_preferred(precision))
       continue;
     if (note_model(path, form != PLAIN_FORM, precision) != FGSM_OK) {
       printf("FAIL %s: %s\n", path, fgsm_last_error());
