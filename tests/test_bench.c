@@ -130,6 +130,13 @@ static void check_row(const json_t *row, int batch) {
   cr_expect(number(row, "memory.arena_bytes") > 0 && number(row, "memory.buffer_bytes") > 0);
 }
 
+/* Of the processor, for what a bench of small batches does. */
+#ifdef FG_SANITIZED
+static const double MOST_SECONDS = 5;
+#else
+static const double MOST_SECONDS = 1;
+#endif
+
 /* Times of small calls are taken beside whatever else the machine does: up to eight tries. */
 Test(bench, numbers_hang_together) {
   char wrong[128] = "";
@@ -139,7 +146,7 @@ Test(bench, numbers_hang_together) {
     json_t *json = bench_json(onnx_small_net(),
                               (const char *const[]){"batch=64,256", "runs=15", "device=cpu", NULL});
     double took = cpu_seconds() - before;
-    if (took >= 1)
+    if (took >= MOST_SECONDS)
       snprintf(wrong, sizeof wrong, "%g s of the processor", took);
     cr_expect(number(json, "ceilings.flops_per_second") > 1e8);
     cr_expect(number(json, "ceilings.bytes_per_second") > 1e8);
