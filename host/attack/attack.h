@@ -138,9 +138,8 @@ struct fg_attacker_info {
   const char *device, *precision;
   struct fg_attack_spec spec;
   struct fg_plan_info gradient, evaluate;
-  bool verifies; /* looks at what is written */
-  bool
-      sees_clean; /* looks at the clean samples: with results, or because a pass begins there anyway */
+  bool verifies;       /* looks at what is written */
+  bool sees_clean;     /* looks at the clean samples, or a pass begins there anyway */
   size_t memory_bytes; /* everything: the model, weights, arena, buffers, what is taken besides */
   char notes[512];
 };

@@ -157,8 +157,22 @@ struct fg_batch {
   const int64_t *labels, *targets, *index;
 };
 
+/* Whether climbs begin beside the clean samples. */
+static inline bool fg_has_start(const struct fg_attacker *a) {
+  return a->info.spec.start != FG_START_none;
+}
+
+/* ---- deciding (decide.c) */
+
+/* What the attack is to be; all but what the model has to say. */
+fgsm_status fg_decide(const struct fgsm_options *options, const struct fg_sample_shape *shape,
+                      const struct fg_attack_arrays *arrays, struct fg_attacker *a) FGSM_MUST_USE;
+/* What can only be checked once the model is built. */
+fgsm_status fg_decide_classes(const struct fg_attacker *a) FGSM_MUST_USE;
+/* An eps of bytes, in whole levels of them. */
+double fg_whole_levels(double eps);
 /* The samples of one pass on this device: all of the batch, or a part. `net`: the model's graph for the whole
- * batch, from x to logits. */
+ * batch, from x to logits, as it was read. */
 int64_t fg_strip_samples(const struct fg_graph *net, const struct fg_device *device, int64_t batch,
                          int64_t sample_elements);
 
@@ -197,7 +211,7 @@ fgsm_status fg_memory_ask_card(struct fg_attacker *a) FGSM_MUST_USE;
  * far and the one to come need. */
 fgsm_status fg_memory_check(struct fg_attacker *a, const struct fg_coming *coming) FGSM_MUST_USE;
 
-/* Makes the net; `note` as in fg_attack_logits. */
+/* Makes the net, once it is read decides how long strips are; `note` as in fg_attack_logits. */
 fgsm_status fg_net_create(struct fg_attacker *a, const struct fg_onnx *onnx,
                           const struct fgsm_options *options, char *note) FGSM_MUST_USE;
 /* Builds a pass: graph, passes over the graph, plan. One with the model in it is made after the net. */
@@ -207,8 +221,9 @@ fgsm_status fg_pass_create(struct fg_attacker *a, const struct fgsm_options *opt
 fgsm_status fg_pass_run(struct fg_attacker *a, struct fg_pass *pass, void *x,
                         void *next) FGSM_MUST_USE;
 
-/* Every restart's climb of a strip once more, broken or not, its passes alone, nothing read back: from x0 to x_adv, device memory for a
- * strip of iterates, or NULL for what the last run left and for a ring's. For measuring. */
+/* Every restart's climb of a strip once more, broken or not, its passes alone, nothing read back: from x0 to
+ * x_adv, device memory for a strip of iterates, or NULL for what the last run left and for a ring's. For
+ * measuring. */
 fgsm_status fg_attacker_replay(struct fg_attacker *a, void *x0, void *x_adv) FGSM_MUST_USE;
 
 /* Whether the pass is one call of mlp_fgsm. */

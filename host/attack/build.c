@@ -120,8 +120,8 @@ static fgsm_status add_functional(struct builder *b, const char *text, fg_id *ou
   return status;
 }
 
-/* Recognised and folded before it is differentiated: the gradient is then of the smaller graph. */
-static fgsm_status fill_net(struct fg_attacker *a, const struct fg_onnx *onnx,
+/* The model as its file has it, for passes of info.strip samples. */
+static fgsm_status read_net(struct fg_attacker *a, const struct fg_onnx *onnx,
                             const struct fgsm_options *options, struct fg_graph *g, char *note) {
   enum fg_type type;
   int rank;
@@ -131,9 +131,7 @@ static fgsm_status fill_net(struct fg_attacker *a, const struct fg_onnx *onnx,
   FG_TRY(fg_graph_input(g, wire_names[FG_WIRE_x], type, rank, dim, &a->net.x));
   FG_TRY(fg_attack_logits(g, onnx, options, a->arrays, &a->shape, a->info.strip, false, a->net.x,
                           &logits, note));
-  FG_TRY(fg_graph_output(g, logits, NULL));
-  FG_TRY(fg_recognise(g, a->device));
-  return fg_fold(g);
+  return fg_graph_output(g, logits, NULL);
 }
 
 static fgsm_status add_model(struct builder *b, const struct fgsm_options *options,
@@ -280,17 +278,44 @@ static fgsm_status limit(struct fg_attacker *a, struct fg_graph *g) {
   return FGSM_OK;
 }
 
+/* *out also where this fails; then it may be NULL. */
+static fgsm_status begin_net(struct fg_attacker *a, const struct fg_onnx *onnx,
+                             const struct fgsm_options *options, char *note,
+                             struct fg_graph **out) {
+  FG_TRY(fg_graph_create(a->real, out));
+  (*out)->borrows = true;
+  FG_TRY(limit(a, *out));
+  return read_net(a, onnx, options, *out, note);
+}
+
+/* Reads it again for a strip, where the batch is taken in several; a file may fix its batch. */
+static fgsm_status cut_to_strip(struct fg_attacker *a, const struct fg_onnx *onnx,
+                                const struct fgsm_options *options, char *note,
+                                struct fg_graph **g) {
+  int64_t own, strip = fg_strip_samples(*g, a->device, a->info.batch, a->count);
+  FG_TRY(fg_attack_batch(onnx, options, &a->shape, strip, &own));
+  if (own != strip || strip == a->info.batch)
+    return FGSM_OK;
+  fg_graph_destroy(*g);
+  *g = NULL;
+  a->info.strip = strip;
+  return begin_net(a, onnx, options, note, g);
+}
+
+/* Recognised and folded before it is differentiated: the gradient is then of the smaller graph. */
 fgsm_status fg_net_create(struct fg_attacker *a, const struct fg_onnx *onnx,
                           const struct fgsm_options *options, char *note) {
-  struct fg_graph *g;
-  FG_TRY(fg_graph_create(a->real, &g));
-  g->borrows = true;
-  fgsm_status status = limit(a, g);
+  struct fg_graph *g = NULL;
+  fgsm_status status = begin_net(a, onnx, options, note, &g);
   if (status == FGSM_OK)
-    status = fill_net(a, onnx, options, g, note);
+    status = cut_to_strip(a, onnx, options, note, &g);
+  if (status == FGSM_OK)
+    status = fg_recognise(g, a->device);
+  if (status == FGSM_OK)
+    status = fg_fold(g);
   if (status == FGSM_OK)
     status = fg_graph_strip(&g, a->lender ? a->lender->net.graph : NULL);
-  if (status == FGSM_MEMORY && g->arena.refused)
+  if (status == FGSM_MEMORY && g && g->arena.refused)
     status = too_large(a);
   if (status != FGSM_OK) {
     fg_graph_destroy(g);

@@ -18,8 +18,8 @@ enum { MOST_REPEATS = 10000 };
 struct fg_measure {
   struct fg_attacker *a;
   void *x, *x_adv[FG_MAX_EPS];
-  void *clean,
-      *made; /* the device's, of a batch in several strips: iterates to climb from, and to; or NULL */
+  /* The device's, of a batch in several strips: iterates to climb from, and to; or NULL. */
+  void *clean, *made;
   int64_t *labels, *targets, *index;
   fgsm_result *results[FG_MAX_EPS];
   int climb_repeats, whole_repeats;

@@ -15,10 +15,6 @@
 
 #include "attacker.h"
 
-static bool has_start(const struct fg_attacker *a) {
-  return a->info.spec.start != FG_START_none;
-}
-
 void *fg_run_other(const struct fg_attacker *a, const void *x) {
   return a->ring[x == a->ring[0]];
 }
@@ -90,7 +86,7 @@ static double missing_factor(const double *z, int64_t n, int64_t label) {
 fgsm_status fg_run_first_gradient(struct fg_attacker *a) {
   int64_t classes = a->info.classes;
   bool scaled = a->loss.kind == FG_LOSS_ce && !a->loss.parity;
-  if (!has_start(a))
+  if (!fg_has_start(a))
     FG_TRY(read_clean(a));
   if (scaled)
     FG_TRY(fg_download_reals(a, a->wire[FG_WIRE_logits], a->info.strip * classes, a->reals));
@@ -180,7 +176,7 @@ static fgsm_status climb(struct fg_attacker *a, int k, int restart, void **out) 
   const struct fg_attack_spec *spec = &a->info.spec;
   void *x = a->wire[FG_WIRE_x0];
   FG_TRY(upload_params(a, k, spec->radius, restart));
-  if (has_start(a)) {
+  if (fg_has_start(a)) {
     FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
     x = a->ring[0];
   }
@@ -233,7 +229,7 @@ static fgsm_status replay_search(struct fg_attacker *a, void *x_adv) {
 static fgsm_status replay_climb(struct fg_attacker *a, void *x_adv) {
   int steps = a->info.spec.steps;
   void *x = a->wire[FG_WIRE_x0];
-  if (has_start(a)) {
+  if (fg_has_start(a)) {
     FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
     x = a->ring[0];
   }
@@ -381,7 +377,7 @@ static fgsm_status first_climb(struct fg_attacker *a, const struct fg_batch *b,
                                const struct kept *kept) {
   FG_TRY(fg_samples_load(a, b));
   FG_TRY(fg_run_labels(a, b));
-  if (has_start(a) && a->info.sees_clean) {
+  if (fg_has_start(a) && a->info.sees_clean) {
     FG_TRY(fg_pass_run(a, &a->evaluate, a->wire[FG_WIRE_x0], NULL));
     FG_TRY(read_clean(a));
   }

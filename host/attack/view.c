@@ -126,7 +126,7 @@ static fgsm_status run(struct fg_attacker *a, const struct fg_view *view, int64_
     FG_TRY(
         fg_upload(a, a->wire[FG_WIRE_index], a->index, (size_t)a->info.strip * sizeof *a->index));
   }
-  if (a->info.spec.start != FG_START_none) {
+  if (fg_has_start(a)) {
     FG_TRY(fg_pass_run(a, &a->start, NULL, a->ring[0]));
     x = a->ring[0];
   }
