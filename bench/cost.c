@@ -29,8 +29,6 @@ double bench_bytes(const struct fg_call *call) {
     return 2 * bytes(&out[0]) + bytes(&in[1]);
   case FG_OP_pad:
     return bytes(&in[0]) < bytes(&out[0]) ? bytes(&in[0]) + bytes(&out[0]) : 2 * bytes(&out[0]);
-  case FG_OP_keep_best: /* where nothing is better */
-    return bytes(&in[1]) + bytes(&in[2]) + bytes(&in[3]) + bytes(&in[5]) + bytes(&in[6]);
   default:
     return all_bytes(call);
   }
@@ -146,7 +144,6 @@ double bench_flops(const struct fg_call *call) {
   case FG_OP_pad:
   case FG_OP_gather:
   case FG_OP_reorder:
-  case FG_OP_keep_best:
     return 0;
   default: /* elementwise */
     return call->n_out > 0 ? count(&out[0]) : 0;

@@ -455,14 +455,7 @@ struct fg_mlp_attrs {
  *   other than linf) only [0, 255] bounds it.  Bounds are found in double with a slack of 2e-5
  *   levels (one step of float32 below 1), so that an x0 that is a byte over 255, rounded to float,
  *   stays exact.
- *   (attributes: step)
- *
- * keep_best: x, loss, prediction, labels, best_x, best_loss, best_success (U8), (targeted by
- *   attribute) - writes into best_*: sample i is replaced where it is better: success first, then
- *   the larger loss (targeted: the smaller). No outputs; in[4..6] are read and written. */
-struct fg_keep_best_attrs {
-  bool targeted;
-};
+ *   (attributes: step) */
 
 /* descend: w, g, m?, v?, rates (F64 [FG_RATE_COUNT]), factor? [1] - one step of an optimiser, written
  *   into w, m and v. g is first multiplied by factor (of a clipped gradient), if there is one; where
@@ -547,7 +540,6 @@ union fg_attrs {
   struct fg_conv_step_attrs conv_step;
   struct fg_gemm_step_attrs gemm_step;
   struct fg_mlp_attrs mlp;
-  struct fg_keep_best_attrs keep_best;
   struct fg_descend_attrs descend;
   struct fg_average_attrs average;
   struct fg_augment_attrs augment;

@@ -49,7 +49,7 @@ struct fg_case {
   union fg_attrs attrs;
   struct fg_case_tensor in[FG_MAX_IN], out[FG_MAX_OUT];
   uint32_t constant; /* as in fg_call: weights                                                 */
-  uint32_t written;  /* inputs that the operator updates (keep_best)                           */
+  uint32_t written;  /* inputs that the operator updates (descend)                             */
   double tolerance;  /* relative, for float32; 0: 2e-5                                         */
   unsigned flags;
   /* Checks what must hold of any backend's answer exactly; says what does not, or NULL. */

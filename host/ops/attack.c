@@ -1,4 +1,4 @@
-/* The steps of an attack as operators: loss, perturb, step, quantize, keep_best. None has a
+/* The steps of an attack as operators: loss, perturb, step, quantize. None has a
  * gradient: the objective's derivative is what loss hands out, and nothing is differentiated
  * through a step. */
 #include "rules.h"
@@ -168,29 +168,3 @@ static fgsm_status infer_quantize(const struct fg_graph *g, struct fg_node *node
 }
 
 const struct fg_op_def fg_def_quantize = {infer_quantize, NULL, flops_step};
-
-/* x, loss, prediction, labels, best_x, best_loss, best_success: no results. */
-static fgsm_status infer_keep_best(const struct fg_graph *g, struct fg_node *node,
-                                   struct fg_value *out) {
-  static const char *const what[] = {"x",      "the loss",      "prediction",  "labels",
-                                     "best_x", "the best loss", "best_success"};
-  const struct fg_value *in[7];
-  (void)out;
-  FG_TRY(fg_rule_inputs(g, node, 7, 7));
-  FG_TRY(fg_rule_reals(g, node, 1u << 0 | 1u << 1 | 1u << 4 | 1u << 5));
-  for (int i = 0; i < 7; i++)
-    in[i] = fg_rule_input(g, node, i);
-  FG_TRY(check_samples(in[0]));
-  FG_TRY(fg_rule_same_shape(in[4], in[0], what[4]));
-  const enum fg_type type[] = {FG_NONE, in[0]->type, FG_I32, FG_I32, FG_NONE, in[0]->type, FG_U8};
-  for (int i = 0; i < 7; i++)
-    if (type[i] != FG_NONE)
-      FG_TRY(per_sample(in[i], in[0]->dim[0], type[i], what[i]));
-  return FGSM_OK;
-}
-
-static double flops_keep_best(const struct fg_graph *g, const struct fg_node *node) {
-  return (double)fg_value_count(g, node->in[0]);
-}
-
-const struct fg_op_def fg_def_keep_best = {infer_keep_best, NULL, flops_keep_best};

@@ -1,11 +1,8 @@
-/* quantize, keep_best: bytes that keep to the ball and what they cost; the best sample so far. One
- * thread computes a sample, in one order. */
+/* quantize: bytes that keep to the ball and what they cost. One thread computes a sample, in one order. */
 #include "feature.h"
 
 #include <math.h>
 #include <string.h>
-
-/* ---- quantize */
 
 enum { X, START, PARAMS };
 
@@ -117,59 +114,3 @@ static fgsm_status run_quantize(const struct fg_call *call, void *scratch, void 
 }
 
 const struct fg_kernel fg_cpu_quantize = {prepare_quantize, run_quantize, NULL};
-
-/* ---- keep_best */
-
-enum { NOW, LOSS, PREDICTION, LABELS, BEST_X, BEST_LOSS, BEST_SUCCESS };
-
-static fgsm_status prepare_keep_best(struct fg_call *call, struct fg_device *device) {
-  (void)device;
-  const struct fg_tensor *in = call->in;
-  FG_TRY(fg_cpu_need_plain(call));
-  if (in[NOW].rank < 1 || in[NOW].type != in[BEST_X].type ||
-      !fg_same_shape(&in[NOW], &in[BEST_X]) || in[LOSS].type != FG_F32 ||
-      in[BEST_LOSS].type != FG_F32 || in[PREDICTION].type != FG_I32 || in[LABELS].type != FG_I32 ||
-      in[BEST_SUCCESS].type != FG_U8)
-    return FG_FAIL(UNSUPPORTED, "cpu: keep_best of such operands");
-  return FGSM_OK;
-}
-
-/* A sample without a prediction or a label is never a success, and NaN is no loss. */
-static bool is_better(const struct fg_call *call, int64_t i, bool success) {
-  const struct fg_tensor *in = call->in;
-  bool before = ((const uint8_t *)in[BEST_SUCCESS].data)[i] != 0;
-  float loss = ((const float *)in[LOSS].data)[i], best = ((const float *)in[BEST_LOSS].data)[i];
-  if (success != before)
-    return success;
-  if (isnan(loss) || isnan(best))
-    return !isnan(loss);
-  return call->attrs->keep_best.targeted ? loss < best : loss > best;
-}
-
-static void keep_samples(const void *ctx, int64_t begin, int64_t end) {
-  const struct fg_call *call = ctx;
-  const struct fg_tensor *in = call->in;
-  int64_t bytes = fg_cpu_features(&in[NOW]) * (int64_t)fg_type_size(in[NOW].type);
-  for (int64_t i = begin; i < end; i++) {
-    int32_t prediction = ((const int32_t *)in[PREDICTION].data)[i];
-    int32_t label = ((const int32_t *)in[LABELS].data)[i];
-    bool hit = prediction == label;
-    bool success = prediction >= 0 && label >= 0 && (call->attrs->keep_best.targeted ? hit : !hit);
-    if (!is_better(call, i, success))
-      continue;
-    if (bytes > 0)
-      memcpy((char *)in[BEST_X].data + i * bytes, (const char *)in[NOW].data + i * bytes,
-             (size_t)bytes);
-    ((float *)in[BEST_LOSS].data)[i] = ((const float *)in[LOSS].data)[i];
-    ((uint8_t *)in[BEST_SUCCESS].data)[i] = success;
-  }
-}
-
-static fgsm_status run_keep_best(const struct fg_call *call, void *scratch, void *stream) {
-  (void)scratch, (void)stream;
-  const struct fg_tensor *x = &call->in[NOW];
-  fg_cpu_parallel(x->dim[0], 1, 10 + 0.3 * (double)fg_cpu_features(x), keep_samples, call);
-  return FGSM_OK;
-}
-
-const struct fg_kernel fg_cpu_keep_best = {prepare_keep_best, run_keep_best, NULL};

@@ -1,4 +1,4 @@
-/* perturb, step, quantize, keep_best, conv_grad_input_step. Besides agreement with the oracle, what
+/* perturb, step, quantize, conv_grad_input_step. Besides agreement with the oracle, what
  * a step promises exactly (the ball in real arithmetic, the box) is checked on every backend. */
 #include <math.h>
 
@@ -114,18 +114,6 @@ static const char *bytes_keep_to_ball(const struct fg_call *call) {
   }
 #define LIST(...) FG_VALUES(__VA_ARGS__)
 #define WIDE(e, a, d) PARAMS(e, a, d, -INFINITY, INFINITY, 0, 0, 0)
-#define BEST(label, aim)                                                                           \
-  {                                                                                                \
-    .name = label, .op = FG_OP_keep_best, .attrs = {.keep_best = {aim}},                           \
-    .in = {FG_R(FG_NORMAL, 8, 3),                                                                  \
-           FG_R(LIST(1, 2, 3, NAN, 5, 6, 7, 8), 8),                                                \
-           FG_T(I32, LIST(0, 1, 2, 3, 1, -1, 2, 0), 8),                                            \
-           FG_T(I32, LIST(0, 0, 2, 1, 1, 1, -1, 1), 8),                                            \
-           FG_R(FG_NORMAL, 8, 3),                                                                  \
-           FG_R(LIST(0, 9, 4, 2, -INFINITY, 1, NAN, 9), 8),                                        \
-           FG_T(U8, LIST(0, 0, 0, 1, 0, 1, 0, 1), 8)},                                             \
-    .written = 0x70, .flags = FG_CASE_EXACT                                                        \
-  }
 #define CONV_STEP(label, nm, pr, map, mask, grad, stats, checked)                                  \
   {                                                                                                \
     .name = label, .op = FG_OP_conv_grad_input_step,                                               \
@@ -268,14 +256,6 @@ static const struct fg_case cases[] = {
             FG_R(LIST(100.4 / 255, 100.6 / 255, 2, 7 / 255.0), 1, 4),
             PARAMS(0.25 / 255, 1, 0, 0, 1, 0, 0, 0)},
      .out = {FG_T(U8, LIST(100, 101, 255, 7), 1, 4)}},
-    BEST("keep_best", false),
-    BEST("keep_best targeted", true),
-    {.name = "keep_best of an empty batch",
-     .op = FG_OP_keep_best,
-     .in = {FG_R(FG_NORMAL, 0, 3), FG_R(FG_NORMAL, 0), FG_T(I32, FG_NORMAL, 0),
-            FG_T(I32, FG_NORMAL, 0), FG_R(FG_NORMAL, 0, 3), FG_R(FG_NORMAL, 0),
-            FG_T(U8, FG_NORMAL, 0)},
-     .written = 0x70},
     CONV_STEP("conv step", linf, true, NONE, NONE, NONE, NONE, keeps_to_ball_and_box),
     CONV_STEP("conv step with gradient and stats", linf, true, NONE, NONE, FG_Y(2, 3, 8, 7),
               FG_Y(2, 3), keeps_to_ball_and_box),
