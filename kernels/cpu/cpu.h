@@ -60,6 +60,8 @@ fgsm_status fg_cpu_need_same_layout(const struct fg_call *call) FGSM_MUST_USE;
 
 /* channel_block of the machine (see struct fg_device): 16, 8 or 0. */
 int fg_cpu_block(void);
+/* Of a core's second-level cache; half a MiB where the system does not say. */
+int64_t fg_cpu_second_level_bytes(void);
 
 /* As struct fg_backend says (burst.c). */
 fgsm_status fg_cpu_burst(struct fg_device *device, enum fg_burst kind, void *memory, size_t bytes,

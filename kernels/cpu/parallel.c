@@ -3,6 +3,7 @@
 #include "cpu.h"
 
 #include <dnnl.h>
+#include <unistd.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -11,6 +12,11 @@
 /* Below this many nanoseconds of work per thread, waking another thread costs more than it saves.
  */
 #define PIECE_NS 8000.0
+
+int64_t fg_cpu_second_level_bytes(void) {
+  long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return bytes > 0 ? bytes : 512 << 10;
+}
 
 int fg_cpu_threads(void) {
 #ifdef _OPENMP

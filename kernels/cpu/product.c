@@ -1,8 +1,6 @@
 /* Cutting and threads of products; what a tile of one does is in product_lanes.h. */
 #include "product.h"
 
-#include <unistd.h>
-
 #include "unary.h"
 
 enum {
@@ -32,11 +30,6 @@ static int64_t width_of(const struct fg_product *p, int64_t panel) {
   return (left < FG_PRODUCT_PANEL ? left : FG_PRODUCT_PANEL) * p->lanes;
 }
 
-static int64_t second_level_bytes(void) {
-  long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return bytes > 0 ? bytes : 512 << 10;
-}
-
 /* What the busiest piece of so many times so many costs: its multiply-adds, and what it reads. */
 static int64_t cost_of(const struct fg_product *p, int64_t row_pieces, int64_t column_pieces) {
   int64_t rows = up(p->shape.rows, row_pieces);
@@ -58,7 +51,7 @@ void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shap
       p.row_pieces = threads / columns;
     }
   p.deep = p.k_vecs < DEEP / p.lanes ? p.k_vecs : DEEP / p.lanes;
-  int64_t near = second_level_bytes() / 2 / (p.deep * p.lanes * (int64_t)sizeof(float));
+  int64_t near = fg_cpu_second_level_bytes() / 2 / (p.deep * p.lanes * (int64_t)sizeof(float));
   int64_t rows = up(shape->rows, p.row_pieces);
   p.chunk = near < p.group ? p.group : near < rows ? near / p.group * p.group : rows;
   *plan = p;

@@ -3,8 +3,6 @@
  * order. */
 #include "winograd.h"
 
-#include <unistd.h>
-
 enum { LINE = 16, FEW_TILES = 56, MANY_TILES = 84, PANEL_LANES = 16 * FG_WINOGRAD_PANEL };
 
 static int64_t up(int64_t a, int64_t b) {
@@ -18,11 +16,6 @@ bool fg_winograd_runs(void) {
 /* An odd number of cache lines that holds so many floats. */
 static int64_t odd_lines(int64_t floats) {
   return (up(floats, LINE) | 1) * LINE;
-}
-
-static int64_t second_level_bytes(void) {
-  long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return bytes > 0 ? bytes : 512 << 10;
 }
 
 static int places(const struct fg_winograd *plan) {
@@ -41,7 +34,7 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
   p.c_vecs = up(shape->c, p.lanes);
   p.k_vecs = up(shape->k, p.lanes);
   int64_t tiles = shape->samples * p.rows * p.columns, panels = up(p.k_vecs, FG_WINOGRAD_PANEL);
-  bool near = (int64_t)fg_winograd_weight_bytes(&p) <= second_level_bytes() * 2;
+  bool near = (int64_t)fg_winograd_weight_bytes(&p) <= fg_cpu_second_level_bytes() * 2;
   p.chunk = (near ? FEW_TILES : MANY_TILES) / p.group * p.group;
   if (near && up(tiles, p.chunk) < threads)
     p.chunk = up(tiles, threads);
