@@ -129,16 +129,17 @@ def quartiles(values):
     return first, third
 
 
-def compare(theirs, our_seconds, device, rounds):
-    """theirs: variants; our_seconds(): ours. The fastest of theirs, A B A B ..., as a dictionary."""
-    timed = [(seconds(one, device), one) for one in theirs]
+def compare(theirs, our_seconds, device, rounds, least=0.05):
+    """theirs: variants; our_seconds(): ours. The fastest of theirs, A B A B ... in windows of at least so
+    many seconds, as a dictionary."""
+    timed = [(seconds(one, device, least), one) for one in theirs]
     if not timed:
         raise RuntimeError("PyTorch runs none of its variants")
     _, best = min(timed, key=lambda pair: pair[0])
     a, b = [], []
     for _ in range(rounds):
         a.append(our_seconds())
-        b.append(seconds(best, device))
+        b.append(seconds(best, device, least))
     ratios = [theirs / mine for mine, theirs in zip(a, b)]
     low, high = quartiles(ratios)
     return {"variant": best.name, "fgsm_seconds": statistics.median(a),
