@@ -528,6 +528,14 @@ member false overfitting at_the_end
 mv out/robust.onnx first.onnx
 expect 0 train --init torch --out out/robust.onnx
 exists log.jsonl page.html robust.onnx robust.onnx.checkpoint
+# The page of a short and plain one: no curve that has no points, one that has a single point, round numbers.
+expect 0 train --method clean --epochs 1 --report page.html
+checks=$((checks + 3))
+grep -q "points=''\|as crafted" page.html && fail "the report has empty curves"
+grep -Eq "points='([0-9.]+,[0-9.]+) \\1 '" page.html || fail "a single point is not seen"
+sed -n "s/.*class='v'>\([0-9.]*\)<.*/\1/p" page.html |
+  awk '{ odd += sprintf("%.2g", $1) + 0 != $1 + 0 } END { exit !(NR >= 10 && odd == 0) }' ||
+  fail "the report's axes are not of round numbers"
 expect 0 train --init torch --out out/robust.onnx
 cmp -s first.onnx out/robust.onnx || fail "the same seed trained another model"
 expect 0 train --init torch --seed 4 --out out/robust.onnx

@@ -23,16 +23,27 @@ static bool is_of(const json_t *line, const struct curve *c) {
   return event && strcmp(event, c->event) == 0 && json_is_number(json_object_get(line, c->key));
 }
 
-static double largest(const struct fg_run *run, int n, const struct curve *curves) {
-  double top = 0;
+static double largest(const struct fg_run *run, const struct curve *c) {
+  double top = -INFINITY;
   size_t i;
   json_t *line;
-  for (int c = 0; c < n; c++)
-    json_array_foreach(run->lines, i, line) {
-      if (is_of(line, &curves[c]))
-        top = fmax(top, json_number_value(json_object_get(line, curves[c].key)));
-    }
-  return top > 0 ? top : 1;
+  json_array_foreach(run->lines, i, line) {
+    if (is_of(line, c))
+      top = fmax(top, json_number_value(json_object_get(line, c->key)));
+  }
+  return top;
+}
+
+/* Not below v, and a round number in quarters. */
+static double round_top(double v) {
+  static const double steps[] = {1, 2, 2.5, 5};
+  if (v <= 0)
+    return 1;
+  double unit = 4 * pow(10, floor(log10(v / 4)));
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+    if (steps[i] * unit >= v)
+      return steps[i] * unit;
+  return 10 * unit;
 }
 
 static double across(const struct fg_run *run, double epoch) {
@@ -55,26 +66,40 @@ static void add_axes(struct fg_text *page, const struct fg_run *run, double top,
               LEFT, HEIGHT - 8, WIDTH - RIGHT, HEIGHT - 8, (long long)run->options->epochs);
 }
 
-static void add_chart(struct fg_text *page, const struct fg_run *run, const char *title,
-                      bool percent, int n, const struct curve *curves) {
-  double top = percent ? 1 : largest(run, n, curves);
+/* The first point comes twice, so that one alone is seen too. */
+static void add_curve(struct fg_text *page, const struct fg_run *run, double top,
+                      const struct curve *c) {
   size_t i;
   json_t *line;
+  bool first = true;
+  fg_text_add(page, "<polyline stroke='%s' points='", c->color);
+  json_array_foreach(run->lines, i, line) {
+    double y = down(fmax(0, json_number_value(json_object_get(line, c->key))), top);
+    for (int times = is_of(line, c) ? 1 + first : 0; times > 0; times--, first = false)
+      fg_text_add(page, "%.1f,%.1f ", across(run, place(run, line)), y);
+  }
+  fg_text_add(page, "'/>\n");
+}
+
+/* Of those curves of which the log tells something. */
+static void add_chart(struct fg_text *page, const struct fg_run *run, const char *title,
+                      bool percent, int n, const struct curve *curves) {
+  double top = 0;
   fg_text_add(page, "<h2>%s</h2>\n<p class='key'>", title);
-  for (int c = 0; c < n; c++)
-    fg_text_add(page, "<span style='color:%s'>&#9632; %s</span> ", curves[c].color, curves[c].name);
+  for (int c = 0; c < n; c++) {
+    double most = largest(run, &curves[c]);
+    top = fmax(top, most);
+    if (isfinite(most))
+      fg_text_add(page, "<span style='color:%s'>&#9632; %s</span> ", curves[c].color,
+                  curves[c].name);
+  }
+  top = percent ? 1 : round_top(top);
   fg_text_add(page, "</p>\n<svg viewBox='0 0 %d %d' role='img' aria-label='%s'>\n", WIDTH, HEIGHT,
               title);
   add_axes(page, run, top, percent);
-  for (int c = 0; c < n; c++) {
-    fg_text_add(page, "<polyline stroke='%s' points='", curves[c].color);
-    json_array_foreach(run->lines, i, line) {
-      if (is_of(line, &curves[c]))
-        fg_text_add(page, "%.1f,%.1f ", across(run, place(run, line)),
-                    down(fmax(0, json_number_value(json_object_get(line, curves[c].key))), top));
-    }
-    fg_text_add(page, "'/>\n");
-  }
+  for (int c = 0; c < n; c++)
+    if (isfinite(largest(run, &curves[c])))
+      add_curve(page, run, top, &curves[c]);
   fg_text_add(page, "</svg>\n");
 }
 
@@ -83,7 +108,8 @@ static void add_head(struct fg_text *page, const struct fg_run *run) {
               "<!doctype html>\n<html lang='en'><meta charset='utf-8'><title>fgsm train</title>\n"
               "<style>body{font:15px/1.5 sans-serif;max-width:44em;margin:2em auto;padding:0 1em}"
               "svg{width:100%%;height:auto}text{font-size:11px;fill:#555}.v{text-anchor:end}"
-              ".grid{stroke:#ddd}polyline{fill:none;stroke-width:2}.bad{color:#b00}</style>\n");
+              ".grid{stroke:#ddd}polyline{fill:none;stroke-width:2;stroke-linecap:round}.bad{color:"
+              "#b00}</style>\n");
   fg_text_add(page, "<h1>%s, eps %.4g, %lld epochs</h1>\n", run->spec.method.name, run->spec.eps,
               (long long)run->done);
   if (run->watch.times > 0)
