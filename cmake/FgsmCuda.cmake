@@ -14,7 +14,8 @@ endif()
 file(GLOB FGSM_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
 set(FGSM_CUDA_DIR ${CMAKE_BINARY_DIR}/cuda)
 file(MAKE_DIRECTORY ${FGSM_CUDA_DIR})
-set(flags -std=c++17 -O3 -lineinfo -I${CMAKE_SOURCE_DIR}/kernels/cuda -I${FGSM_SEAM_DIR}
+# No path into the build folder: so the compiler's cache knows a kernel again in every other build.
+set(flags -std=c++17 -O3 -lineinfo -I${CMAKE_SOURCE_DIR}/kernels/cuda -I${CMAKE_SOURCE_DIR}/kernels
     -I${CMAKE_SOURCE_DIR}/include)
 set(objects)
 set(listings)
