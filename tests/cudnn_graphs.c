@@ -8,9 +8,11 @@
  * The calls are those that the plan would prepare for the plugin: nets are planned for a backend that
  * takes what the plugin's check takes and notes it; so are, for the word training, the passes that train
  * the built-in architectures. Models behind the word zoo are planned as the plugin prefers them only: in
- * half precision not in N C H W. A graph that several calls or nets have is built once a card.
+ * half precision not in N C H W. A graph that several calls or nets have is built once a card. Of the first
+ * models' graphs all engines are listed that the plugin would try; of training's and the zoo's others no
+ * more than the first that there is.
  *
- * FGSM_VERBOSE tells what each plan holds and moves. FGSM_ZOO names a folder of python/export_zoo.py's
+ * FGSM_VERBOSE tells what each plan holds and moves, and has all engines listed. FGSM_ZOO names a folder of python/export_zoo.py's
  * (FOLDER/NAME/model.onnx), whose models are added, in all forms. Exits with 77, saying why, where cuDNN is not. */
 #include <dlfcn.h>
 #include <glob.h>
@@ -36,6 +38,7 @@ enum { BATCH = 32, MOST_CALLS = 16384, MOST_GRAPHS = 16384, MOST_LINKS = 4 };
 struct noted {
   struct fg_call call;
   union fg_attrs attrs;
+  bool whole; /* of a graph: all engines are listed, and not the first that serve alone */
   int graph[MOST_LINKS + 1]; /* of a call: that with the first n links of its tail */
   /* of a graph, by precision, on the card that is looked at: */
   int engines[FG_PRECISION_COUNT];
@@ -49,6 +52,7 @@ static struct noted all_calls[MOST_CALLS], all_graphs[MOST_GRAPHS];
 static struct table calls = {all_calls, 0, MOST_CALLS}, graphs = {all_graphs, 0, MOST_GRAPHS};
 static bool channels_last; /* how the nets are planned; and their training */
 static enum fg_precision training_precision;
+static bool whole; /* what is noted has all its engines listed */
 
 /* What the passes do to them: nothing, all but masks, all with masks of bytes, or of bits where those can be. */
 enum form { PLAIN_FORM, FUSED, BYTES, BITS, FORMS };
@@ -83,6 +87,7 @@ static fgsm_status find(struct table *table, const struct fg_call *call, int *at
   for (*at = 0; *at < table->n; ++*at)
     if (same(&table->item[*at], n))
       return FGSM_OK;
+  n->whole = whole;
   n->call.attrs = &n->attrs;
   table->n++;
   return FGSM_OK;
@@ -342,23 +347,46 @@ static void count(struct noted *graph, const struct fg_cudnn_engines *engines,
   }
 }
 
-/* Engines for the graph: one list for all precisions that store the same. */
+/* What the plugin would list; or, because cuDNN takes its time for each configuration that it names, no
+ * more than the first of them that there is. */
+static void ask(const struct noted *graph, const struct fg_cudnn_graph *g,
+                const struct fg_cudnn_target *target, unsigned forbidden,
+                struct fg_cudnn_engines *engines) {
+  enum { FIRST = 1, FUSES_PLAINLY = 1 };
+  engines->n = 0;
+  if (!graph->whole) {
+    fg_cudnn_ask(g, target, CUDNN_HEUR_MODE_A, FIRST, forbidden, engines);
+    if (!engines->n)
+      fg_cudnn_ask(g, target, CUDNN_HEUR_MODE_FALLBACK, FG_CUDNN_ENGINES, forbidden, engines);
+    if (!engines->n)
+      fg_cudnn_ask_for(g, target, FUSES_PLAINLY, forbidden, engines);
+  }
+  if (!engines->n)
+    (void)!fg_cudnn_list(g, target, forbidden, engines);
+}
+
+/* Engines for the graph in each precision that stores what it does. fp32 and tf32 share a list: all of
+ * tf32's, of which some serve fp32, or the first of fp32's, which serve both. */
 static void list(struct noted *graph, fg_cudnn card) {
+  static const enum fg_precision first_strict[] = {FG_PRECISION_fp32, FG_PRECISION_tf32,
+                                                   FG_PRECISION_bf16, FG_PRECISION_fp16},
+                                 first_loose[] = {FG_PRECISION_tf32, FG_PRECISION_fp32,
+                                                  FG_PRECISION_bf16, FG_PRECISION_fp16};
   const struct fg_cudnn_target target = {.properties = card};
   struct fg_cudnn_graph g;
-  struct fg_cudnn_engines engines = {.n = 0};
-  unsigned forbidden = ~0u;
   memset(graph->engines, 0, sizeof graph->engines);
   memset(graph->planned, 0, sizeof graph->planned);
   if (fg_cuda_conv_graph(&graph->call, &target, &g) != FGSM_OK)
     return;
-  for (int p = 0; p < FG_PRECISION_COUNT; p++)
-    if (computes(&graph->call, (enum fg_precision)p))
-      forbidden &= fg_cudnn_forbidden((enum fg_precision)p);
-  (void)!fg_cudnn_list(&g, &target, forbidden, &engines);
-  for (int p = 0; p < FG_PRECISION_COUNT; p++)
-    if (computes(&graph->call, (enum fg_precision)p))
-      count(graph, &engines, &target, (enum fg_precision)p);
+  struct fg_cudnn_engines engines = {.n = 0};
+  for (int i = 0; i < FG_PRECISION_COUNT; i++) {
+    enum fg_precision p = graph->whole ? first_loose[i] : first_strict[i];
+    if (!computes(&graph->call, p))
+      continue;
+    if (!engines.n)
+      ask(graph, &g, &target, fg_cudnn_forbidden(p), &engines);
+    count(graph, &engines, &target, p);
+  }
   fg_cudnn_engines_free(&engines);
   fg_cudnn_graph_destroy(&g);
 }
@@ -514,11 +542,13 @@ int main(int argc, char **argv) {
   count_objects();
   make_noting();
   int models = cards + 1, zoo_models = find_word(argc, argv, models, "zoo");
-  if (models < argc && strcmp(argv[models], "training") == 0) {
-    failures += note_trainings();
-    models++;
-  }
+  bool training = models < argc && strcmp(argv[models], "training") == 0;
+  models += training;
+  whole = true;
   failures += note_all(zoo_models - models, argv + models, false);
+  whole = getenv("FGSM_VERBOSE") != NULL;
+  if (training)
+    failures += note_trainings();
   failures += note_all(argc - zoo_models - 1, argv + zoo_models + 1, true);
   const char *zoo = getenv("FGSM_ZOO");
   if (zoo) {
