@@ -160,4 +160,4 @@ expect 0 train --epochs 1
 says "classes have no sample"
 
 echo "$checks checks, $failures failed"
-[ "$failures" = 0 ] && [ "$checks" -gt 30 ]
+[ "$failures" = 0 ] && [ "$checks" -gt 25 ]
