@@ -163,18 +163,19 @@ def quartiles(values):
 MOST_STAY, NEAR = 2, 1.1
 
 
-def screened(variants, device, rounds):
+def screened(variants, device, rounds, least):
     """(seconds, variant), the fastest first: medians of rounds in each of which every one has its turn."""
-    took = [[seconds(one, device) for one in variants] for _ in range(rounds)]
+    took = [[seconds(one, device, least) for one in variants] for _ in range(rounds)]
     medians = [statistics.median(times) for times in zip(*took)]
     return sorted(zip(medians, variants), key=lambda pair: pair[0])
 
 
-def compare(theirs, our_seconds, device, rounds, screen=1):
+def compare(theirs, our_seconds, device, rounds, screen=1, least=0.05):
     """theirs: variants; our_seconds(): ours. After `screen` rounds among themselves those within a tenth
-    of the fastest stay, two at most, and go on in turns with ours, A B C A B C; the faster of them by
-    its median is compared with. As a dictionary, in which those that stayed are told apart."""
-    ranked = screened(theirs, device, screen)
+    of the fastest stay, two at most, and go on in turns with ours, A B C A B C, in windows of at
+    least so many seconds; the faster of them by its median is compared with. As a dictionary, in which
+    those that stayed are told apart."""
+    ranked = screened(theirs, device, screen, least)
     if not ranked:
         raise RuntimeError("PyTorch runs none of its variants")
     stay = [one for took, one in ranked if took <= NEAR * ranked[0][0]][:MOST_STAY]
@@ -182,7 +183,7 @@ def compare(theirs, our_seconds, device, rounds, screen=1):
     for _ in range(rounds):
         a.append(our_seconds())
         for one in stay:
-            b[one].append(seconds(one, device))
+            b[one].append(seconds(one, device, least))
     best = min(stay, key=lambda one: statistics.median(b[one]))
     ratios = [theirs / mine for mine, theirs in zip(a, b[best])]
     low, high = quartiles(ratios)
