@@ -60,9 +60,9 @@ class Variant:
 def variants(net, shape, batch, device, dtype, compile_modes):
     """All that can be made; a net that a tool cannot take is left out with a line that says so."""
     if compile_modes:
-        import torch._dynamo
-        torch._dynamo.reset()  # what was compiled for other nets and batches
-        torch._dynamo.config.recompile_limit = 64  # step is compiled once for each variant
+        from torch import _dynamo
+        _dynamo.reset()  # what was compiled for other nets and batches
+        _dynamo.config.recompile_limit = 64  # step is compiled once for each variant
     y = torch.randint(0, 5, (batch,), device=device)
     forms = [("plain", net)]
     try:
@@ -175,7 +175,7 @@ def compare(theirs, our_seconds, device, rounds, screen=1, least=0.05):
     of the fastest stay, two at most, and go on in turns with ours, A B C A B C, in windows of at
     least so many seconds; the faster of them by its median is compared with. As a dictionary, in which
     those that stayed are told apart."""
-    ranked = screened(theirs, device, screen, least)
+    ranked = screened(list(theirs), device, screen, least)
     if not ranked:
         raise RuntimeError("PyTorch runs none of its variants")
     stay = [one for took, one in ranked if took <= NEAR * ranked[0][0]][:MOST_STAY]
