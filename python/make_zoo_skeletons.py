@@ -1,11 +1,11 @@
 """Makes tests/golden/zoo: the nets that attacks are timed on (bench/torch_nets.py) and those of the zoo
-(zoo_nets.py) that have convolutions, as ONNX files without their weights. A weight is a ConstantOfShape
+(zoo_nets.py), all that have convolutions, as ONNX files without their weights. A weight is a ConstantOfShape
 there, so that a file of a few kilobytes plans as the net itself would.
 
     python make_zoo_skeletons.py [--only NAME,...] [FOLDER]
 
 What no convolution sees is made smaller before: the wide dense layers of VGG-16's classifier, and the
-layers of transformers, of which two of each width are kept. Needs torch, torchvision and onnx."""
+layers of transformers, of which one or two of each width are kept. Needs torch, torchvision and onnx."""
 
 import argparse
 import io
@@ -15,6 +15,7 @@ import warnings
 
 import onnx
 import torch
+import torchvision.models as vision
 from onnx import helper
 from torch import nn
 
@@ -25,12 +26,14 @@ import zoo_nets  # noqa: E402
 
 FEW = 64  # numbers of a constant that is kept: shapes, scales of a resize
 NARROW = 32
-# Of the zoo, what the bench has at full size; and Swin, whose only convolution is ConvNeXt's first.
-TWINS = ("resnet50", "wrn28_10", "preactresnet18", "vgg16", "mobilenet_v2", "vit_b_16", "swin_t")
 SMALLER = {
     "vgg16": lambda: classified(torch_nets.vgg16()),
     "vit-tiny": lambda: torch_nets.ViT(192, 3, depth=2),
     "vit-b16": lambda: torch_nets.ViT(768, 12, depth=2),
+    "zoo_vgg16": lambda: classified(zoo_nets.small_vgg()),
+    "zoo_vit_b_16": lambda: vision.VisionTransformer(64, 16, 2, 12, 768, 3072, num_classes=100),
+    "zoo_swin_t": lambda: vision.SwinTransformer([4, 4], 96, [1, 1, 1, 1], [3, 6, 12, 24], [7, 7],
+                                                 num_classes=100),
 }
 
 
@@ -52,8 +55,7 @@ def nets():
     for name, (make, shape) in torch_nets.NETS.items():
         yield name, make, shape
     for name, (make, shape, _) in zoo_nets.ZOO.items():
-        if name not in TWINS:
-            yield "zoo_" + name, make, shape
+        yield "zoo_" + name, make, shape
 
 
 def exported(net, shape):

@@ -17,6 +17,35 @@ bool card_read(const char *path, fg_cudnn *out) {
   return good;
 }
 
+bool card_has_driver(void) {
+  void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (driver)
+    dlclose(driver);
+  return driver != NULL;
+}
+
+bool card_computes(const struct fg_call *call, enum fg_precision precision) {
+  enum fg_type type = precision == FG_PRECISION_bf16   ? FG_BF16
+                      : precision == FG_PRECISION_fp16 ? FG_F16
+                                                       : FG_F32;
+  return call->in[0].type == type;
+}
+
+void card_engines(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
+                  unsigned forbidden, bool whole, struct fg_cudnn_engines *out) {
+  enum { FIRST = 1, FUSES_PLAINLY = 1 };
+  out->n = 0;
+  if (!whole) {
+    fg_cudnn_ask(g, target, CUDNN_HEUR_MODE_A, FIRST, forbidden, out);
+    if (!out->n)
+      fg_cudnn_ask(g, target, CUDNN_HEUR_MODE_FALLBACK, FG_CUDNN_ENGINES, forbidden, out);
+    if (!out->n)
+      fg_cudnn_ask_for(g, target, FUSES_PLAINLY, forbidden, out);
+  }
+  if (!out->n)
+    (void)!fg_cudnn_list(g, target, forbidden, out);
+}
+
 int card_lacks(const char *path, fg_cudnn card, const struct fg_call *call, const char *shape,
                enum fg_precision precision, card_graph *graph) {
   const struct fg_cudnn_target target = {.properties = card};

@@ -8,6 +8,16 @@
 /* The card that a file describes; false, and a line that says why, where it does not. */
 bool card_read(const char *path, fg_cudnn *out);
 
+/* Whether cuDNN lists the engines that it compiles at run time. */
+bool card_has_driver(void);
+/* Whether the call is one of that precision, by what it stores. */
+bool card_computes(const struct fg_call *call, enum fg_precision precision);
+
+/* The engines that the plugin would list; or, because cuDNN takes its time for each configuration that it
+ * names, if not the whole list, no more than the first that there is. */
+void card_engines(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
+                  unsigned forbidden, bool whole, struct fg_cudnn_engines *out);
+
 typedef fgsm_status card_graph(const struct fg_call *call, const struct fg_cudnn_target *target,
                                struct fg_cudnn_graph *g);
 

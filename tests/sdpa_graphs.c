@@ -1,5 +1,6 @@
 /* Attention as cuDNN's graphs, forward and backward, built without a card against descriptions of cards: in
- * both half precisions an engine must take each.
+ * both half precisions an engine must take each. The plugin's whole list, and shapes that no net of tests/golden has;
+ * those that nets have, cudnn-graphs looks at.
  *
  *   sdpa-graphs CARD.json...
  */

@@ -66,9 +66,10 @@ static void keep(fg_cudnn config, unsigned forbidden, struct fg_cudnn_engines *o
     out->item[out->n++] = e;
 }
 
-/* What a heuristic answers; an answer of none is no failure. */
-static void ask(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
-                cudnnBackendHeurMode_t mode, unsigned forbidden, struct fg_cudnn_engines *out) {
+/* An answer of none is no failure. */
+void fg_cudnn_ask(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
+                  cudnnBackendHeurMode_t mode, int most, unsigned forbidden,
+                  struct fg_cudnn_engines *out) {
   fg_cudnn configs[FG_CUDNN_ENGINES] = {NULL};
   fg_cudnn heuristic = create(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
   int64_t n = 0, have = 0;
@@ -82,7 +83,8 @@ static void ask(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *ta
                                      CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &n,
                                      NULL) != CUDNN_STATUS_SUCCESS)
     goto done;
-  n = n < FG_CUDNN_ENGINES ? n : FG_CUDNN_ENGINES;
+  most = most < FG_CUDNN_ENGINES ? most : FG_CUDNN_ENGINES;
+  n = n < most ? n : most;
   for (int64_t i = 0; i < n; i++)
     configs[i] = create(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
   if (fg_nv.cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
@@ -98,9 +100,9 @@ done:
   fg_cudnn_destroy(heuristic);
 }
 
-/* An engine by its number, its knobs as they come; most have no use for this graph. */
-static void ask_for(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
-                    int64_t index, unsigned forbidden, struct fg_cudnn_engines *out) {
+/* Its knobs as they come; most engines have no use for this graph. */
+void fg_cudnn_ask_for(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
+                      int64_t index, unsigned forbidden, struct fg_cudnn_engines *out) {
   for (int i = 0; i < out->n; i++)
     if (out->item[i].index == index)
       return;
@@ -125,10 +127,10 @@ fgsm_status fg_cudnn_list(const struct fg_cudnn_graph *g, const struct fg_cudnn_
    * sm_80 ones; 8 is the only one that fuses without tensor cores. */
   static const int64_t unmentioned[] = {2, 1, 7, 8};
   out->n = 0;
-  ask(g, target, CUDNN_HEUR_MODE_A, forbidden, out);
-  ask(g, target, CUDNN_HEUR_MODE_FALLBACK, forbidden, out);
+  fg_cudnn_ask(g, target, CUDNN_HEUR_MODE_A, FG_CUDNN_ENGINES, forbidden, out);
+  fg_cudnn_ask(g, target, CUDNN_HEUR_MODE_FALLBACK, FG_CUDNN_ENGINES, forbidden, out);
   for (size_t i = 0; i < sizeof unmentioned / sizeof *unmentioned; i++)
-    ask_for(g, target, unmentioned[i], forbidden, out);
+    fg_cudnn_ask_for(g, target, unmentioned[i], forbidden, out);
   return out->n ? FGSM_OK : FG_FAIL(UNSUPPORTED, "no engine of cuDNN takes it in this precision");
 }
 

@@ -104,6 +104,13 @@ unsigned fg_cudnn_forbidden(enum fg_precision precision);
  * that it is known not to mention. */
 fgsm_status fg_cudnn_list(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
                           unsigned forbidden, struct fg_cudnn_engines *out) FGSM_MUST_USE;
+/* Its parts, which add to *out: what a heuristic names first, so many configurations at most, because
+ * cuDNN works each of them out; and an engine by its number. */
+void fg_cudnn_ask(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
+                  cudnnBackendHeurMode_t mode, int most, unsigned forbidden,
+                  struct fg_cudnn_engines *out);
+void fg_cudnn_ask_for(const struct fg_cudnn_graph *g, const struct fg_cudnn_target *target,
+                      int64_t index, unsigned forbidden, struct fg_cudnn_engines *out);
 void fg_cudnn_engines_free(struct fg_cudnn_engines *engines);
 /* FGSM_UNSUPPORTED where the engine cannot after all. */
 fgsm_status fg_cudnn_plan(const struct fg_cudnn_engine *engine,
