@@ -15,13 +15,24 @@ Test(watch, what_fails_is_told_from_what_holds) {
     double best, fgsm, pgd, cosine;
     bool bad;
   } looks[] = {
-      {0.095, 0.095, 0.095, 0.202, false}, {0.095, 0.48, 0.05, 0.825, false},
-      {0.095, 0.79, 0.07, 0.629, false},   {0.12, 0.825, 0.335, 0.713, false},
-      {0.655, 0.805, 0.68, 0.631, false},  {0.01, 0.115, 0.01, 0.445, false},
-      {0.01, 0.835, 0, 0.362, true},       {0.01, 0.935, 0, 0.23, true},
-      {0.06, 0.885, 0.015, 0.493, true},   {0.06, 0.985, 0.015, 0.097, true},
-      {0.68, 0.735, 0.415, 0.561, false},  {0.915, 0.94, 0.905, 0.324, false},
+      {0.095, 0.095, 0.095, 0.202, false},
+      {0.095, 0.48, 0.05, 0.825, false},
+      {0.095, 0.79, 0.07, 0.629, false},
+      {0.12, 0.825, 0.335, 0.713, false},
+      {0.655, 0.805, 0.68, 0.631, false},
+      {0.01, 0.115, 0.01, 0.445, false},
+      {0.01, 0.835, 0, 0.362, true},
+      {0.01, 0.935, 0, 0.23, true},
+      {0.06, 0.885, 0.015, 0.493, true},
+      {0.06, 0.985, 0.015, 0.097, true},
+      {0.68, 0.735, 0.415, 0.561, false},
+      {0.915, 0.94, 0.905, 0.324, false},
       {0.7, 0.6, 0.3, 0.8, true}, /* fell by more than half */
+      /* With few steps: an rs-fgsm that holds, then an rs-fgsm and a zero start that never did. */
+      {0.1, 0.56, 0.03, 0.89, false},
+      {0.13, 0.54, 0.1, 0.84, false},
+      {0.1, 0.8, 0.02, 0.57, true},
+      {0.04, 0.55, 0.03, 0.62, true},
   };
   for (size_t i = 0; i < sizeof looks / sizeof *looks; i++)
     cr_expect_eq(fg_watch_is_bad(looks[i].best, looks[i].fgsm, looks[i].pgd, looks[i].cosine),

@@ -3,9 +3,10 @@
  * training samples is attacked by FGSM and by PGD. It is bad when PGD's accuracy lies more than GAP
  * below FGSM's, and either the gradients beside a sample no longer point where they do at it
  * (Andriushchenko & Flammarion 2020), or PGD's has fallen by more than DROP (the early stopping of Wong
- * et al.) and to less than half of its best. Either sign alone is seen in sound training too: the gap
- * early, the small cosine late, a dip while the learning rate is high. Nor does one bad look say enough,
- * since a dip may be over by the next; two in a row are overfitting. */
+ * et al.) and to less than half of its best. How far they must turn depends on what PGD leaves: a net that
+ * never withstood it has no best to fall from, and its gradients may stay half aligned. Either sign alone is
+ * seen in sound training too: the gap early, the small cosine late, a dip while the learning rate is high.
+ * Nor does one bad look say enough, since a dip may be over by the next; two in a row are overfitting. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -13,6 +14,7 @@
 
 enum { SAMPLES = 256, PGD_STEPS = 10 };
 static const double DROP = 0.2, GAP = 0.15, COSINE = 0.5;
+static const double NOTHING = 1.0 / 15, COSINE_OF_NOTHING = 0.7; /* a share of FGSM's accuracy */
 
 bool fg_watch_is_due(const struct fg_run *run) {
   int64_t every = run->options->watch, at = run->now.steps;
@@ -44,7 +46,8 @@ static fgsm_status look_at_gradients(const struct fg_run *run, double *cosine) {
 
 bool fg_watch_is_bad(double best, double fgsm, double pgd, double cosine) {
   bool fell = pgd < best - DROP && pgd < best / 2;
-  return fgsm - pgd > GAP && (cosine < COSINE || fell);
+  bool turned = cosine < (pgd < NOTHING * fgsm ? COSINE_OF_NOTHING : COSINE);
+  return fgsm - pgd > GAP && (turned || fell);
 }
 
 fgsm_status fg_watch_look(struct fg_run *run) {
