@@ -1,11 +1,13 @@
 """fgsm beside PyTorch on the same processor cores (torch_fgsm.py says how), with torchattacks' and
 foolbox's FGSM as they come among PyTorch's variants where they are installed.
 
-    python compare_torch.py [--fgsm PATH] [--nets NAME,...] [--batches N,...] [--threads N]
-                            [--compile MODE,...] [--rounds N] [--json FILE]
+    python compare_torch.py [--steady PATH] [--nets NAME,...] [--batches N,...] [--threads N]
+                            [--compile MODE,...] [--screen N] [--rounds N] [--json FILE]
 
-Rounds go A B A B; what is told are medians and quartiles of the pairwise ratio. Nets have random
-weights: how long an attack takes does not depend on them."""
+PATH is the program bench-steady of the build folder. All of PyTorch's variants are timed in --screen
+rounds; the fastest, and the next where it is within a tenth, go on beside fgsm for --rounds, A B A B.
+What is told are medians and quartiles of the pairwise ratio, and which variants were left behind. Nets
+have random weights: how long an attack takes does not depend on them."""
 
 import argparse
 import datetime
@@ -27,11 +29,12 @@ NETS = ("lenet5", "resnet20", "resnet18", "wrn-16-4", "resnet50", "mobilenet-v2"
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--fgsm", default="fgsm")
+    parser.add_argument("--steady", default="build/bench/bench-steady")
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--batches", default="1,64,512")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--compile", default="", help="such as default,max-autotune; needs a C++ compiler")
+    parser.add_argument("--screen", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json")
     return parser.parse_args()
@@ -77,17 +80,17 @@ def main():
             for batch in map(int, o.batches.split(",")):
                 theirs = list(torch_fgsm.variants(net, shape, batch, "cpu", torch.float32, modes))
                 others = list(libraries(net, shape, batch))
-                _, device = torch_fgsm.ours(o.fgsm, path, batch, "cpu", "fp32", o.threads, 1)
-                row = {"net": name, "batch": batch} | torch_fgsm.compare(
-                    theirs + others,
-                    lambda: torch_fgsm.ours(o.fgsm, path, batch, "cpu", "fp32", o.threads, 3)[0],
-                    "cpu", o.rounds)
-                for other in others:
-                    row[other.name] = torch_fgsm.seconds(other, "cpu")
+                with torch_fgsm.Steady(o.steady, path, batch, o.threads) as fgsm:
+                    device = fgsm.device
+                    row = {"net": name, "batch": batch} | torch_fgsm.compare(
+                        theirs + others, fgsm, "cpu", o.rounds, o.screen)
                 rows.append(row)
                 print(f"{name:14} {batch:4}: fgsm {batch / row['fgsm_seconds']:10.1f}/s, PyTorch "
                       f"{batch / row['torch_seconds']:10.1f}/s ({row['variant']}), {row['ratio']:.2f}x "
                       f"({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})", flush=True)
+                for one in row["screening"]:
+                    print(f"    screened at {batch / one['seconds']:10.1f}/s: {one['variant']}"
+                          f"{'' if one['stays'] else ', left behind'}", flush=True)
     if o.json:
         answer = {"date": datetime.date.today().isoformat(), "torch": torch.__version__,
                   "device": device, "threads": o.threads, "rows": rows}

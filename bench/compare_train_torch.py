@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 import torch_fgsm
+import torch_train
 
 EPS, ALPHA, BATCH, RATE, PEAK = 0.3, 0.375, 100, 0.005, 0.4
 
@@ -57,12 +58,8 @@ class Torch:
         self.x, self.y = x, y
 
     def step(self, net, optimiser, x, y):
-        noise = torch.empty_like(x).uniform_(-EPS, EPS).requires_grad_()
-        loss = nn.functional.cross_entropy(net(x + noise), y)
-        slope = torch.autograd.grad(loss, noise)[0]
-        delta = (noise.detach() + ALPHA * slope.sign()).clamp_(-EPS, EPS)
-        delta = torch.clamp(delta, -x, 1 - x)
-        loss = nn.functional.cross_entropy(net(x + delta), y)
+        x = torch_train.rs_fgsm(lambda at: nn.functional.cross_entropy(net(at), y), x, EPS, ALPHA)
+        loss = nn.functional.cross_entropy(net(x), y)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -37,7 +37,7 @@ class Variant:
     def __init__(self, name, net, x, y, compiled=None, graph=False):
         self.name, self.x, self.y = name, x, y
         self.net = net
-        self.run = step if compiled is None else torch.compile(step, mode=compiled)
+        self.run = step if compiled is None else torch.compile(step, mode=compiled, dynamic=False)
         self.graph = None
         if graph:
             stream = torch.cuda.Stream()
@@ -59,6 +59,10 @@ class Variant:
 
 def variants(net, shape, batch, device, dtype, compile_modes):
     """All that can be made; a net that a tool cannot take is left out with a line that says so."""
+    if compile_modes:
+        from torch import _dynamo
+        _dynamo.reset()  # what was compiled for other nets and batches
+        _dynamo.config.recompile_limit = 64  # step is compiled once for each variant
     y = torch.randint(0, 5, (batch,), device=device)
     forms = [("plain", net)]
     try:
@@ -122,6 +126,33 @@ def ours(fgsm, path, batch, device, precision, threads, runs):
     return answer["batches"][0]["device_only"]["seconds_per_batch"]["median"], answer["device"]
 
 
+class Steady:
+    """fgsm in a process of its own (steady.c), planned once: called, seconds of one batch."""
+
+    def __init__(self, program, path, batch, threads):
+        self.process = subprocess.Popen(
+            [program, str(path), "eps", "8/255", "device", "cpu", "batch", str(batch), "threads",
+             str(threads), "no-verify", "true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.device = self.line()
+
+    def line(self):
+        text = self.process.stdout.readline().strip()
+        if not text:
+            raise RuntimeError("bench-steady ended")
+        return text
+
+    def __call__(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.line())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.communicate()
+
+
 def quartiles(values):
     if len(values) < 2:
         return values[0], values[0]
@@ -129,18 +160,35 @@ def quartiles(values):
     return first, third
 
 
-def compare(theirs, our_seconds, device, rounds):
-    """theirs: variants; our_seconds(): ours. The fastest of theirs, A B A B ..., as a dictionary."""
-    timed = [(seconds(one, device), one) for one in theirs]
-    if not timed:
+MOST_STAY, NEAR = 2, 1.1
+
+
+def screened(variants, device, rounds, least):
+    """(seconds, variant), the fastest first: medians of rounds in each of which every one has its turn."""
+    took = [[seconds(one, device, least) for one in variants] for _ in range(rounds)]
+    medians = [statistics.median(times) for times in zip(*took)]
+    return sorted(zip(medians, variants), key=lambda pair: pair[0])
+
+
+def compare(theirs, our_seconds, device, rounds, screen=1, least=0.05):
+    """theirs: variants; our_seconds(): ours. After `screen` rounds among themselves those within a tenth
+    of the fastest stay, two at most, and go on in turns with ours, A B C A B C, in windows of at
+    least so many seconds; the faster of them by its median is compared with. As a dictionary, in which
+    those that stayed are told apart."""
+    ranked = screened(list(theirs), device, screen, least)
+    if not ranked:
         raise RuntimeError("PyTorch runs none of its variants")
-    _, best = min(timed, key=lambda pair: pair[0])
-    a, b = [], []
+    stay = [one for took, one in ranked if took <= NEAR * ranked[0][0]][:MOST_STAY]
+    a, b = [], {one: [] for one in stay}
     for _ in range(rounds):
         a.append(our_seconds())
-        b.append(seconds(best, device))
-    ratios = [theirs / mine for mine, theirs in zip(a, b)]
+        for one in stay:
+            b[one].append(seconds(one, device, least))
+    best = min(stay, key=lambda one: statistics.median(b[one]))
+    ratios = [theirs / mine for mine, theirs in zip(a, b[best])]
     low, high = quartiles(ratios)
     return {"variant": best.name, "fgsm_seconds": statistics.median(a),
-            "torch_seconds": statistics.median(b), "ratio": statistics.median(ratios),
-            "ratio_q1": low, "ratio_q3": high, "rounds": rounds}
+            "torch_seconds": statistics.median(b[best]), "ratio": statistics.median(ratios),
+            "ratio_q1": low, "ratio_q3": high, "rounds": rounds, "screening_rounds": screen,
+            "screening": [{"variant": one.name, "seconds": took, "stays": one in stay}
+                          for took, one in ranked]}

@@ -70,11 +70,11 @@ class PreAct(nn.Module):
         return y + (x if self.shortcut is None else self.shortcut(h))
 
 
-def preact(stem, widths, blocks, classes=10):
+def preact(stem, widths, blocks, classes=10, block=PreAct):
     layers, wide = [conv(3, stem, 3)], stem
     for stage, width in enumerate(widths):
         for i in range(blocks):
-            layers.append(PreAct(wide, width, 2 if stage and i == 0 else 1))
+            layers.append(block(wide, width, 2 if stage and i == 0 else 1))
             wide = width
     return nn.Sequential(*layers, nn.BatchNorm2d(wide), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
                          nn.Flatten(), nn.Linear(wide, classes))

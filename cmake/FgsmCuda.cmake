@@ -14,14 +14,13 @@ endif()
 file(GLOB FGSM_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
 set(FGSM_CUDA_DIR ${CMAKE_BINARY_DIR}/cuda)
 file(MAKE_DIRECTORY ${FGSM_CUDA_DIR})
-set(flags -std=c++17 -O3 -lineinfo -I${CMAKE_SOURCE_DIR}/kernels/cuda -I${FGSM_SEAM_DIR}
+# No path into the build folder: so the compiler's cache knows a kernel again in every other build.
+set(flags -std=c++17 -O3 -lineinfo -I${CMAKE_SOURCE_DIR}/kernels/cuda -I${CMAKE_SOURCE_DIR}/kernels
     -I${CMAKE_SOURCE_DIR}/include)
 set(objects)
-set(listings)
 foreach(source ${FGSM_CUDA_SOURCES})
   get_filename_component(name ${source} NAME_WE)
   set(object ${FGSM_CUDA_DIR}/${name}.o)
-  set(listing ${FGSM_CUDA_DIR}/${name}.ptx)
   add_custom_command(
     OUTPUT ${object} BYPRODUCTS ${FGSM_CUDA_DIR}/${name}.ptxas
     COMMAND ${CMAKE_SOURCE_DIR}/cmake/compile-cuda ${FGSM_CUDA_DIR}/${name}.ptxas
@@ -31,19 +30,10 @@ foreach(source ${FGSM_CUDA_SOURCES})
             -gencode=arch=compute_80,code=compute_80 -MD -MF ${object}.d -c ${source} -o ${object}
     DEPENDS ${source} ${CMAKE_SOURCE_DIR}/cmake/compile-cuda
     DEPFILE ${object}.d COMMENT "nvcc ${name}.cu" VERBATIM)
-  add_custom_command(
-    OUTPUT ${listing}
-    COMMAND ${FGSM_NVCC} ${flags} -arch=compute_90a -ptx -MD -MF ${listing}.d ${source} -o ${listing}
-    DEPENDS ${source} DEPFILE ${listing}.d COMMENT "nvcc -ptx ${name}.cu" VERBATIM)
   list(APPEND objects ${object})
-  list(APPEND listings ${listing})
 endforeach()
 set(FGSM_CUDA_OBJECTS ${objects})
 set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
 add_library(fgsm_cuda_objects OBJECT ${objects})
 set_target_properties(fgsm_cuda_objects PROPERTIES LINKER_LANGUAGE C)
-# A sanitized build changes no device code, and nothing in it looks at the listings.
-if(NOT FGSM_SANITIZE)
-  set(listed ALL)
-endif()
-add_custom_target(fgsm_cuda_listings ${listed} DEPENDS ${objects} ${listings})
+add_custom_target(fgsm_cuda_code ALL DEPENDS ${objects})

@@ -28,6 +28,12 @@ for file in "$tree"/bin/* "$tree"/lib/*; do
 done
 [ -n "$(ls "$tree/share/licenses")" ] || fail 'no licences'
 
+# What compares with PyTorch finds its other half.
+for module in $(sed -n 's/^import \(torch_[a-z]*\)$/\1/p' "$tree"/share/fgsm/*.py | sort -u); do
+  [ -f "$tree/share/fgsm/$module.py" ] || fail "$module.py is not in the tree"
+done
+[ -n "${module-}" ] || fail 'nothing compares with PyTorch'
+
 check() {
   steps=$1
   shift

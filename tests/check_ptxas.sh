@@ -5,7 +5,8 @@
 #   ptxas budget: NAME registers R shared S [dynamic D] [blocks B] [loads16] [stores16]
 #
 # SOURCE holds the .cu files (budgets in headers are for every file), REPORTS what the build kept of
-# each: FILE.ptxas (for every architecture) and FILE.ptx. A kernel may use no more than its budget and
+# each: FILE.ptxas (for every architecture) and FILE.o, whose PTX cuobjdump shows; without it
+# (find_cuobjdump.sh) the check is skipped: exit 77. A kernel may use no more than its budget and
 # may spill nothing; a kernel without a budget fails, and so does a budget without a kernel; loads16
 # and stores16 ask for an access of 16 bytes in the PTX. B is the occupancy: how many blocks a
 # processor holds at the same time, at least, by the kernel's launch bounds, its registers and its
@@ -14,6 +15,7 @@
 set -eu
 source=$1
 reports=$2
+cuobjdump=$(sh "$(dirname "$0")/find_cuobjdump.sh") || exit 77
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
@@ -25,6 +27,7 @@ for cu in "$source"/*.cu; do
   { grep -ho 'ptxas budget: [a-z_0-9]* registers.*' "$cu" | sed 's/^/own /' || true
     cat "$source"/*.h "$source"/*.cuh | grep -o 'ptxas budget: [a-z_0-9]* registers.*' | sed 's/^/shared /' || true
   } >"$work/budgets"
+  "$cuobjdump" -ptx "$reports/$name.o" >"$work/ptx"
   if ! awk -v file="$name" '
     function kernel_of(mangled,   n, best) {
       best = ""
@@ -100,7 +103,7 @@ for cu in "$source"/*.cu; do
       }
       print count + 0 >"/dev/stderr"
       exit bad
-    }' "$work/budgets" "$reports/$name.ptx" "$reports/$name.ptxas" "$reports/$name.ptx" 2>"$work/count"; then
+    }' "$work/budgets" "$work/ptx" "$reports/$name.ptxas" "$work/ptx" 2>"$work/count"; then
     failed=1
   fi
   grep -vE '^[0-9]+$' "$work/count" && failed=1

@@ -8,31 +8,11 @@
 # memory that are not waited for. Some instance of the kernel must have each on every architecture.
 # No kernel may touch local memory, but where `local` says that a function of CUDA's does.
 #
-# cuobjdump and nvdisasm are looked for at FGSM_CUOBJDUMP (a program), in PATH, in CUDA_HOME, where
-# scripts/get-cuda-tools puts them, and in Python's packages of nvidia and triton. Without them the
-# check is skipped: exit 77.
+# Without cuobjdump (find_cuobjdump.sh) the check is skipped: exit 77.
 set -eu
 source=$1
 objects=$2
-tools=$(cd "$(dirname "$0")/.." && pwd)/.cache/cuda-tools
-
-found=''
-for at in "${FGSM_CUOBJDUMP-}" "$(command -v cuobjdump || :)" "${CUDA_HOME-/usr/local/cuda}/bin/cuobjdump" \
-  "$tools"/nvidia/*/bin/cuobjdump $(python3 -c '
-import site, sys
-for folder in site.getsitepackages() + [site.getusersitepackages()]:
-    print(folder + "/nvidia/cu13/bin/cuobjdump", folder + "/triton/backends/nvidia/bin/cuobjdump")
-' 2>/dev/null || :); do
-  [ -n "$at" ] && [ -x "$at" ] || continue
-  PATH=$(dirname "$at"):$PATH
-  command -v nvdisasm >/dev/null || continue
-  found=$at
-  break
-done
-if [ -z "$found" ]; then
-  echo 'no cuobjdump with nvdisasm beside it: the machine code of the CUDA kernels is not checked'
-  exit 77
-fi
+cuobjdump=$(sh "$(dirname "$0")/find_cuobjdump.sh") || exit 77
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -43,7 +23,7 @@ for cu in "$source"/*.cu; do
   # The headers of all files give budgets too; a file answers for those that it has compiled.
   cat "$cu" "$source"/*.h "$source"/*.cuh |
     grep -o 'ptxas budget: [a-z_0-9]* registers.*' >"$work/budgets" || :
-  "$found" -sass "$objects/$name.o" >"$work/sass"
+  PATH=$(dirname "$cuobjdump"):$PATH "$cuobjdump" -sass "$objects/$name.o" >"$work/sass"
   awk -v file="$name" '
     function kernel_of(mangled,   n, best) {
       best = ""

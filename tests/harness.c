@@ -279,7 +279,7 @@ static enum fg_run_result fail(struct fg_run *run, enum fg_run_result result, co
 static void round_to(enum fg_type half, const struct fg_tensor *t) {
   for (int64_t i = 0; i < fg_count(t); i++) {
     uint16_t bits;
-    fg_half_put(half, &bits, 0, (float)fg_tensor_real(t, 0, i));
+    fg_half_put(half, &bits, 0, (float)fg_tensor_real(t, 1, i));
     put_real(t, i, (double)fg_half_get(half, &bits, 0));
   }
 }

@@ -123,6 +123,16 @@ for command in inspect 'bench --runs 2'; do
   expect 0 '"agreement": null' "$fgsm" $command "$model" --device cuda --exact --batch 8 --json
 done
 cmp signs.1 signs.2 && cmp weighted.1 weighted.2 || failed=1
+
+# A training has the precision that it is asked for, where there is one.
+train() {
+  "$fgsm" train "$model" images-idx3-ubyte --eps 0.1 --epochs 1 --limit 100 --batch 20 --validation 0 "$@"
+}
+for precision in fp32 bf16; do
+  expect 0 '1 epochs in' train --device cuda --precision $precision --out $precision.onnx
+done
+! cmp -s fp32.onnx bf16.onnx || { echo 'bf16 trained what fp32 does'; failed=1; }
+expect 2 'precision bf16 is not to be had on cpu' train --device cpu --precision bf16
 awk -v s="$(cat signs.1)" -v w="$(cat weighted.1)" 'BEGIN {exit !(s > 0.8 && s < w && w < 1)}' ||
   { echo "agreement: $(cat signs.1) of the signs, $(cat weighted.1) weighted"; failed=1; }
 cmp -s cpu.npy coarse.npy && { echo 'bf16 wrote what fp32 writes'; failed=1; }

@@ -64,11 +64,11 @@ row() {
   grep -q "\"step\": \"$1\", \"status\": \"$2\"" "$work/out/gpu-check.json" || fail "$1: not in the JSON"
 }
 
-steps='cases nets training training-bf16 pipeline memcheck racecheck synccheck initcheck ops ladder bench torch'
+steps='cases nets training training-bf16 pipeline memcheck racecheck synccheck initcheck ops ladder bench torch torch-train'
 n_steps=$(echo "$steps" | wc -w)
 all_are_there() {
   [ "$(wc -l <"$work/table")" = "$n_steps" ] || fail "not $n_steps lines in the table: $(cat "$work/table")"
-  [ "$("$json_get" steps $((n_steps - 1)) step <"$work/out/gpu-check.json")" = torch ] ||
+  [ "$("$json_get" steps $((n_steps - 1)) step <"$work/out/gpu-check.json")" = torch-train ] ||
     fail "not $n_steps steps in the JSON"
 }
 
@@ -99,6 +99,7 @@ row racecheck FAILED 'exit code 9: a hazard'
 row memcheck ok ''
 row ladder FAILED 'exit code 139'
 row torch FAILED 'exit code 1: no kernel'
+row torch-train FAILED 'exit code 1: no kernel'
 row bench ok 'images_per_second'
 
 # Steps of several commands: an attack that hangs, or writes other bytes than the cpu's; a bench without a rate.
@@ -142,6 +143,7 @@ all_are_there
 for step in memcheck racecheck synccheck initcheck; do row $step skipped 'no compute-sanitizer'; done
 row ladder skipped 'not built'
 row torch skipped 'no PyTorch'
+row torch-train skipped 'no PyTorch'
 
 make_tree
 check 0 --only cases,bench

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "attacking.h"
 #include "run.h"
@@ -145,6 +146,40 @@ Test(watch, stopping_ends_where_it_was_good) {
   cr_expect(back && stop);
   cr_expect_str_eq(last_event(&s), "stop");
   close_scene(&s);
+}
+
+/* Else a run that is resumed would go back elsewhere, or craft with less care. */
+Test(watch, a_checkpoint_keeps_what_it_knows) {
+  static const char words[] = "method=rs-fgsm eps=0.1 optimizer=adam on-overfit=rollback";
+  char path[] = "/tmp/fgsm-watch-XXXXXX";
+  struct scene was, is;
+  bool found, back, stop;
+  int file = mkstemp(path);
+  cr_assert(file >= 0 && close(file) == 0);
+  open_scene(&was, words);
+  open_scene(&is, words);
+  was.run.checkpoint = is.run.checkpoint = path;
+  was.run.writes = is.run.writes = true;
+  train(&was, 5);
+  was.run.done = 1;
+  cr_assert_eq(fg_watch_keep(&was.run), FGSM_OK);
+  train(&was, 3);
+  was.run.watch.best = 0.7;
+  was.run.watch.bad = 1;
+  was.run.watch.times = 3;
+  was.run.watch.rollbacks = 2;
+  cr_assert_eq(fg_checkpoint_write(&was.run), FGSM_OK, "%s", fgsm_last_error());
+  cr_assert_eq(fg_checkpoint_read(&is.run, &found), FGSM_OK, "%s", fgsm_last_error());
+  const struct fg_watch *a = &was.run.watch, *b = &is.run.watch;
+  cr_expect(found && b->best == a->best && b->bad == 1 && b->times == 3 && b->rollbacks == 2);
+  cr_assert(b->good.pieces && b->good.bytes == a->good.bytes);
+  cr_expect(memcmp(b->good.pieces, a->good.pieces, a->good.bytes) == 0, "another good end");
+  is.run.watch.bad = FG_WATCH_BAD_LOOKS;
+  cr_assert_eq(fg_watch_act(&is.run, &back, &stop), FGSM_OK);
+  cr_expect(back && is.run.done == 1 && *fg_engine_steps(is.run.engine) == 5);
+  cr_expect_eq(unlink(path), 0);
+  close_scene(&was);
+  close_scene(&is);
 }
 
 Test(watch, going_on_does_nothing) {

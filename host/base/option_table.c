@@ -367,7 +367,7 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_device,
      FIELD(device)},
     {{"precision", "NAME", "fp32", "fp32|tf32|bf16|fp16", "Arithmetic of the network.", "device",
-      "attack inspect bench"},
+      "attack inspect bench train"},
      fg_set_word,
      FIELD(precision)},
     {{"exact", NULL, "false", NULL,

@@ -233,7 +233,7 @@ static fgsm_status replace(struct fg_rewrite *rw, const struct dense *net, struc
   struct fg_graph *g = rw->g;
   int64_t count = count_weights(&net->attrs);
   struct fg_value vector = {.name = "weights", .type = g->real, .rank = 1, .dim = {count}};
-  if (count > MOST_WEIGHTS)
+  if (count == 0 || count > MOST_WEIGHTS)
     return FGSM_OK;
   /* The question is put with weights that are nowhere yet: joining them costs a copy. */
   FG_TRY(fg_graph_value(g, &vector, &fused.in[2]));
