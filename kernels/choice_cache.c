@@ -1,5 +1,5 @@
 /* The cache of choices. A file is named by the key's hash and holds the key itself on its first line,
- * so that a collision is a miss. It is written under a temporary name and renamed: readers see a
+ * so that a collision is a miss, and before the text its hash, so that damage is one. It is written under a temporary name and renamed: readers see a
  * whole file or none. */
 #include "choice_cache.h"
 
@@ -62,8 +62,8 @@ __attribute__((destructor)) static void forget_all(void) {
 /* ---- on disk */
 
 /* FNV-1a, 64 bits. */
-static uint64_t hash(const char *text) {
-  uint64_t h = 0xcbf29ce484222325u;
+static unsigned long long hash(const char *text) {
+  unsigned long long h = 0xcbf29ce484222325u;
   for (; *text; text++)
     h = (h ^ (unsigned char)*text) * 0x100000001b3u;
   return h;
@@ -88,7 +88,7 @@ static bool path_of(const char *key, char *path) {
   if (!folder(path))
     return false;
   size_t n = strlen(path);
-  snprintf(path + n, PATH_SIZE - n, "/%016llx.choice", (unsigned long long)hash(key));
+  snprintf(path + n, PATH_SIZE - n, "/%016llx.choice", hash(key));
   return true;
 }
 
@@ -119,7 +119,7 @@ static bool write_file(const char *path, const char *key, const char *text) {
       close(fd);
     return false;
   }
-  bool whole = fprintf(file, "%s\n%s", key, text) > 0;
+  bool whole = fprintf(file, "%s\n%016llx %s", key, hash(text), text) > 0;
   whole = fclose(file) == 0 && whole;
   whole = whole && rename(temporary, path) == 0;
   if (!whole)
@@ -127,21 +127,29 @@ static bool write_file(const char *path, const char *key, const char *text) {
   return whole;
 }
 
+/* Where in a file's contents the text begins; NULL if it is not the key's, or not what was written. */
+static const char *text_of(const char *contents, const char *key) {
+  enum { DIGITS = 16 };
+  size_t n = strlen(key);
+  char *end;
+  if (strncmp(contents, key, n) != 0 || contents[n] != '\n')
+    return NULL;
+  unsigned long long sum = strtoull(contents + n + 1, &end, 16);
+  return end == contents + n + 1 + DIGITS && *end == ' ' && hash(end + 1) == sum ? end + 1 : NULL;
+}
+
 char *fg_choice_find(const char *key) {
   char path[PATH_SIZE];
-  size_t n = strlen(key);
   char *text = recall(key);
   if (text || !path_of(key, path))
     return text;
-  text = read_file(path);
-  if (text && (strncmp(text, key, n) != 0 || text[n] != '\n')) {
-    free(text);
-    return NULL;
+  char *contents = read_file(path);
+  const char *found = contents ? text_of(contents, key) : NULL;
+  if (found) {
+    text = strdup(found);
+    remember(key, found);
   }
-  if (text) {
-    memmove(text, text + n + 1, strlen(text + n + 1) + 1);
-    remember(key, text);
-  }
+  free(contents);
   return text;
 }
 

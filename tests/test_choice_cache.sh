@@ -20,6 +20,10 @@ export XDG_CACHE_HOME
 file=$(echo "$XDG_CACHE_HOME"/fgsm/*.choice)
 [ "$(stat -c %a "$file")" = 600 ] || fail "the file is open to others: $(stat -c %a "$file")"
 [ "$(find "$XDG_CACHE_HOME/fgsm" -type f | wc -l)" = 1 ] || fail 'temporary files are left'
+sed -i '2s/plan/plum/' "$file"
+"$tool" find 'conv fp32 x' >/dev/null && fail 'found though it was damaged'
+"$tool" keep 'conv fp32 x' 'bare  {"a plan": 1}' || fail 'was not kept again'
+"$tool" find 'conv fp32 x' >/dev/null || fail 'not found after it was kept again'
 sed -i '1s/x/z/' "$file"
 "$tool" find 'conv fp32 x' >/dev/null && fail "found where another key's choice lies"
 : >"$file"

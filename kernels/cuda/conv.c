@@ -54,12 +54,30 @@ static fgsm_status run_product(const struct conv *c, const struct fg_call *call,
   return fg_cuda_matmul.run(&product, scratch, stream);
 }
 
+/* A batch of no samples, which no library takes. */
+static bool is_empty(const struct fg_call *call) {
+  return call->in[0].dim[0] == 0;
+}
+
+/* Then nothing is written, but for the weights' gradient, a sum of nothing. */
+static fgsm_status run_empty(const struct fg_call *call, void *stream) {
+  const struct fg_tensor *y = &call->out[0];
+  cudaError_t error = call->op == FG_OP_conv_grad_weight
+                          ? cudaMemsetAsync(y->data, 0, fg_bytes(y), (cudaStream_t)stream)
+                          : cudaSuccess;
+  return error == cudaSuccess
+             ? FGSM_OK
+             : FG_FAIL(DEVICE, "cuda: %s: %s", fg_op_name(call->op), cudaGetErrorString(error));
+}
+
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {
   static float zero = 0;
   const struct conv *c = call->state;
   struct fg_dnn_bound bound = {.n = 0};
   struct fg_call head;
   union fg_attrs attrs;
+  if (is_empty(call))
+    return run_empty(call, stream);
   if (c->fused == PRODUCT)
     return run_product(c, call, scratch, stream);
   fg_cuda_conv_head(call, c->fused, &head, &attrs);
@@ -285,7 +303,8 @@ bool fg_cuda_conv_gains(struct fg_device *base, const struct fg_call *call) {
   for (int i = 0; i < call->n_in; i++)
     other.in[i].layout = FG_PLAIN;
   other.out[0].layout = FG_PLAIN;
-  bool gains = fg_cuda_conv_check(call) == FGSM_OK && choose(device, call, &last) == FGSM_OK;
+  bool gains = fg_cuda_conv_check(call) == FGSM_OK && !is_empty(call) &&
+               choose(device, call, &last) == FGSM_OK;
   if (gains && choose(device, &other, &first) == FGSM_OK)
     gains = last.time <= first.time + last.turning;
   forget(&first);
@@ -296,7 +315,7 @@ bool fg_cuda_conv_gains(struct fg_device *base, const struct fg_call *call) {
 fgsm_status fg_cuda_conv_time(struct fg_device *device, const struct fg_call *call,
                               float *milliseconds) {
   struct conv c = {.plan = NULL};
-  fgsm_status status = choose(fg_cuda_device(device), call, &c);
+  fgsm_status status = is_empty(call) ? FGSM_OK : choose(fg_cuda_device(device), call, &c);
   *milliseconds = c.time;
   forget(&c);
   return status;
@@ -310,7 +329,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
     forget(&c);
     return can ? FGSM_OK : FGSM_UNSUPPORTED;
   }
-  if (call->trial) /* whatever is fused, the bare product and epilogue.cu can stand in */
+  /* Whatever is fused, the bare product and epilogue.cu can stand in. */
+  if (call->trial || is_empty(call))
     return FGSM_OK;
   struct conv *c = calloc(1, sizeof *c);
   if (!c)

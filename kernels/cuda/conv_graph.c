@@ -145,7 +145,8 @@ fgsm_status fg_cuda_conv_check(const struct fg_call *call) {
   FG_CUDA_NEED(call,
                p.x->rank == a->spatial + 2 && p.w->rank == p.x->rank && p.y->rank == p.x->rank,
                "ranks %d, %d and %d", p.x->rank, p.w->rank, p.y->rank);
-  FG_CUDA_NEED(call, fg_count(p.x) && fg_count(p.w) && fg_count(p.y), "an empty tensor");
+  FG_CUDA_NEED(call, fg_count(p.w) && (!p.x->dim[0] || (fg_count(p.x) && fg_count(p.y))),
+               "an empty image or filter");
   FG_CUDA_NEED(
       call, a->group >= 1 && p.w->dim[1] * a->group == p.x->dim[1] && p.w->dim[0] % a->group == 0,
       "%lld channels in %d groups for weights of %lld", (long long)p.x->dim[1], a->group,

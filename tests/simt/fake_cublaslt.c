@@ -9,27 +9,14 @@
  * the harness's runs on none, which is how they are told apart: those must be by the third, and the
  * heuristic is asked once for each product, because what was chosen is kept. */
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "halves.h"
+#include "fake_card.h"
 #include "half.h"
-#include "matmul.h"
-#include "plugin.h"
-#include "synchronous.h"
-#include "tested.h"
 
 enum { FIRST = 11, BROKEN = 12, FASTEST = 13, SLOW = 14, WORKSPACE = 4096, MOST_ASKED = 4096 };
-static unsigned long errors;
-static char stream_of_trials, a_handle;
-static int last_run; /* the algorithm */
-
-static void wrong(const char *words) {
-  printf("cuBLASLt: %s\n", words);
-  errors++;
-}
 
 /* ---- descriptors: all of one kind each, so that NULL and the wrong kind are all that can be mixed up */
 
@@ -64,7 +51,8 @@ FAKE_DESTROY(preference_destroy, cublasLtMatmulPreference_t)
 
 static cublasStatus_t product_create(cublasLtMatmulDesc_t *out, cublasComputeType_t compute,
                                      cudaDataType_t scale) {
-  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F)
+  if ((compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_FAST_TF32) ||
+      scale != CUDA_R_32F)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   *out = calloc(1, sizeof **out);
   ((struct product *)*out)->epilogue = CUBLASLT_EPILOGUE_DEFAULT;
@@ -167,10 +155,10 @@ static cublasStatus_t heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t pr
                                      (struct layout *)d};
   static const int named[] = {FIRST, BROKEN, FASTEST, SLOW};
   asked_with = *(struct preference *)preference;
-  if ((void *)handle != &a_handle || asked_with.workspace < WORKSPACE)
-    wrong("asked without a handle or a workspace");
+  if (handle != FAKE_CUBLAS || asked_with.workspace < WORKSPACE)
+    fake_wrong("cuBLASLt: asked without a handle or a workspace");
   if (asked_again((struct product *)product, l, &asked_with))
-    wrong("asked for the same product twice");
+    fake_wrong("cuBLASLt: asked for the same product twice");
   for (*n = 0; *n < most && *n < 4; ++*n) {
     found[*n] = (cublasLtMatmulHeuristicResult_t){.workspaceSize = WORKSPACE};
     found[*n].algo.data[0] = (uint64_t)named[*n];
@@ -232,9 +220,9 @@ static void check_mask(const struct product *p, const struct layout *d, cudaStre
   if (!writes_mask(p) && !reads_mask(p))
     return;
   if (p->aux_ld % 128 || p->aux_ld < d->rows || !p->aux || d->batch != 1)
-    wrong("a mask of rows that are no 128s, or of a batch");
-  if (getenv("CUBLASLT_MASKS") && !stream)
-    wrong("masks of a kind that should not be used");
+    fake_wrong("cuBLASLt: a mask of rows that are no 128s, or of a batch");
+  if (getenv("CUBLASLT_MASKS") && !fake_is_trial(stream))
+    fake_wrong("cuBLASLt: masks of a kind that should not be used");
 }
 
 static unsigned bit_of(int64_t at) {
@@ -292,20 +280,21 @@ static cublasStatus_t multiply(cublasLtHandle_t handle, cublasLtMatmulDesc_t pro
   float factor, keep;
   memcpy(&factor, alpha, sizeof factor);
   memcpy(&keep, beta, sizeof keep);
-  last_run = (int)algorithm->data[0];
-  if ((void *)handle != &a_handle || workspace_bytes < WORKSPACE || (uintptr_t)workspace % 256)
-    wrong("run without a handle or a workspace");
-  if (!stream && last_run != FASTEST)
-    wrong("another algorithm than the fastest was taken");
+  int last_run = (int)algorithm->data[0];
+  if (handle != FAKE_CUBLAS || workspace_bytes < WORKSPACE || (uintptr_t)workspace % 256)
+    fake_wrong("cuBLASLt: run without a handle or a workspace");
+  if (!fake_is_trial(stream) && last_run != FASTEST)
+    fake_wrong("cuBLASLt: another algorithm than the fastest was taken");
+  fake_passes(last_run == FASTEST ? 1 : 2);
   if (last_run == BROKEN)
     return CUBLAS_STATUS_EXECUTION_FAILED;
   int64_t k = p->op[0] == CUBLAS_OP_N ? la->columns : la->rows;
   if (!fits(la, p->op[0], ld->rows, k) || !fits(lb, p->op[1], k, ld->columns) ||
       !fits(lc, CUBLAS_OP_N, ld->rows, ld->columns) || la->batch != ld->batch ||
       lb->batch != ld->batch || lc->batch != ld->batch || lc->type != ld->type)
-    wrong("matrices that do not multiply");
+    fake_wrong("cuBLASLt: matrices that do not multiply");
   if (!aligned(a, 0) || !aligned(b, 1) || !aligned(c, 2) || !aligned(d, 3))
-    wrong("an address that is less aligned than was promised");
+    fake_wrong("cuBLASLt: an address that is less aligned than was promised");
   check_mask(p, ld, stream);
   memset(workspace, 0xff, WORKSPACE);
   for (int64_t item = 0; item < ld->batch; item++)
@@ -331,143 +320,19 @@ static const char *words_of(cublasStatus_t status) {
   return status == CUBLAS_STATUS_NOT_SUPPORTED ? "not supported" : "failed";
 }
 
-struct fg_nv fg_nv = {.cublasLtGetVersion = version,
-                      .cublasLtGetStatusString = words_of,
-                      .cublasLtMatmulDescCreate = product_create,
-                      .cublasLtMatmulDescDestroy = product_destroy,
-                      .cublasLtMatmulDescSetAttribute = product_set,
-                      .cublasLtMatrixLayoutCreate = layout_create,
-                      .cublasLtMatrixLayoutDestroy = layout_destroy,
-                      .cublasLtMatrixLayoutSetAttribute = layout_set,
-                      .cublasLtMatmulPreferenceCreate = preference_create,
-                      .cublasLtMatmulPreferenceDestroy = preference_destroy,
-                      .cublasLtMatmulPreferenceSetAttribute = preference_set,
-                      .cublasLtMatmulAlgoGetHeuristic = heuristic,
-                      .cublasLtMatmulAlgoCheck = check_algorithm,
-                      .cublasLtMatmul = multiply};
-
-/* ---- the card's clock: what ran last decides what has passed */
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags) {
-  (void)flags;
-  *out = (cudaStream_t)(void *)&stream_of_trials;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  (void)stream;
-  return cudaSuccess;
-}
-cudaError_t cudaEventCreate(cudaEvent_t *out) {
-  *out = (cudaEvent_t)(void *)&stream_of_trials;
-  return cudaSuccess;
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  (void)event;
-  return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  (void)event, (void)stream;
-  return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  (void)event;
-  return cudaSuccess;
-}
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t began, cudaEvent_t ended) {
-  (void)began, (void)ended;
-  *milliseconds = last_run == FASTEST ? 1 : 2;
-  return cudaSuccess;
-}
-
-/* ---- what matmul.c asks of the plugin */
-
-fgsm_status fg_cuda_alloc(struct fg_device *device, size_t bytes, void **out) {
-  (void)device;
-  return cudaMallocManaged(out, bytes, cudaMemAttachGlobal) == cudaSuccess
-             ? FGSM_OK
-             : FG_FAIL(MEMORY, "no memory for %zu bytes", bytes);
-}
-void fg_cuda_free(struct fg_device *device, void *memory) {
-  (void)device;
-  (void)cudaFree(memory);
-}
-fgsm_status fg_cuda_memory(struct fg_device *device, size_t *free, size_t *total) {
-  return fg_synchronous_memory(device, free, total);
-}
-fgsm_status fg_cuda_upload(struct fg_device *device, void *to, const void *from, size_t bytes,
-                           void *stream) {
-  return fg_synchronous_copy(device, to, from, bytes, stream);
-}
-fgsm_status fg_cuda_download(struct fg_device *device, void *to, const void *from, size_t bytes,
-                             void *stream) {
-  return fg_synchronous_copy(device, to, from, bytes, stream);
-}
-fgsm_status fg_cuda_sync(struct fg_device *device, void *stream) {
-  return fg_synchronous_sync(device, stream);
-}
-fgsm_status fg_cuda_result(struct fg_cuda_device *device, cudaError_t error, const char *what) {
-  (void)device;
-  return error == cudaSuccess ? FGSM_OK : FG_FAIL(DEVICE, "%s", what);
-}
-fgsm_status fg_cuda_alive(const struct fg_cuda_device *device) {
-  (void)device;
-  return FGSM_OK;
-}
-fgsm_status fg_cuda_cublas(struct fg_cuda_device *device, cublasLtHandle_t *out) {
-  (void)device;
-  *out = (cublasLtHandle_t)(void *)&a_handle;
-  return FGSM_OK;
-}
-fgsm_status fg_cublas_failed(cublasStatus_t status, const char *what) {
-  return FG_FAIL(DEVICE, "cuBLASLt: %s: %s", what, words_of(status));
-}
-void fg_plugin_log(fgsm_log_level level, const char *format, ...) {
-  va_list args;
-  if (level > FGSM_LOG_WARNING)
-    return;
-  va_start(args, format);
-  vprintf(format, args);
-  va_end(args);
-  printf("\n");
-}
-
-/* ---- the backend: matmul alone */
-
-static struct fg_backend backend;
-static struct fg_cuda_device card = {.card = "a card that is not there"};
-static const struct fg_kernel no_kernel;
-
-static fgsm_status open_device(int index, int threads, struct fg_device **out) {
-  (void)index;
-  card.base = (struct fg_device){.backend = &backend, .threads = threads, .lanes = 1};
-  *out = &card.base;
-  return FGSM_OK;
-}
-static void close_device(struct fg_device *device) {
-  (void)device;
-}
-static fgsm_status enter(struct fg_device *device) {
-  (void)device;
-  return FGSM_OK;
-}
-
-const struct fg_backend *tested_backend(const char *name) {
-  (void)name;
-  backend = (struct fg_backend){.name = "matmul.c",
-                                .real = FG_F32,
-                                .open = open_device,
-                                .close = close_device,
-                                .enter = enter,
-                                .takes_half = fg_cuda_takes_half,
-                                FG_SYNCHRONOUS};
-  backend.alloc = backend.host_alloc = fg_cuda_alloc;
-  backend.free = backend.host_free = fg_cuda_free;
-  for (int op = 0; op < FG_OP_COUNT; op++)
-    backend.kernels[op] = &no_kernel;
-  backend.kernels[FG_OP_matmul] = &fg_cuda_matmul;
-  return &backend;
-}
-
-unsigned long tested_errors(void) {
-  return errors;
+void fake_cublaslt(void) {
+  fg_nv.cublasLtGetVersion = version;
+  fg_nv.cublasLtGetStatusString = words_of;
+  fg_nv.cublasLtMatmulDescCreate = product_create;
+  fg_nv.cublasLtMatmulDescDestroy = product_destroy;
+  fg_nv.cublasLtMatmulDescSetAttribute = product_set;
+  fg_nv.cublasLtMatrixLayoutCreate = layout_create;
+  fg_nv.cublasLtMatrixLayoutDestroy = layout_destroy;
+  fg_nv.cublasLtMatrixLayoutSetAttribute = layout_set;
+  fg_nv.cublasLtMatmulPreferenceCreate = preference_create;
+  fg_nv.cublasLtMatmulPreferenceDestroy = preference_destroy;
+  fg_nv.cublasLtMatmulPreferenceSetAttribute = preference_set;
+  fg_nv.cublasLtMatmulAlgoGetHeuristic = heuristic;
+  fg_nv.cublasLtMatmulAlgoCheck = check_algorithm;
+  fg_nv.cublasLtMatmul = multiply;
 }

@@ -404,9 +404,12 @@ void cp_wait(unsigned keep) {
   copies.resize(kept);
 }
 
+static unsigned long n_launches;
+
 cudaError_t run(const LaunchConfig &c, const void *kernel, const char *name, void (*thunk)(void *),
                 void *args, size_t args_bytes) {
   read_environment();
+  n_launches++;
   S.kernel = name;
   if (!is_launchable(c))
     return fail(cudaErrorInvalidConfiguration);
@@ -440,6 +443,10 @@ cudaError_t run(const LaunchConfig &c, const void *kernel, const char *name, voi
   return ok ? cudaSuccess : fail(cudaErrorLaunchFailure);
 }
 } // namespace simt
+
+extern "C" unsigned long simt_launch_count(void) {
+  return simt::n_launches;
+}
 
 extern "C" unsigned long simt_error_count(void) {
   return simt::S.errors;

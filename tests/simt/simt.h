@@ -22,6 +22,8 @@ constexpr int warpSize = 32;
 
 /* What the harness has found wrong since the program began. */
 extern "C" unsigned long simt_error_count(void);
+/* Kernels launched so far. */
+extern "C" unsigned long simt_launch_count(void);
 
 #ifndef SIMT_CHECK
 #define SIMT_CHECK 0 /* 1 in the race-check build: every access goes through simt_check.cpp */
