@@ -60,9 +60,9 @@ class Variant:
 def variants(net, shape, batch, device, dtype, compile_modes):
     """All that can be made; a net that a tool cannot take is left out with a line that says so."""
     if compile_modes:
-        import torch._dynamo
-        torch._dynamo.reset()  # what was compiled for other nets and batches
-        torch._dynamo.config.recompile_limit = 64  # step is compiled once for each variant
+        from torch import _dynamo
+        _dynamo.reset()  # what was compiled for other nets and batches
+        _dynamo.config.recompile_limit = 64  # step is compiled once for each variant
     y = torch.randint(0, 5, (batch,), device=device)
     forms = [("plain", net)]
     try:
