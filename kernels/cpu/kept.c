@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 struct entry {
   struct entry *next;
@@ -28,13 +29,26 @@ static struct entry *find(const void *constant, fg_dnnl_md wanted) {
   return e;
 }
 
+enum { LINE_BYTES = 64, HUGE_BYTES = 2 << 20 };
+
+/* Whole huge pages where they are to be had: weights are read from end to end in each batch, and a page of
+ * 4 KiB at a time they would need more translations than the processor keeps. */
+static void *allocate(size_t bytes) {
+  if (bytes < HUGE_BYTES)
+    return aligned_alloc(LINE_BYTES, bytes);
+  void *memory = aligned_alloc(HUGE_BYTES, bytes);
+  if (memory)
+    (void)madvise(memory, bytes / HUGE_BYTES * HUGE_BYTES, MADV_HUGEPAGE);
+  return memory;
+}
+
 static fgsm_status add(const void *constant, fg_dnnl_md wanted, struct entry **out) {
-  size_t bytes = (dnnl_memory_desc_get_size(wanted) + 63) / 64 * 64;
+  size_t bytes = (dnnl_memory_desc_get_size(wanted) + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
   struct entry *e = calloc(1, sizeof *e);
   if (!e)
     return FG_FAIL(MEMORY, "no memory for a convolution's weights");
   e->constant = constant;
-  e->memory = aligned_alloc(64, bytes);
+  e->memory = allocate(bytes);
   fgsm_status status = e->memory
                            ? fg_dnnl_md_copy(wanted, &e->format)
                            : FG_FAIL(MEMORY, "no memory for %zu bytes of reordered weights", bytes);

@@ -4,9 +4,8 @@
 #include "unary.h"
 
 enum {
-  DEEP = 1024,     /* of k: a panel of b and a chunk of a, so deep, share the second-level cache */
-  FAR = 16,        /* multiply-adds of a vector, a number of a or b from afar costs as much as */
-  MOST_SUMS = 448, /* of a tile */
+  DEEP = 192, /* of k: a panel of b so deep stays in the first-level cache */
+  FAR = 16,   /* multiply-adds of a vector, a number of a or b from afar costs as much as */
 };
 
 static int64_t up(int64_t a, int64_t b) {
@@ -37,6 +36,12 @@ static int64_t cost_of(const struct fg_product *p, int64_t row_pieces, int64_t c
   return rows * columns + FAR * (rows + columns);
 }
 
+/* Where k is summed up in several steps, sums of all panels wait between them; else one place serves each. */
+static int64_t sums_of_row(const struct fg_product *p) {
+  int64_t panels = p->deep < p->k_vecs ? up(p->panels, p->column_pieces) : 1;
+  return panels * columns_of_panel(p);
+}
+
 void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shape, int threads) {
   struct fg_product p = {.shape = *shape, .lanes = fg_cpu_block(), .row_pieces = threads};
   p.group = way_of(&p)->group;
@@ -50,16 +55,16 @@ void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shap
       p.column_pieces = columns;
       p.row_pieces = threads / columns;
     }
-  p.deep = p.k_vecs < DEEP / p.lanes ? p.k_vecs : DEEP / p.lanes;
-  int64_t near = fg_cpu_second_level_bytes() / 2 / (p.deep * p.lanes * (int64_t)sizeof(float));
-  int64_t rows = up(shape->rows, p.row_pieces);
+  p.deep = up(p.k_vecs, up(p.k_vecs * p.lanes, DEEP));
+  int64_t of_row = (p.deep * p.lanes + sums_of_row(&p)) * (int64_t)sizeof(float);
+  int64_t near = fg_cpu_second_level_bytes() / 2 / of_row, rows = up(shape->rows, p.row_pieces);
   p.chunk = near < p.group ? p.group : near < rows ? near / p.group * p.group : rows;
   *plan = p;
 }
 
-/* Rows of a in order, and a tile's sums. */
+/* Rows of a in order, and the sums of as many. */
 static int64_t room_floats(const struct fg_product *p) {
-  return (p->chunk + p->group) * p->deep * p->lanes + MOST_SUMS;
+  return (p->chunk + p->group) * (p->deep * p->lanes + sums_of_row(p));
 }
 
 size_t fg_product_scratch_bytes(const struct fg_product *p) {
@@ -82,15 +87,14 @@ static int64_t row_of(const struct fg_product *p, const struct chunk *c, int64_t
   return c->rows * group / groups_of(p, c);
 }
 
-/* Rows of a to [group][deep][p->group][lanes], zeros beyond its k. */
-static void copy_rows(const struct fg_product *p, const struct fg_product_operands *o,
-                      const struct chunk *c, float *to) {
-  const struct fg_product_way *way = way_of(p);
-  int64_t first = c->k * p->lanes, step = (int64_t)p->group * p->lanes, deep = c->deep * p->lanes;
+/* A group's rows of a to [deep][p->group][lanes], zeros beyond its k. */
+static void copy_group(const struct fg_product *p, const struct fg_product_operands *o,
+                       const struct chunk *c, int64_t group, float *to) {
+  int64_t first = c->k * p->lanes, deep = c->deep * p->lanes;
   int64_t terms = p->shape.k - first < deep ? p->shape.k - first : deep;
-  for (int64_t g = 0; g < groups_of(p, c); g++, to += c->deep * step)
-    for (int64_t r = row_of(p, c, g), at = 0; r < row_of(p, c, g + 1); r++, at += p->lanes)
-      way->copy(o->a + (c->row + r) * p->shape.k + first, terms, to + at, step);
+  for (int64_t r = row_of(p, c, group); r < row_of(p, c, group + 1); r++, to += p->lanes)
+    way_of(p)->copy(o->a + (c->row + r) * p->shape.k + first, terms, to,
+                    (int64_t)p->group * p->lanes);
 }
 
 static const float *at_or_null(const float *x, int64_t at) {
@@ -104,27 +108,75 @@ static void fetch(const struct fg_product_end *end, int64_t rows, int64_t lanes)
       __builtin_prefetch(end->to + r * end->row + v * lanes, 1);
 }
 
-/* The chunk, of which `a` is a copy, times one panel. */
+static const float *panel_at(const struct fg_product *p, const float *panels, int64_t panel,
+                             int64_t k) {
+  return panels + panel * columns_of_panel(p) * p->k_vecs * p->lanes +
+         k * p->lanes * width_of(p, panel);
+}
+
+/* While a group is copied and multiplied by the first panel, the next group's rows are fetched. */
+static struct fg_product_ahead rows_ahead(const struct fg_product *p,
+                                          const struct fg_product_operands *o,
+                                          const struct chunk *c, int64_t group) {
+  if (group + 1 == groups_of(p, c))
+    return (struct fg_product_ahead){.at = o->a};
+  int64_t row = row_of(p, c, group + 1), rows = row_of(p, c, group + 2) - row;
+  return (struct fg_product_ahead){.at = o->a + (c->row + row) * p->shape.k + c->k * p->lanes,
+                                   .apart = p->shape.k,
+                                   .step = p->lanes,
+                                   .lines = (int)rows};
+}
+
+/* With the other panels, a part of what comes after this one. */
+static struct fg_product_ahead panel_ahead(const struct fg_product *p, const struct chunk *c,
+                                           const float *panels, int64_t panel, int64_t group) {
+  bool same_k = panel + 1 < c->to;
+  int64_t k = same_k ? c->k : c->k + c->deep, then = same_k ? panel + 1 : c->from;
+  if (k == p->k_vecs)
+    return (struct fg_product_ahead){.at = panels};
+  int64_t deep = p->k_vecs - k < c->deep ? p->k_vecs - k : c->deep;
+  int64_t lines = deep * p->lanes * width_of(p, then) / FG_PRODUCT_LINE;
+  int64_t each = up(up(lines, groups_of(p, c)), c->deep), done = group * each * c->deep;
+  if (done >= lines)
+    return (struct fg_product_ahead){.at = panels};
+  return (struct fg_product_ahead){.at = panel_at(p, panels, then, k) + done * FG_PRODUCT_LINE,
+                                   .apart = FG_PRODUCT_LINE,
+                                   .step = each * FG_PRODUCT_LINE,
+                                   .lines = (int)each};
+}
+
+/* The chunk times one panel; the first of them has the rows copied to `a`. */
 static void multiply(const struct fg_product *p, const struct fg_product_operands *o,
-                     const struct chunk *c, const float *panels, int64_t panel, const float *a,
+                     const struct chunk *c, const float *panels, int64_t panel, float *a,
                      float *sums) {
   const struct fg_product_way *way = way_of(p);
   int64_t lanes = p->lanes, column = panel * columns_of_panel(p), width = width_of(p, panel);
   int64_t columns = p->shape.n - column < width ? p->shape.n - column : width;
-  bool first = c->k == 0, last = c->k + c->deep == p->k_vecs;
-  const float *b = panels + column * p->k_vecs * lanes + c->k * lanes * width;
+  bool goes_on = c->k > 0, ends = c->k + c->deep == p->k_vecs, waits = goes_on || !ends;
+  const float *b = panel_at(p, panels, panel, c->k);
   struct fg_product_end end = {.alpha = o->alpha,
                                .row = p->shape.n,
-                               .bias = first ? at_or_null(o->bias, column) : NULL,
-                               .relu = last && o->act->kind == FG_UNARY_relu};
+                               .bias = at_or_null(o->bias, column),
+                               .relu = o->act->kind == FG_UNARY_relu};
+  if (waits)
+    sums += (panel - c->from) * columns_of_panel(p) * c->rows;
   for (int64_t g = 0; g < groups_of(p, c); g++, a += c->deep * p->group * lanes) {
     int64_t row = row_of(p, c, g), rows = row_of(p, c, g + 1) - row;
     int64_t at = (c->row + row) * p->shape.n + column;
+    bool first = panel == c->from;
+    struct fg_product_ahead ahead =
+        first ? rows_ahead(p, o, c, g) : panel_ahead(p, c, panels, panel, g);
     end.to = o->y + at;
-    end.add = first ? at_or_null(o->add, at) : end.to;
-    fetch(&end, rows, lanes);
-    way->tile[rows - 1][width / lanes - 1](a, b, c->deep, sums);
-    way->end(&end, sums, rows, columns);
+    end.add = at_or_null(o->add, at);
+    if (first)
+      copy_group(p, o, c, g, a);
+    if (ends)
+      fetch(&end, rows, lanes);
+    way->tile[rows - 1][width / lanes - 1](a, b, c->deep, &ahead, goes_on, sums);
+    if (ends)
+      way->end(&end, sums, rows, columns);
+    if (waits)
+      sums += rows * width;
   }
 }
 
@@ -140,10 +192,9 @@ static void activate(const struct fg_product *p, const struct fg_product_operand
 /* A chunk of rows, all of k. */
 static void chunk(const struct fg_product *p, const struct fg_product_operands *o, struct chunk c,
                   const float *panels, float *room) {
-  float *sums = room, *copied = room + MOST_SUMS;
+  float *copied = room, *sums = room + (p->chunk + p->group) * p->deep * p->lanes;
   for (c.k = 0; c.k < p->k_vecs; c.k += c.deep) {
     c.deep = p->k_vecs - c.k < p->deep ? p->k_vecs - c.k : p->deep;
-    copy_rows(p, o, &c, copied);
     for (int64_t panel = c.from; panel < c.to; panel++)
       multiply(p, o, &c, panels, panel, copied, sums);
   }

@@ -2,9 +2,10 @@
  * and the activation, while the result is still in cache.
  *
  * b lies in panels of FG_PRODUCT_PANEL vectors of columns, [panel][k][columns], the last one as narrow
- * as will do; k is filled up to whole vectors with zeros. Rows of a are copied to [k / lanes][rows][lanes], a
- * chunk at a time, and a tile of them times a panel is summed in registers. Every number is one sum along k,
- * in order, whatever the tiles, the batch and the threads.
+ * as will do; k is filled up to whole vectors with zeros. k is summed up in steps for which a panel of b stays
+ * in the first-level cache: rows of a are copied to [k / lanes][rows][lanes], a chunk at a time, a tile of them
+ * times a panel is summed in registers, and its sums wait for the next step. Every number is one sum along
+ * k, in order, whatever the tiles, the batch and the threads.
  *
  * The way of Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". */
 #ifndef FG_CPU_PRODUCT_H
@@ -51,10 +52,20 @@ void fg_product_run(const struct fg_product *plan, const float *panels,
 
 /* ---- what is compiled for a width of vectors (product_lanes.h) */
 
-enum { FG_PRODUCT_PANEL = 2 };
+enum { FG_PRODUCT_PANEL = 2, FG_PRODUCT_LINE = 16 };
 
-/* The sums of a tile: a [k_vecs][group][lanes], b [k][vecs][lanes], to [rows][vecs][lanes]. */
-typedef void fg_product_tile(const float *a, const float *b, int64_t k_vecs, float *to);
+/* Cache lines that will be wanted soon and come from afar: for each vector of k `lines` of them, `apart` floats
+ * from each other, and `step` floats further for the next vector. */
+struct fg_product_ahead {
+  const float *at;
+  int64_t apart, step;
+  int lines;
+};
+
+/* Adds a tile's products to its sums, which `go_on` or begin: a [k_vecs][group][lanes], b [k][vecs][lanes], sums
+ * [rows][vecs][lanes]. Meanwhile what lies ahead is fetched into the second-level cache. */
+typedef void fg_product_tile(const float *a, const float *b, int64_t k_vecs,
+                             const struct fg_product_ahead *ahead, bool go_on, float *sums);
 
 /* What becomes of a tile's sums. */
 struct fg_product_end {

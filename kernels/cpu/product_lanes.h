@@ -11,12 +11,18 @@ enum { PANEL = FG_PRODUCT_PANEL };
 
 /* ---- sums */
 
-FG_INLINE void tile(const float *a, const float *b, int64_t k_vecs, float *to, int rows, int vecs) {
+FG_INLINE void tile(const float *a, const float *b, int64_t k_vecs,
+                    const struct fg_product_ahead *ahead, bool go_on, float *sums, int rows,
+                    int vecs) {
+  const float *next = ahead->at;
+  int64_t apart = ahead->apart, step = ahead->step;
+  int lines = ahead->lines;
   vec sum[GROUP * PANEL];
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < vecs; v++)
-      sum[r * vecs + v] = (vec){0};
-  for (int64_t k = 0; k < k_vecs; k++, a += GROUP * LANES)
+  for (int i = 0; i < rows * vecs; i++)
+    sum[i] = go_on ? *(const vec *)(sums + i * LANES) : (vec){0};
+  for (int64_t k = 0; k < k_vecs; k++, a += GROUP * LANES, next += step) {
+    for (int i = 0; i < lines; i++)
+      __builtin_prefetch(next + i * apart, 0, 2);
     for (int l = 0; l < LANES; l++, b += vecs * LANES) {
       vec w[PANEL];
       for (int v = 0; v < vecs; v++)
@@ -26,15 +32,16 @@ FG_INLINE void tile(const float *a, const float *b, int64_t k_vecs, float *to, i
         for (int v = 0; v < vecs; v++)
           sum[r * vecs + v] += w[v] * a[r * LANES + l];
     }
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < vecs; v++)
-      *(vec *)(to + (r * vecs + v) * LANES) = sum[r * vecs + v];
+  }
+  for (int i = 0; i < rows * vecs; i++)
+    *(vec *)(sums + i * LANES) = sum[i];
 }
 
 #define TILE(rows, vecs)                                                                           \
   TARGET static void tile_##rows##x##vecs(const float *a, const float *b, int64_t k_vecs,          \
-                                          float *to) {                                             \
-    tile(a, b, k_vecs, to, rows, vecs);                                                            \
+                                          const struct fg_product_ahead *ahead, bool go_on,        \
+                                          float *sums) {                                           \
+    tile(a, b, k_vecs, ahead, go_on, sums, rows, vecs);                                            \
   }
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2)
 HEIGHTS(TILES)

@@ -36,6 +36,7 @@ static const struct fg_case cases[] = {
     BARE(64, 100, 257),
     BARE(33, 1030, 35),
     BARE(111, 1024, 40),
+    BARE(50, 400, 130),
     TAILS(19, 37, 71),
     TAILS(43, 2100, 34),
     TAILS(101, 48, 64),
