@@ -11,8 +11,9 @@
 enum { BIAS = 2, RESIDUAL = 3 };
 
 /* dnnl_sgemm puts b in order in each call, unless rows are so few that it does without. Of more rows that
- * is little of the work, and it keeps no second b; there the processor's tiles are faster, where it has them. */
-enum { FEW_ROWS = 16, MANY_ROWS = 112, FEW_COLUMNS = 32, FEW_TERMS = 32 };
+ * is little of the work, and it keeps no second b. The processor's tiles, where it has them, are faster from
+ * the first whole group of rows on. */
+enum { FEW_ROWS = 16, MANY_ROWS = 112, ROWS_OF_TILES = 32, FEW_COLUMNS = 32, FEW_TERMS = 32 };
 
 struct fg_matmul_packed {
   bool splits;
@@ -29,7 +30,7 @@ static struct fg_product_shape shape_of(const struct fg_call *call) {
 
 static bool splits(const struct fg_cpu_device *device, const struct fg_product_shape *s) {
   int64_t times = device->base.chosen_for ? device->base.chosen_for : 1;
-  return s->rows * times > MANY_ROWS && device->base.convolutions != FG_CONV_DIRECT &&
+  return s->rows * times >= ROWS_OF_TILES && device->base.convolutions != FG_CONV_DIRECT &&
          fg_split_runs();
 }
 

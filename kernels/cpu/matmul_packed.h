@@ -1,4 +1,4 @@
-/* A matmul whose b is a constant: of a few rows by product.h, of more by split.h, for matmul.c. */
+/* A matmul whose b is a constant: of a few rows by product.h, of more, where the processor has tiles, by split.h; for matmul.c. */
 #ifndef FG_CPU_MATMUL_PACKED_H
 #define FG_CPU_MATMUL_PACKED_H
 

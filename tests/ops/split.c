@@ -4,6 +4,8 @@
 
 static const struct fg_case cases[] = {
     BARE(113, 32, 32),
+    BARE(32, 70, 64),
+    BARE(47, 64, 40),
     BARE(130, 100, 257),
     BARE(144, 1030, 35),
     BARE(272, 600, 33),
