@@ -77,6 +77,7 @@ struct fg_case_table {
   X(winograd)                                                                                      \
   X(packed)                                                                                        \
   X(split)                                                                                         \
+  X(pointwise)                                                                                     \
   X(pool)                                                                                          \
   X(reduce)                                                                                        \
   X(move)                                                                                          \

@@ -35,6 +35,20 @@ Test(split, keeps_to_its_buffers) {
   sweep(fg_mode_clean);
 }
 
+/* 1x1 convolutions, in every layout: whole images in blocks go by the tiles, the rest by plain sums. */
+Test(split, convolves) {
+  struct fg_device *device = opened(2, FG_CONV_FASTEST);
+  const struct fg_target target = {&fg_cpu, FG_F32, 2, device};
+  static const fg_mode modes[] = {fg_mode_agrees, fg_mode_lying, fg_mode_repeats, fg_mode_clean};
+  for (int i = 0; i < fg_cases_pointwise.n; i++)
+    for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+      char why[768] = "";
+      cr_expect(modes[m](&fg_cases_pointwise.cases[i], &target, why, sizeof why) != FG_BROKEN,
+                "%s: %s", fg_cases_pointwise.cases[i].name, why);
+    }
+  fg_cpu.close(device);
+}
+
 static struct fg_run ran(const struct fg_case *c, int threads, enum fg_convolutions how) {
   const struct fg_run_options o = {0};
   struct fg_run run;
@@ -76,6 +90,36 @@ Test(split, says_so_and_is_not_taken_unless_it_may_be) {
     end(&plain);
   }
   cr_expect(said == 0 || said == fg_cases_split.n, "%d of %d cases", said, fg_cases_split.n);
+}
+
+/* Of channels in blocks, by any number of threads; where it must not be, or lies plainly, it is left alone. */
+Test(split, convolves_alike_with_every_number_of_threads) {
+  enum { ALL = 0x1f };
+  const struct fg_case *c = &fg_cases_pointwise.cases[1]; /* with residual and relu */
+  struct fg_run run[4];
+  static const struct {
+    int threads;
+    enum fg_convolutions how;
+    uint32_t lying;
+  } ways[] = {{1, FG_CONV_FASTEST, ALL},
+              {3, FG_CONV_FASTEST, ALL},
+              {2, FG_CONV_DIRECT, ALL},
+              {2, FG_CONV_FASTEST, 0}};
+  for (int i = 0; i < 4; i++) {
+    const struct fg_target target = {&fg_cpu, FG_F32, ways[i].threads,
+                                     opened(ways[i].threads, ways[i].how)};
+    bool blocks = target.device->channel_block == 16;
+    const struct fg_run_options o = {.lying_in = blocks ? ways[i].lying & 9 : 0,
+                                     .lying_out = blocks ? ways[i].lying & 1 : 0};
+    cr_assert_eq(fg_run_begin(&run[i], c, &target, &o), FG_RUN_OK, "%s", run[i].why);
+  }
+  cr_expect_eq(!run[0].call.fast, !run[1].call.fast);
+  cr_expect(!run[2].call.fast && !run[3].call.fast);
+  if (run[0].call.fast)
+    cr_expect_eq(
+        memcmp(run[0].call.out[0].data, run[1].call.out[0].data, fg_bytes(&run[0].call.out[0])), 0);
+  for (int i = 0; i < 4; i++)
+    end(&run[i]);
 }
 
 /* As close as float32's own sums, whatever the numbers' sizes. */

@@ -1,15 +1,17 @@
-/* Convolution and its two gradients: by Winograd's filtering where that is open and was found faster
- * (conv_choice.c), and else by oneDNN's plain sums (conv_direct.c). */
+/* Convolution and its two gradients: by Winograd's filtering, or on the processor's tiles, where that is open and
+ * was found faster (conv_choice.c), and else by oneDNN's plain sums (conv_direct.c). */
 #include "conv.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "conv_split.h"
 #include "conv_winograd.h"
 
 struct conv_state {
   struct fg_dnnl_primitive primitive;
   struct fg_conv_winograd *winograd; /* instead of it, or NULL */
+  struct fg_conv_split *split;       /* likewise */
   bool empty; /* nothing to sum over: the output is zero, or has no elements */
 };
 
@@ -37,7 +39,7 @@ static fgsm_status check(const struct fg_call *call, const struct fg_conv_sides 
 static fgsm_status choose(struct fg_cpu_device *device, struct fg_call *call,
                           struct conv_state *state) {
   int m = fg_conv_choose(device, call);
-  if (m == 0) {
+  if (m == FG_CONV_PLAIN_WAY) {
     FG_TRY(fg_conv_direct(device, call, &state->primitive));
     call->scratch_bytes = state->primitive.scratch_bytes;
     call->state_bytes = state->primitive.kept_bytes;
@@ -45,6 +47,12 @@ static fgsm_status choose(struct fg_cpu_device *device, struct fg_call *call,
   }
   if (call->trial)
     return FGSM_OK;
+  if (m == FG_CONV_SPLIT_WAY) {
+    FG_TRY(fg_conv_split_create(device, call, &state->split, &call->state_bytes));
+    call->scratch_bytes = fg_conv_split_scratch_bytes(state->split);
+    call->fast = "three bfloat16s";
+    return FGSM_OK;
+  }
   FG_TRY(fg_conv_winograd_create(device, call, m, &state->winograd, &call->state_bytes));
   call->scratch_bytes = fg_conv_winograd_scratch_bytes(state->winograd);
   call->fast = m == 2 ? "winograd 2x2" : "winograd 4x4";
@@ -81,6 +89,10 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
       memset(call->out[0].data, 0, fg_bytes(&call->out[0]));
     return FGSM_OK;
   }
+  if (state->split) {
+    fg_conv_split_run(state->split, call, scratch);
+    return FGSM_OK;
+  }
   if (state->winograd) {
     fg_conv_winograd_run(state->winograd, call, scratch);
     return FGSM_OK;
@@ -94,6 +106,7 @@ static void release(struct fg_call *call) {
     return;
   fg_dnnl_primitive_destroy(&state->primitive);
   fg_conv_winograd_destroy(state->winograd);
+  fg_conv_split_destroy(state->split);
   free(state);
   call->state = NULL;
 }

@@ -18,7 +18,8 @@ fgsm_status fg_conv_direct(struct fg_cpu_device *device, struct fg_call *call,
 fgsm_status fg_conv_direct_run(const struct fg_dnnl_primitive *p, const struct fg_call *call,
                                void *scratch) FGSM_MUST_USE;
 
-/* Winograd's tile, 2 or 4, or 0 for plain sums. */
+/* Which way: Winograd's tile, 2 or 4, or one of these. */
+enum { FG_CONV_PLAIN_WAY = 0, FG_CONV_SPLIT_WAY = 1 };
 int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *call);
 
 /* What a choice (of `what`) depends on: direction, processor, shapes, layouts; and the choices, as

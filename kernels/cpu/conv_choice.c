@@ -1,4 +1,5 @@
-/* Choosing between plain sums and Winograd's way by timing both, once: the choice is kept on disk
+/* 1 x 1 windows go by the processor's tiles, where it has them; else it is
+ * choosing between plain sums and Winograd's way by timing both, once: the choice is kept on disk
  * (choice_cache.h), for it decides how results round, and the same machine shall go on giving the same
  * bytes. What is timed is one thread's processor time, which other work on the machine changes little
  * and the number of threads not at all. Trials are of the bare convolution in channel blocks, whatever the call's tail and layout,
@@ -17,6 +18,7 @@
 #endif
 
 #include "choice_cache.h"
+#include "conv_split.h"
 #include "conv_winograd.h"
 
 /* Below, no trial is worth its time; from there on, so much work is enough for one, and so many tiles,
@@ -211,8 +213,11 @@ int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *asked) {
   enum fg_convolutions how = device->base.convolutions;
   const struct fg_call larger = times(asked, device->base.chosen_for ? device->base.chosen_for : 1);
   const struct fg_call *call = &larger;
+  /* Where there are tiles they win without a contest: they have more than what memory leaves to do. */
+  if (how == FG_CONV_FASTEST && fg_conv_split_fits(call))
+    return FG_CONV_SPLIT_WAY;
   if (how == FG_CONV_DIRECT || !fg_conv_winograd_fits(call))
-    return 0;
+    return FG_CONV_PLAIN_WAY;
   if (how != FG_CONV_FASTEST)
     return how == FG_CONV_WINOGRAD_4 && has_tile(call, 4) ? 4 : 2;
   if (call->in[0].dim[1] < FEW_CHANNELS || call->out[0].dim[1] < FEW_CHANNELS ||

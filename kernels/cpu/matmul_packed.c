@@ -57,7 +57,7 @@ fgsm_status fg_matmul_packed_create(struct fg_cpu_device *device, struct fg_call
   bool turned = call->attrs->matmul.trans_b;
   fgsm_status status;
   if (p->splits) {
-    fg_split_cut(&p->split, &shape, device->base.threads);
+    fg_split_cut(&p->split, &shape, 0, device->base.threads);
     status = fg_split_take(&p->split, b->data, ldb, turned, &p->weights, &call->state_bytes);
     call->scratch_bytes = fg_split_scratch_bytes(&p->split);
     call->fast = "three bfloat16s";
@@ -80,16 +80,20 @@ void fg_matmul_packed_run(const struct fg_matmul_packed *p, const struct fg_call
                           void *scratch) {
   const struct fg_tensor *bias = fg_cpu_optional(call, BIAS),
                          *residual = fg_cpu_optional(call, RESIDUAL);
-  struct fg_product_operands o = {.a = call->in[0].data,
-                                  .alpha = (float)call->attrs->matmul.alpha,
-                                  .bias = bias ? bias->data : NULL,
-                                  .add = residual ? residual->data : NULL,
-                                  .y = call->out[0].data,
-                                  .act = &call->attrs->matmul.act};
+  const float *a = call->in[0].data, *bias_data = bias ? bias->data : NULL,
+              *add = residual ? residual->data : NULL;
+  float alpha = (float)call->attrs->matmul.alpha, *y = call->out[0].data;
+  const struct fg_unary_attrs *act = &call->attrs->matmul.act;
   if (p->splits)
-    fg_split_run(&p->split, p->weights, &o, scratch);
+    fg_split_run(&p->split, p->weights,
+                 &(struct fg_split_operands){
+                     .a = a, .bias = bias_data, .add = add, .alpha = alpha, .y = y, .act = act},
+                 scratch);
   else
-    fg_product_run(&p->plan, p->weights, &o, scratch);
+    fg_product_run(&p->plan, p->weights,
+                   &(struct fg_product_operands){
+                       .a = a, .bias = bias_data, .add = add, .alpha = alpha, .y = y, .act = act},
+                   scratch);
 }
 
 void fg_matmul_packed_destroy(struct fg_matmul_packed *p) {

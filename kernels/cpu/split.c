@@ -26,8 +26,10 @@ static int64_t parts_of(const struct fg_split *p) {
   return p->blocks * FG_SPLIT_BLOCK;
 }
 
-void fg_split_cut(struct fg_split *plan, const struct fg_product_shape *shape, int threads) {
+void fg_split_cut(struct fg_split *plan, const struct fg_product_shape *shape, int64_t area,
+                  int threads) {
   struct fg_split p = {.shape = *shape,
+                       .area = area,
                        .blocks = up(shape->k, FG_SPLIT_TERMS),
                        .panels = up(shape->n, FG_SPLIT_COLUMNS),
                        .row_pieces = 1,
@@ -43,8 +45,11 @@ void fg_split_cut(struct fg_split *plan, const struct fg_product_shape *shape, i
   *plan = p;
 }
 
+/* Sums of a group, where a chunk's rows lie in y, and their parts. */
 static size_t room_bytes(const struct fg_split *p) {
-  return (size_t)(p->chunk * parts_of(p)) * sizeof(uint16_t) + FG_SPLIT_SUMS * sizeof(float);
+  return FG_SPLIT_SUMS * sizeof(float) +
+         (size_t)p->chunk *
+             (FG_SPLIT_ROWS * sizeof(int64_t) + (size_t)parts_of(p) * sizeof(uint16_t));
 }
 
 size_t fg_split_scratch_bytes(const struct fg_split *p) {
@@ -104,7 +109,7 @@ fgsm_status fg_split_take(const struct fg_split *p, const float *b, int64_t ldb,
 struct job {
   const struct fg_split *plan;
   const uint16_t *panels;
-  const struct fg_product_operands *operands;
+  const struct fg_split_operands *operands;
   char *rooms;
 };
 
@@ -113,46 +118,76 @@ struct piece {
   int64_t row, end, from, to;
 };
 
-/* Sums of `rows` rows of a panel to y. As product.h has them, rows of sums are as wide as their columns want. */
-static void finish(const struct job *j, int64_t row, int64_t rows, int64_t panel,
-                   const float *sums) {
-  const struct fg_product_operands *o = j->operands;
-  int64_t n = j->plan->shape.n, column = panel * FG_SPLIT_COLUMNS;
-  int64_t columns = least(n - column, FG_SPLIT_COLUMNS);
-  int64_t step = columns > FG_SPLIT_COLUMNS / 2 ? rows : 1;
-  struct fg_product_end end = {.alpha = o->alpha,
-                               .row = n,
-                               .bias = o->bias ? o->bias + column : NULL,
-                               .relu = o->act->kind == FG_UNARY_relu};
-  for (int64_t r = 0; r < rows; r += step) {
-    int64_t at = (row + r) * n + column;
-    end.to = o->y + at;
-    end.add = o->add ? o->add + at : NULL;
-    fg_product_way_16.end(&end, sums + r * FG_SPLIT_COLUMNS, step, columns);
-  }
+enum { HALF = FG_SPLIT_COLUMNS / 2 };
+
+/* Where a row begins, of so many channels. */
+static int64_t place(const struct fg_split *p, int64_t row, int64_t channels) {
+  return p->area ? row / p->area * channels * p->area + row % p->area * HALF : row * channels;
 }
 
-/* Activations that finish does not know. */
+/* From 16 channels of a row to the next. */
+static int64_t step_of(const struct fg_split *p) {
+  return p->area ? p->area * HALF : HALF;
+}
+
+/* Parts of the rows from `row` on, and where they lie in y. */
+static void split_rows(const struct job *j, int64_t row, int64_t rows, int64_t *at,
+                       uint16_t *parts) {
+  const struct fg_split *p = j->plan;
+  const float *from[FG_SPLIT_ROWS];
+  for (int64_t r = 0; r < rows; r++) {
+    from[r] = j->operands->a + place(p, row + r, p->shape.k);
+    at[r] = place(p, row + r, p->shape.n);
+  }
+  fg_split_rows(from, rows, p->shape.k, step_of(p), parts);
+}
+
+static const float *at_or_null(const float *x, int64_t at) {
+  return x ? x + at : NULL;
+}
+
+static void finish(const struct job *j, const int64_t *at, int64_t rows, int64_t panel,
+                   const float *sums) {
+  const struct fg_split_operands *o = j->operands;
+  int64_t column = panel * FG_SPLIT_COLUMNS, first = panel * 2 * step_of(j->plan);
+  struct fg_split_end end = {.alpha = o->alpha,
+                             .bias = at_or_null(o->bias, column),
+                             .add = at_or_null(o->add, first),
+                             .mask = at_or_null(o->mask, first),
+                             .to = o->y + first,
+                             .at = at,
+                             .step = step_of(j->plan),
+                             .relu = o->act->kind == FG_UNARY_relu};
+  fg_split_finish(&end, sums, rows, least(j->plan->shape.n - column, FG_SPLIT_COLUMNS));
+}
+
+/* Activations that finish does not know, of rows that lie one after another. */
 static void activate(const struct job *j, const struct piece *c) {
-  const struct fg_product_operands *o = j->operands;
+  const struct fg_split_operands *o = j->operands;
   int64_t n = j->plan->shape.n, first = c->from * FG_SPLIT_COLUMNS;
   for (int64_t r = c->row; r < c->end; r++)
     fg_cpu_act(o->act, o->y + r * n + first, least(c->to * FG_SPLIT_COLUMNS, n) - first);
 }
 
 /* A chunk's rows, whose parts are made first. */
-static void chunk(const struct job *j, struct piece c, uint16_t *parts, float *sums) {
+static void chunk(const struct job *j, struct piece c, float *sums) {
   const struct fg_split *p = j->plan;
-  int64_t k = p->shape.k;
-  for (int64_t row = c.row, at = 0; row < c.end; row += FG_SPLIT_ROWS, at += parts_of(p))
-    fg_split_rows(j->operands->a + row * k, least(c.end - row, FG_SPLIT_ROWS), k, parts + at);
+  int64_t *at = (int64_t *)(sums + FG_SPLIT_SUMS);
+  uint16_t *parts = (uint16_t *)(at + p->chunk * FG_SPLIT_ROWS);
+  int64_t groups = up(c.end - c.row, FG_SPLIT_ROWS);
+  for (int64_t g = 0; g < groups; g++) {
+    int64_t row = c.row + g * FG_SPLIT_ROWS;
+    split_rows(j, row, least(c.end - row, FG_SPLIT_ROWS), at + g * FG_SPLIT_ROWS,
+               parts + g * parts_of(p));
+  }
   for (int64_t panel = c.from; panel < c.to; panel++)
-    for (int64_t row = c.row, at = 0; row < c.end; row += FG_SPLIT_ROWS, at += parts_of(p)) {
-      int64_t rows = least(c.end - row, FG_SPLIT_ROWS);
-      fg_split_tile(parts + at, j->panels + panel * parts_of(p), p->blocks, rows, sums);
-      finish(j, row, rows, panel, sums);
+    for (int64_t g = 0; g < groups; g++) {
+      int64_t rows = least(c.end - c.row - g * FG_SPLIT_ROWS, FG_SPLIT_ROWS);
+      fg_split_tile(parts + g * parts_of(p), j->panels + panel * parts_of(p), p->blocks, rows,
+                    sums);
+      finish(j, at + g * FG_SPLIT_ROWS, rows, panel, sums);
     }
-  if (j->operands->act->kind != FG_UNARY_relu)
+  if (j->operands->act->kind != FG_UNARY_relu && j->operands->act->kind != FG_UNARY_identity)
     activate(j, &c);
 }
 
@@ -163,22 +198,20 @@ static void pieces(const void *ctx, int64_t first, int64_t last) {
   fg_split_begin();
   for (int64_t i = first; i < last; i++) {
     int64_t r = i % p->row_pieces, c = i / p->row_pieces;
-    char *room = j->rooms + (size_t)i * room_bytes(p);
-    float *sums = (float *)room;
     struct piece all = {groups * r / p->row_pieces * FG_SPLIT_ROWS,
                         least(groups * (r + 1) / p->row_pieces * FG_SPLIT_ROWS, p->shape.rows),
                         p->panels * c / p->column_pieces, p->panels * (c + 1) / p->column_pieces};
     struct piece one = all;
     for (; one.row < all.end; one.row = one.end) {
       one.end = least(one.row + p->chunk * FG_SPLIT_ROWS, all.end);
-      chunk(j, one, (uint16_t *)(sums + FG_SPLIT_SUMS), sums);
+      chunk(j, one, (float *)(j->rooms + (size_t)i * room_bytes(p)));
     }
   }
   fg_split_end();
 }
 
 void fg_split_run(const struct fg_split *plan, const void *parts,
-                  const struct fg_product_operands *operands, void *scratch) {
+                  const struct fg_split_operands *operands, void *scratch) {
   const struct fg_product_shape *s = &plan->shape;
   struct job j = {plan, parts, operands, scratch};
   int64_t n = plan->row_pieces * plan->column_pieces;

@@ -12,9 +12,20 @@
 
 #include "product.h"
 
+/* y = act(alpha a b + bias + add); where there is a mask, 0 unless it is above 0. */
+struct fg_split_operands {
+  const float *a, *bias, *add,
+      *mask; /* all but a may be NULL; add and mask lie as y, and may be it */
+  float alpha;
+  float *y;
+  const struct fg_unary_attrs *act;
+};
+
 /* How a shape is cut for a number of threads. */
 struct fg_split {
   struct fg_product_shape shape;
+  int64_t
+      area; /* of images whose places are rows, in blocks of 16 channels; 0: rows lie one after another */
   int64_t blocks, panels;            /* of k, of n */
   int64_t chunk;                     /* groups of rows whose parts are made at a time */
   int64_t row_pieces, column_pieces; /* of which one is 1 */
@@ -23,7 +34,8 @@ struct fg_split {
 /* Whether this machine has the tiles, and lets the process use them. */
 bool fg_split_runs(void);
 
-void fg_split_cut(struct fg_split *plan, const struct fg_product_shape *shape, int threads);
+void fg_split_cut(struct fg_split *plan, const struct fg_product_shape *shape, int64_t area,
+                  int threads);
 size_t fg_split_scratch_bytes(const struct fg_split *plan);
 
 /* Parts of the constant b, as fg_product_take's panels. */
@@ -32,6 +44,6 @@ fgsm_status fg_split_take(const struct fg_split *plan, const float *b, int64_t l
 
 /* Every number is one sum along k, in order, whatever the batch and the threads. */
 void fg_split_run(const struct fg_split *plan, const void *parts,
-                  const struct fg_product_operands *operands, void *scratch);
+                  const struct fg_split_operands *operands, void *scratch);
 
 #endif

@@ -62,14 +62,18 @@ VECTORS static inline void split(__m512 x, __m256i part[FG_SPLIT_PARTS]) {
   }
 }
 
-VECTORS void fg_split_rows(const float *a, int64_t rows, int64_t k, uint16_t *to) {
+VECTORS void fg_split_rows(const float *const *row, int64_t rows, int64_t k, int64_t step,
+                           uint16_t *to) {
   for (int64_t first = 0; first < k; first += FG_SPLIT_TERMS, to += FG_SPLIT_BLOCK)
     for (int64_t r = 0; r < FG_SPLIT_ROWS; r++)
       for (int64_t half = 0; half < 2; half++) {
         int64_t left = r < rows ? k - first - half * HALF : 0;
         __mmask16 there = left >= HALF ? 0xffff : left > 0 ? (__mmask16)((1u << left) - 1) : 0;
+        __m512 x = _mm512_setzero_ps();
         __m256i part[FG_SPLIT_PARTS];
-        split(_mm512_maskz_loadu_ps(there, a + r * k + first + half * HALF), part);
+        if (there)
+          x = _mm512_maskz_loadu_ps(there, row[r] + (first / HALF + half) * step);
+        split(x, part);
         for (int p = 0; p < FG_SPLIT_PARTS; p++)
           _mm256_store_si256((__m256i *)(to + p * PART + r * FG_SPLIT_TERMS + half * HALF),
                              part[p]);
@@ -149,6 +153,33 @@ TILES void fg_split_tile(const uint16_t *a, const uint16_t *b, int64_t blocks, i
   _tile_stored(2, sums + HALF * FG_SPLIT_COLUMNS, row_bytes);
   _tile_stored(3, sums + HALF * FG_SPLIT_COLUMNS + HALF, row_bytes);
 }
+
+/* ---- what becomes of them */
+
+/* NaN stays NaN. */
+VECTORS void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
+                             int64_t columns) {
+  const struct fg_split_end e = *end;
+  const __m512 alpha = _mm512_set1_ps(e.alpha), zero = _mm512_setzero_ps();
+  for (int64_t half = 0; half * HALF < columns; half++) {
+    int64_t left = columns - half * HALF;
+    __mmask16 there = left >= HALF ? 0xffff : (__mmask16)((1u << left) - 1);
+    __m512 bias = e.bias ? _mm512_maskz_loadu_ps(there, e.bias + half * HALF) : zero;
+    for (int64_t r = 0; r < rows; r++) {
+      int64_t at = e.at[r] + half * e.step;
+      __m512 y = _mm512_loadu_ps(sums + r * FG_SPLIT_COLUMNS + half * HALF);
+      __mmask16 off = 0;
+      y = _mm512_add_ps(_mm512_mul_ps(y, alpha), bias);
+      if (e.add)
+        y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(there, e.add + at));
+      if (e.mask)
+        off = _mm512_cmp_ps_mask(_mm512_maskz_loadu_ps(there, e.mask + at), zero, _CMP_LE_OQ);
+      else if (e.relu)
+        off = _mm512_cmp_ps_mask(y, zero, _CMP_LE_OQ);
+      _mm512_mask_storeu_ps(e.to + at, there, _mm512_mask_mov_ps(y, off, zero));
+    }
+  }
+}
 #else
 bool fg_split_may(void) {
   return false;
@@ -157,8 +188,8 @@ void fg_split_begin(void) {
 }
 void fg_split_end(void) {
 }
-void fg_split_rows(const float *a, int64_t rows, int64_t k, uint16_t *to) {
-  (void)a, (void)rows, (void)k, (void)to;
+void fg_split_rows(const float *const *row, int64_t rows, int64_t k, int64_t step, uint16_t *to) {
+  (void)row, (void)rows, (void)k, (void)step, (void)to;
 }
 void fg_split_block(const float *b, uint16_t *to) {
   (void)b, (void)to;
@@ -166,5 +197,9 @@ void fg_split_block(const float *b, uint16_t *to) {
 void fg_split_tile(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t rows,
                    float *sums) {
   (void)a, (void)b, (void)blocks, (void)rows, (void)sums;
+}
+void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
+                     int64_t columns) {
+  (void)end, (void)sums, (void)rows, (void)columns;
 }
 #endif

@@ -23,11 +23,24 @@ bool fg_split_may(void);
 void fg_split_begin(void);
 void fg_split_end(void);
 
-/* Parts of [rows, k], zeros beyond them: [block][part][two tiles][16 rows][32 terms]. */
-void fg_split_rows(const float *a, int64_t rows, int64_t k, uint16_t *to);
+/* Parts of rows of k terms, zeros beyond them: [block][part][two tiles][16 rows][32 terms]. 16 terms of a row
+ * lie side by side, and the next 16 `step` floats from them. */
+void fg_split_rows(const float *const *row, int64_t rows, int64_t k, int64_t step, uint16_t *to);
 /* Parts of [32 terms, 32 columns]: [part][two tiles][16 pairs of terms][16 columns][2]. */
 void fg_split_block(const float *b, uint16_t *to);
 /* sums [32, 32], of the first `rows` rows, of so many blocks of k. */
 void fg_split_tile(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t rows, float *sums);
+
+/* What becomes of sums: to = act(alpha sums + bias + add), where mask > 0 or is NULL, else 0. */
+struct fg_split_end {
+  float alpha;
+  const float *bias, *add, *mask; /* at the panel's first column, as `to` is; or NULL */
+  float *to;
+  const int64_t *at; /* of each row, in add, mask and to */
+  int64_t step;      /* from 16 columns to the next there */
+  bool relu;
+};
+void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
+                     int64_t columns);
 
 #endif
