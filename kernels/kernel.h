@@ -90,8 +90,8 @@ enum fg_precision {
       FG_PRECISION_COUNT
 };
 
-/* Convolutions by plain sums alone; or by whatever was found fastest, which may round otherwise; or,
- * for tests, by Winograd's minimal filtering wherever it can be done. */
+/* Convolutions (and products) by plain sums alone; or by whatever was found fastest, which may round otherwise;
+ * or, for tests, by Winograd's minimal filtering wherever it can be done. */
 enum fg_convolutions { FG_CONV_DIRECT, FG_CONV_FASTEST, FG_CONV_WINOGRAD_2, FG_CONV_WINOGRAD_4 };
 
 /* A backend, opened: its handles and limits. Each backend extends it with its own struct. A device

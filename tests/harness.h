@@ -76,6 +76,7 @@ struct fg_case_table {
   X(conv)                                                                                          \
   X(winograd)                                                                                      \
   X(packed)                                                                                        \
+  X(split)                                                                                         \
   X(pool)                                                                                          \
   X(reduce)                                                                                        \
   X(move)                                                                                          \

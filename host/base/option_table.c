@@ -371,8 +371,9 @@ const struct fg_option_row fg_option_rows[] = {
      fg_set_word,
      FIELD(precision)},
     {{"exact", NULL, "false", NULL,
-      "Convolve by plain sums alone: without it, the cpu takes Winograd's minimal filtering for "
-      "3x3 and 5x5 convolutions where that is faster, which rounds otherwise.",
+      "Compute by plain sums alone: without it, the cpu takes Winograd's minimal filtering for "
+      "3x3 and 5x5 convolutions where that is faster, and tiles of bfloat16 parts for large "
+      "products where it has them, which round otherwise.",
       "device", "attack inspect bench"},
      fg_set_switch,
      FIELD(exact)},

@@ -121,10 +121,10 @@ static void print_agreement(const json_t *r) {
            count(a, "samples"));
 }
 
-/* Convolutions that round otherwise than plain sums. */
-static void print_winograd(const json_t *r) {
-  if (count(r, "winograd"))
-    printf("  %-22s %lld convolutions of the gradient\n", "Winograd", count(r, "winograd"));
+/* Convolutions and products that round otherwise than plain sums. */
+static void print_fast_calls(const json_t *r) {
+  if (count(r, "fast_calls"))
+    printf("  %-22s %lld calls of the gradient\n", "not by plain sums", count(r, "fast_calls"));
 }
 
 static void print_result(const json_t *r) {
@@ -144,7 +144,7 @@ static void print_result(const json_t *r) {
   printf("  %-22s linf %.6g at most, l2 %.6g on average\n", "perturbation", real(r, "linf_max"),
          real(r, "l2_mean"));
   print_flagged(r);
-  print_winograd(r);
+  print_fast_calls(r);
   print_agreement(r);
   printf(
       "\n  %.2f s, %.1f images/s on %s (%s); time spent waiting: reader %.0f %%, device %.0f %%, "

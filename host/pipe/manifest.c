@@ -97,7 +97,7 @@ static bool set_run(const struct fg_report *report, json_t *object) {
          (!report->agreement || set(object, "agreement", fg_agree_json(report->agreement))) &&
          set(object, "verified", json_boolean(info->verifies)) &&
          (info->verifies || set(object, "not_known", json_string(not_known(info)))) &&
-         set(object, "winograd", json_integer(info->gradient.n_fast)) &&
+         set(object, "fast_calls", json_integer(info->gradient.n_fast)) &&
          set(object, "batch", json_integer(info->batch)) &&
          set(object, "strip", json_integer(info->strip)) &&
          set(object, "climbs", json_integer((json_int_t)report->climbs)) &&

@@ -1,5 +1,5 @@
-/* matmul: y = act(alpha op(a) op(b) + bias + residual). A few rows by a constant b go by
- * matmul_packed.h. All else is dnnl_sgemm's, which is row-major, takes transposes and alpha, and costs well
+/* matmul: y = act(alpha op(a) op(b) + bias + residual). Rows by a constant b go by
+ * matmul_packed.h where that is faster. All else is dnnl_sgemm's, which is row-major, takes transposes and alpha, and costs well
  * under a microsecond for a tiny product.
  *
  * Leading axes that b does not have are folded into M, so that a layer over a sequence is one
@@ -157,10 +157,11 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
     return FG_FAIL(UNSUPPORTED, "cpu: matmul's operands do not broadcast to its result");
   if (call->n_in > 3 && fg_cpu_present(&call->in[3]) && !fg_same_shape(&call->in[3], y))
     return FG_FAIL(UNSUPPORTED, "cpu: a fused residual has the result's shape");
-  if (call->trial || !fg_matmul_packed_fits(call))
+  struct fg_cpu_device *cpu = (struct fg_cpu_device *)device;
+  if (call->trial || !fg_matmul_packed_fits(cpu, call))
     return FGSM_OK;
   struct fg_matmul_packed *packed;
-  FG_TRY(fg_matmul_packed_create((struct fg_cpu_device *)device, call, &packed));
+  FG_TRY(fg_matmul_packed_create(cpu, call, &packed));
   call->state = packed;
   return FGSM_OK;
 }

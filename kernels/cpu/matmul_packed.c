@@ -6,16 +6,20 @@
 #include "feature.h"
 #include "kept.h"
 #include "product.h"
+#include "split.h"
 
 enum { BIAS = 2, RESIDUAL = 3 };
 
 /* dnnl_sgemm puts b in order in each call, unless rows are so few that it does without. Of more rows that
- * is little of the work, and it keeps no second b. */
-enum { FEW_ROWS = 16, MANY_ROWS = 112, FEW_COLUMNS = 32, FEW_TERMS = 32 };
+ * is little of the work, and it keeps no second b. The processor's tiles, where it has them, are faster from
+ * the first whole group of rows on. */
+enum { FEW_ROWS = 16, MANY_ROWS = 112, ROWS_OF_TILES = 32, FEW_COLUMNS = 32, FEW_TERMS = 32 };
 
 struct fg_matmul_packed {
+  bool splits;
   struct fg_product plan;
-  float *panels;
+  struct fg_split split;
+  void *weights;
 };
 
 static struct fg_product_shape shape_of(const struct fg_call *call) {
@@ -24,14 +28,21 @@ static struct fg_product_shape shape_of(const struct fg_call *call) {
       .rows = fg_cpu_span(y, 0, y->rank - 1), .k = a->dim[a->rank - 1], .n = y->dim[y->rank - 1]};
 }
 
-bool fg_matmul_packed_fits(const struct fg_call *call) {
+static bool splits(const struct fg_cpu_device *device, const struct fg_product_shape *s) {
+  int64_t times = device->base.chosen_for ? device->base.chosen_for : 1;
+  return s->rows * times >= ROWS_OF_TILES && device->base.convolutions != FG_CONV_DIRECT &&
+         fg_split_runs();
+}
+
+bool fg_matmul_packed_fits(const struct fg_cpu_device *device, const struct fg_call *call) {
   const struct fg_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
   if (!fg_product_runs() || call->attrs->matmul.trans_a || !(call->constant >> 1 & 1) || !b->data ||
       fg_cpu_span(b, 0, b->rank - 2) != 1 ||
       fg_cpu_span(a, 0, a->rank - 1) != fg_cpu_span(y, 0, y->rank - 1))
     return false;
   struct fg_product_shape s = shape_of(call);
-  return s.rows >= FEW_ROWS && s.rows <= MANY_ROWS && s.n >= FEW_COLUMNS && s.k >= FEW_TERMS;
+  return s.rows >= FEW_ROWS && (s.rows <= MANY_ROWS || splits(device, &s)) && s.n >= FEW_COLUMNS &&
+         s.k >= FEW_TERMS;
 }
 
 fgsm_status fg_matmul_packed_create(struct fg_cpu_device *device, struct fg_call *call,
@@ -41,14 +52,26 @@ fgsm_status fg_matmul_packed_create(struct fg_cpu_device *device, struct fg_call
   struct fg_matmul_packed *p = calloc(1, sizeof *p);
   if (!p)
     return FG_FAIL(MEMORY, "no memory for a product's state");
-  fg_product_cut(&p->plan, &shape, device->base.threads);
-  fgsm_status status = fg_product_take(&p->plan, b->data, b->dim[b->rank - 1],
-                                       call->attrs->matmul.trans_b, &p->panels, &call->state_bytes);
+  p->splits = splits(device, &shape);
+  int64_t ldb = b->dim[b->rank - 1];
+  bool turned = call->attrs->matmul.trans_b;
+  fgsm_status status;
+  if (p->splits) {
+    fg_split_cut(&p->split, &shape, device->base.threads);
+    status = fg_split_take(&p->split, b->data, ldb, turned, &p->weights, &call->state_bytes);
+    call->scratch_bytes = fg_split_scratch_bytes(&p->split);
+    call->fast = "three bfloat16s";
+  } else {
+    float *panels = NULL;
+    fg_product_cut(&p->plan, &shape, device->base.threads);
+    status = fg_product_take(&p->plan, b->data, ldb, turned, &panels, &call->state_bytes);
+    call->scratch_bytes = fg_product_scratch_bytes(&p->plan);
+    p->weights = panels;
+  }
   if (status != FGSM_OK) {
     fg_matmul_packed_destroy(p);
     return status;
   }
-  call->scratch_bytes = fg_product_scratch_bytes(&p->plan);
   *out = p;
   return FGSM_OK;
 }
@@ -63,12 +86,15 @@ void fg_matmul_packed_run(const struct fg_matmul_packed *p, const struct fg_call
                                   .add = residual ? residual->data : NULL,
                                   .y = call->out[0].data,
                                   .act = &call->attrs->matmul.act};
-  fg_product_run(&p->plan, p->panels, &o, scratch);
+  if (p->splits)
+    fg_split_run(&p->split, p->weights, &o, scratch);
+  else
+    fg_product_run(&p->plan, p->weights, &o, scratch);
 }
 
 void fg_matmul_packed_destroy(struct fg_matmul_packed *p) {
   if (!p)
     return;
-  fg_cpu_kept_give_back(p->panels);
+  fg_cpu_kept_give_back(p->weights);
   free(p);
 }
