@@ -175,6 +175,8 @@ typedef struct fgsm_train_progress {
   double loss;                            /* mean since the epoch began */
   double clean_accuracy, robust_accuracy; /* of the training samples of this epoch, as it saw them;
                                              NaN: not seen */
+  double held_clean_accuracy, held_robust_accuracy; /* of what is held out, clean and under PGD,
+                                                       at the last epoch's end; NaN: not judged */
 } fgsm_train_progress;
 typedef void (*fgsm_train_progress_fn)(void *user, const fgsm_train_progress *progress);
 

@@ -1,6 +1,6 @@
-/* The cache of choices. A file is named by the key's hash and holds the key itself on its first line,
- * so that a collision is a miss, and before the text its hash, so that damage is one. It is written under a temporary name and renamed: readers see a
- * whole file or none. */
+/* The cache of choices. A file is named by the key's hash and holds the key itself on its first
+ * line, so that a collision is a miss, and before the text its hash, so that damage is one. It is
+ * written under a temporary name and renamed: readers see a whole file or none. */
 #include "choice_cache.h"
 
 #include <errno.h>
@@ -127,7 +127,8 @@ static bool write_file(const char *path, const char *key, const char *text) {
   return whole;
 }
 
-/* Where in a file's contents the text begins; NULL if it is not the key's, or not what was written. */
+/* Where in a file's contents the text begins; NULL if it is not the key's, or not what was
+ * written. */
 static const char *text_of(const char *contents, const char *key) {
   enum { DIGITS = 16 };
   size_t n = strlen(key);

@@ -348,12 +348,22 @@ expect 0 attack images-idx3-ubyte --eps 0.1 --quiet --limit 10
 [ ! -s stderr ] || fail "--quiet is not quiet: $(cat stderr)"
 grep -q "$(printf '\r')" stderr && fail "a progress bar without a terminal"
 
+# drawn COLUMNS : what was drawn on that terminal, a line each, without its escapes, in `lines`.
+drawn() {
+  checks=$((checks + 1))
+  tr '\r' '\n' <terminal | sed -n "s/$(printf '\033')\\[[0-9;]*[mK]//g; /left/p" >lines
+  awk -v columns="$1" 'length >= columns { exit 1 }' lines ||
+    fail "progress is wider than its terminal of $1 columns: $(tail -n 1 lines)"
+}
 if command -v script >/dev/null; then
-  checks=$((checks + 2))
+  checks=$((checks + 3))
   bar="'$fgsm' attack '$model' images-idx3-ubyte --eps 0.1 --device '$device'"
   TERM=xterm script -qec "$bar" /dev/null </dev/null >terminal 2>&1
   grep -q '150/150.*left' terminal || fail "no progress bar on a terminal"
   grep -q "$(printf '\033\\[32m')" terminal || fail "no colour on a terminal"
+  TERM=xterm script -qec "stty cols 70; $bar" /dev/null </dev/null >terminal 2>&1
+  drawn 70
+  grep -q '^##* 150/150  [0-9.]*/s  0:00 left' lines || fail "no progress bar on a narrow terminal: $(cat lines)"
   NO_COLOR=1 TERM=xterm script -qec "$bar" /dev/null </dev/null >terminal 2>&1
   grep -q "$(printf '\033\\[32m')" terminal && fail "NO_COLOR is not honoured"
 else
@@ -536,6 +546,46 @@ grep -Eq "points='([0-9.]+,[0-9.]+) \\1 '" page.html || fail "a single point is 
 sed -n "s/.*class='v'>\([0-9.]*\)<.*/\1/p" page.html |
   awk '{ odd += sprintf("%.2g", $1) + 0 != $1 + 0 } END { exit !(NR >= 10 && odd == 0) }' ||
   fail "the report's axes are not of round numbers"
+
+# The line while it runs: at its end, what the log says of the last epoch, and what was held out at the end of
+# the one before. Time left: the whole's at an even pace, between the steps' own in the log and the clock's.
+if command -v script >/dev/null; then
+  checks=$((checks + 3))
+  began=$(date +%s)
+  TERM=xterm script -qec "stty cols 200; '$fgsm' train '$model' images-idx3-ubyte --method fgsm --eps 0.05 \
+    --validation 50 --batch 5 --epochs 30 --lr 0.003 --watch 0 --threads 1 --device cpu --log line.jsonl" \
+    /dev/null </dev/null >terminal 2>&1
+  clock=$(($(date +%s) - began + 1))
+  drawn 200
+  # log EPOCH KEY : a number of that epoch's line.
+  log() {
+    grep "\"event\":\"epoch\",\"epoch\":$1," line.jsonl | "$json_get" "$2"
+  }
+  want=$(awk -v seconds="$(log 30 seconds)" -v loss="$(log 30 loss)" -v clean="$(log 30 train_clean_accuracy)" \
+    -v robust="$(log 30 train_robust_accuracy)" -v held="$(log 29 clean_accuracy)" \
+    -v held_robust="$(log 29 robust_accuracy)" 'BEGIN {
+      printf "epoch 30/30, 100 %%  0:00 left  %.0f/s  loss %.4f", 100 / seconds, loss
+      printf "  clean %.1f %%  robust %.1f %%", 100 * clean, 100 * robust
+      printf "  held out %.1f %%, %.1f %%", 100 * held, 100 * held_robust }')
+  [ "$(tail -n 1 lines)" = "$want" ] || fail "training's line is '$(tail -n 1 lines)', not '$want'"
+  grep '"event":"epoch"' line.jsonl | sed 's/.*"seconds"://; s/}.*//' >own
+  awk -v clock="$clock" '
+    NR == FNR { own[NR] = own[NR - 1] + $1; next }
+    {
+      split($2, epoch, "/")
+      split($5, left, ":")
+      seconds = 60 * left[1] + left[2]
+      done = (epoch[1] - 1 + $3 / 100) / 30
+      beyond = done + 0.01 / 30
+      if (seconds > (1 - done) / done * clock + 0.5 || seconds < (1 - beyond) / beyond * own[epoch[1] - 1] - 0.5)
+        wrong = 1
+    }
+    END { exit wrong || FNR < 2 }' own lines || fail "the time left is not that of the rest: $clock s, $(cat lines)"
+  TERM=xterm script -qec "stty cols 40; '$fgsm' train '$model' images-idx3-ubyte --method fgsm --eps 0.01 \
+    --epochs 1 --watch 0 --device cpu" /dev/null </dev/null >terminal 2>&1
+  drawn 40
+  grep -Eq '^epoch 1/1, 100 %  0:00 left  [0-9]+/s$' lines || fail "no progress on a narrow terminal: $(cat lines)"
+fi
 expect 0 train --init torch --out out/robust.onnx
 cmp -s first.onnx out/robust.onnx || fail "the same seed trained another model"
 expect 0 train --init torch --seed 4 --out out/robust.onnx

@@ -5,15 +5,14 @@
 #include <stdio.h>
 
 #include "describe.h"
+#include "image_net.h"
 #include "onnx_bytes.h"
 
-/* Describes a model in memory, which it takes over, with options "name=value", up to NULL. The text,
- * or with `dot` the graph, is freed with fgsm_free. */
-static char *describe_with(struct onnx_bytes b, bool json, bool dot, const char *const *settings) {
-  struct fg_onnx *onnx = NULL;
+/* Describes a model, which it takes over, with options "name=value", up to NULL. The text, or with `dot`
+ * the graph, is freed with fgsm_free. */
+static char *describe_onnx(struct fg_onnx *onnx, bool json, bool dot, const char *const *settings) {
   fgsm_options *options = NULL;
   char *text = NULL, *graph = NULL;
-  cr_assert(fg_onnx_parse(b.data, b.n, "small", &onnx) == FGSM_OK, "%s", fgsm_last_error());
   cr_assert(fgsm_options_create(&options) == FGSM_OK);
   for (; *settings; settings++) {
     char name[32];
@@ -29,10 +28,18 @@ static char *describe_with(struct onnx_bytes b, bool json, bool dot, const char 
   cr_assert((graph != NULL) == dot);
   fgsm_options_destroy(options);
   fg_onnx_close(onnx);
-  free(b.data);
   if (dot)
     fgsm_free(text);
   return dot ? graph : text;
+}
+
+/* The same of a model in memory. */
+static char *describe_with(struct onnx_bytes b, bool json, bool dot, const char *const *settings) {
+  struct fg_onnx *onnx = NULL;
+  cr_assert(fg_onnx_parse(b.data, b.n, "small", &onnx) == FGSM_OK, "%s", fgsm_last_error());
+  char *text = describe_onnx(onnx, json, dot, settings);
+  free(b.data);
+  return text;
 }
 
 static char *describe(struct onnx_bytes b, const char *device, const char *batch, bool json) {
@@ -229,6 +236,35 @@ Test(describe, memory_over_time_is_as_counted_by_hand) {
               number(json_array_get(calls, i), "alive_bytes"));
   cr_expect(number(json, "plans.forward.peak.call") == 1);
   json_decref(json);
+}
+
+/* Of image_net(64), of whose batch an attack on one thread takes four at a time (test_strip.c). */
+static char *describe_images(const char *batch, bool json) {
+  return describe_onnx(image_net(64, -1), json, false,
+                       (const char *const[]){"device=cpu", "threads=1", batch, NULL});
+}
+
+/* Plans are of one pass, operators of the batch. */
+Test(describe, plans_are_of_a_strip) {
+  static const char *const same[] = {"strip", "plans.forward.arena_bytes", "plans.gradient.flops",
+                                     "plans.gradient.arena_bytes", "plans.gradient.peak.bytes"};
+  char *texts[] = {describe_images("batch=8", true), describe_images("batch=4", true)};
+  json_t *eight = json_loads(texts[0], 0, NULL), *four = json_loads(texts[1], 0, NULL);
+  cr_assert(eight && four);
+  cr_expect(number(eight, "batch") == 8 && number(eight, "strip") == 4);
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+    cr_expect(number(eight, same[i]) == number(four, same[i]), "%s: %g, not %g", same[i],
+              number(eight, same[i]), number(four, same[i]));
+  cr_expect(number(eight, "totals.flops_forward") == 2 * number(four, "totals.flops_forward"));
+  json_decref(eight);
+  json_decref(four);
+  for (int i = 0; i < 2; i++) {
+    fgsm_free(texts[i]);
+    texts[i] = describe_images(i ? "batch=4" : "batch=8", false);
+    cr_expect((strstr(texts[i], "passes     of 4 samples at a time") != NULL) == (i == 0), "%s",
+              texts[i]);
+    fgsm_free(texts[i]);
+  }
 }
 
 /* The plot keeps to the width, marks the peak, and is coloured only when asked. */

@@ -86,6 +86,11 @@ fgsm_status fg_attack_batch(const struct fg_onnx *onnx, const struct fgsm_option
                             const struct fg_sample_shape *shape, int64_t batch,
                             int64_t *out) FGSM_MUST_USE;
 
+/* The samples of one pass on this device: all of the batch, or a part. `net`: the model's graph for the whole
+ * batch, from x to logits, as it was read. */
+int64_t fg_strip_samples(const struct fg_graph *net, const struct fg_device *device, int64_t batch,
+                         int64_t sample_elements);
+
 /* What options name by path, loaded: one value per feature of a sample, in its order. Copied. */
 struct fg_attack_arrays {
   const float *eps_map; /* each feature's eps, in the units of x; NULL: one eps for all */

@@ -171,10 +171,6 @@ fgsm_status fg_decide(const struct fgsm_options *options, const struct fg_sample
 fgsm_status fg_decide_classes(const struct fg_attacker *a) FGSM_MUST_USE;
 /* An eps of bytes, in whole levels of them. */
 double fg_whole_levels(double eps);
-/* The samples of one pass on this device: all of the batch, or a part. `net`: the model's graph for the whole
- * batch, from x to logits, as it was read. */
-int64_t fg_strip_samples(const struct fg_graph *net, const struct fg_device *device, int64_t batch,
-                         int64_t sample_elements);
 
 /* ---- memory (memory.c) */
 

@@ -58,6 +58,9 @@ void cli_print_help(FILE *to, const struct command *command);
 /* The attack's result, read from its JSON text, as a table for people. */
 fgsm_status cli_print_summary(const char *json);
 
+/* The columns of the terminal that a file is; COLUMNS where it is none; 0 if nobody knows. */
+int cli_columns(int file);
+
 /* Settles what the options leave to the terminal that standard output is, or is not: width, the
  * characters that it can show, colour. */
 fgsm_status cli_suit_terminal(fgsm_options *options);

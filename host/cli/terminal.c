@@ -6,10 +6,9 @@
 
 #include "cli.h"
 
-/* The terminal's columns; COLUMNS where there is none; 0 if nobody knows. */
-static int columns(void) {
+int cli_columns(int file) {
   struct winsize size;
-  if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+  if (isatty(file) && ioctl(file, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
     return size.ws_col;
   const char *said = getenv("COLUMNS");
   return said ? (int)strtol(said, NULL, 10) : 0;
@@ -38,7 +37,7 @@ static bool is_open(const fgsm_options *options, const char *name) {
 
 fgsm_status cli_suit_terminal(fgsm_options *options) {
   fgsm_status status = FGSM_OK;
-  int n = columns();
+  int n = cli_columns(STDOUT_FILENO);
   if (is_open(options, "width") && n >= 40 && n <= 1000) {
     char text[16];
     snprintf(text, sizeof text, "%d", n);

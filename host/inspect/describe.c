@@ -1,4 +1,5 @@
-/* Gathers what `fgsm inspect` shows. The model is built as an attack would build it, but every
+/* Gathers what `fgsm inspect` shows. The model is built as an attack would build it, and planned for what an attack takes
+ * in one pass, but every
  * failure of the model's own making becomes a line of the description, so that a user sees all of
  * them at once; only faults of the device, memory or options end it. */
 #include "describe.h"
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attack.h"
 #include "job.h"
 
 fgsm_status fg_describe_problem(struct fg_description *d, fgsm_status status, const char *where) {
@@ -21,41 +23,71 @@ fgsm_status fg_describe_problem(struct fg_description *d, fgsm_status status, co
   return FGSM_OK;
 }
 
+static bool is_batch_open(const struct fg_onnx *onnx) {
+  for (int i = 0; i < fg_onnx_n_inputs(onnx); i++)
+    if (fg_onnx_input(onnx, i)->rank > 0 && fg_onnx_input(onnx, i)->dim[0] < 0)
+      return true;
+  return false;
+}
+
 /* The file's own batch where it fixes one. */
 static int64_t choose_batch(const struct fg_onnx *onnx, const fgsm_options *options) {
-  for (int i = 0; i < fg_onnx_n_inputs(onnx); i++) {
-    const struct fg_onnx_port *port = fg_onnx_input(onnx, i);
-    if (port->rank > 0 && port->dim[0] < 0)
-      return options->batch > 0 ? options->batch : 1;
-  }
+  if (is_batch_open(onnx))
+    return options->batch > 0 ? options->batch : 1;
   const struct fg_onnx_port *first = fg_onnx_n_inputs(onnx) ? fg_onnx_input(onnx, 0) : NULL;
   return first && first->rank > 0 && first->dim[0] > 0 ? first->dim[0] : 1;
 }
 
-static fgsm_status gather(struct fg_description *d, struct fg_device *device) {
+/* *whole: all of it could be built; what could not is listed. */
+static fgsm_status read_model(struct fg_description *d, struct fg_device *device, int64_t batch,
+                              struct fg_described_model *m, bool *whole) {
   size_t n_in = (size_t)fg_onnx_n_inputs(d->onnx), n_out = (size_t)fg_onnx_n_outputs(d->onnx);
-  d->inputs = malloc((n_in + 1) * sizeof *d->inputs);
-  d->outputs = malloc((n_out + 1) * sizeof *d->outputs);
-  if (!d->inputs || !d->outputs)
+  m->inputs = malloc((n_in + 1) * sizeof *m->inputs);
+  m->outputs = malloc((n_out + 1) * sizeof *m->outputs);
+  if (!m->inputs || !m->outputs)
     return FG_FAIL(MEMORY, "no memory for %zu inputs and outputs", n_in + n_out);
   for (size_t i = 0; i < n_in; i++)
-    d->inputs[i] = FG_ABSENT;
+    m->inputs[i] = FG_ABSENT;
   for (size_t i = 0; i < n_out; i++)
-    d->outputs[i] = FG_ABSENT;
-  fgsm_status status = fg_graph_create(device->backend->real, &d->graph);
-  if (status == FGSM_OK && d->memory_limit < d->graph->arena.limit_bytes)
-    d->graph->arena.limit_bytes = d->memory_limit;
+    m->outputs[i] = FG_ABSENT;
+  fgsm_status status = fg_graph_create(device->backend->real, &m->graph);
+  if (status == FGSM_OK && d->memory_limit < m->graph->arena.limit_bytes)
+    m->graph->arena.limit_bytes = d->memory_limit;
   if (status == FGSM_OK)
-    status = fg_onnx_build(d->onnx, d->graph, d->batch, false, NULL, d->inputs, d->outputs,
-                           &d->problems);
-  bool whole = status == FGSM_OK;
+    status =
+        fg_onnx_build(d->onnx, m->graph, batch, false, NULL, m->inputs, m->outputs, &d->problems);
+  *whole = status == FGSM_OK;
   if (status == FGSM_USAGE)
     status = fg_describe_problem(d, status, "inputs");
   if (status == FGSM_UNSUPPORTED || status == FGSM_MODEL) /* listed */
     status = FGSM_OK;
-  if (status == FGSM_OK)
-    status = fg_describe_nodes(d);
-  return status == FGSM_OK && whole ? fg_describe_plans(d, device) : status;
+  return status;
+}
+
+/* As the attack cuts it; a sample's elements are those of the first input of float type. */
+static int64_t choose_strip(const struct fg_description *d, const struct fg_device *device) {
+  const struct fg_graph *g = d->read.graph;
+  for (int i = 0; i < fg_onnx_n_inputs(d->onnx) && is_batch_open(d->onnx); i++) {
+    fg_id x = d->read.inputs[i];
+    if (x != FG_ABSENT && fg_type_is_real(fg_value(g, x)->type))
+      return fg_strip_samples(g, device, d->batch, fg_value_count(g, x) / d->batch);
+  }
+  return d->batch;
+}
+
+static fgsm_status gather(struct fg_description *d, struct fg_device *device) {
+  bool whole;
+  FG_TRY(read_model(d, device, d->batch, &d->read, &whole));
+  FG_TRY(fg_describe_nodes(d));
+  if (!whole)
+    return FGSM_OK;
+  d->strip = choose_strip(d, device);
+  d->pass = d->read;
+  if (d->strip < d->batch) {
+    d->pass = (struct fg_described_model){0};
+    FG_TRY(read_model(d, device, d->strip, &d->pass, &whole));
+  }
+  return whole ? fg_describe_plans(d, device) : FGSM_OK;
 }
 
 /* What less than exact arithmetic costs: the gradient both ways. */
@@ -66,9 +98,15 @@ static fgsm_status agree(struct fg_description *d, const struct fg_device_choice
     return FGSM_OK;
   FG_TRY(fg_extras_load(d->options, &extras));
   fgsm_status status = fg_agree_generated(d->onnx, d->options, choice, &extras.arrays, d->batch,
-                                          d->batch, &d->agreement);
+                                          d->strip, &d->agreement);
   fg_extras_free(&extras);
   return status;
+}
+
+static void release_model(struct fg_described_model *m) {
+  free(m->outputs);
+  free(m->inputs);
+  fg_graph_destroy(m->graph);
 }
 
 static void release(struct fg_description *d) {
@@ -77,9 +115,9 @@ static void release(struct fg_description *d) {
   free(d->called);
   free(d->problems.items);
   free(d->nodes);
-  free(d->outputs);
-  free(d->inputs);
-  fg_graph_destroy(d->graph);
+  if (d->pass.graph != d->read.graph)
+    release_model(&d->pass);
+  release_model(&d->read);
 }
 
 fgsm_status fg_describe(const struct fg_onnx *onnx, const char *path, const fgsm_options *options,
@@ -92,7 +130,7 @@ fgsm_status fg_describe(const struct fg_onnx *onnx, const char *path, const fgsm
   FG_TRY(fg_device_open(&choice, 0, options, &device));
   d.device = choice.backend->name;
   d.precision = device->backend->real == FG_F64 ? "fp64" : fg_precision_name(device->precision);
-  d.batch = choose_batch(onnx, options);
+  d.batch = d.strip = choose_batch(onnx, options);
   d.memory_limit = fg_options_memory(options);
   fgsm_status status = gather(&d, device);
   if (status == FGSM_OK)

@@ -11,7 +11,7 @@
 
 enum { FG_WHAT = 48 };
 
-/* One operator of the graph as read, before passes. Bytes: what must be read and written once. */
+/* One operator of the graph as read for the batch, before it is recognised and fused. Bytes: what must be read and written once. */
 struct fg_described_node {
   char what[FG_WHAT]; /* the operator; elementwise ones by their function */
   fg_id node;
@@ -39,23 +39,29 @@ struct fg_described_plan {
   int peak;                        /* the call with most memory in use */
 };
 
+/* The model as read, for some batch. */
+struct fg_described_model {
+  struct fg_graph *graph;
+  fg_id *inputs, *outputs;
+};
+
 struct fg_description {
   const struct fg_onnx *onnx;
   const struct fgsm_options *options;
   const char *path, *device, *precision;
-  int64_t batch;
+  int64_t batch, strip; /* as asked, and how many samples an attack takes in one pass of that */
   size_t memory_limit;
-  struct fg_graph *graph; /* as read */
-  fg_id *inputs, *outputs;
+  struct fg_described_model read,
+      pass; /* for the batch; for a strip, the same where that is all of it */
   struct fg_described_node *nodes;
   int64_t n_nodes, parameters;
   double forward, backward, forward_bytes, backward_bytes;
-  struct fg_described_plan forward_plan, gradient_plan;
+  struct fg_described_plan forward_plan, gradient_plan; /* of a pass */
   int n_activations, n_residuals,
       n_normalisations;          /* of the forward graph: fused into neighbours */
   bool approximates;             /* the gradient, by less than float32's digits or rounding more: */
   struct fg_agreement agreement; /* with the exact one, on generated samples */
-  bool *called;                  /* per source of the graph: some call of a plan does its work */
+  bool *called; /* per source of the pass's graph: some call of a plan does its work */
   struct fg_onnx_problems problems;
 };
 

@@ -30,7 +30,7 @@ static void add_shape(struct fg_text *t, const struct fg_value *v) {
 static void add_node(struct fg_text *t, const struct fg_description *d, int64_t row,
                      const char *indent) {
   const struct fg_described_node *n = &d->nodes[row];
-  const struct fg_node *node = &d->graph->nodes[n->node];
+  const struct fg_node *node = &d->read.graph->nodes[n->node];
   char forward[32], backward[32];
   fg_text_add(t, "%sn%d [label=\"", indent, (int)n->node);
   add_quoted(t, n->what);
@@ -40,7 +40,7 @@ static void add_node(struct fg_text *t, const struct fg_description *d, int64_t 
   }
   if (node->n_out && node->out[0] != FG_ABSENT) {
     fg_text_add(t, "\\n");
-    add_shape(t, fg_value(d->graph, node->out[0]));
+    add_shape(t, fg_value(d->read.graph, node->out[0]));
   }
   if (n->parameters)
     fg_text_add(t, "\\n%lld parameters", (long long)n->parameters);
@@ -112,13 +112,13 @@ static void add_port(struct fg_text *t, const struct fg_graph *g, char kind, int
 /* The end of an edge where the value comes from: a node or an input of the model; false for what is
  * constant. */
 static bool add_maker(struct fg_text *t, const struct fg_description *d, fg_id id) {
-  const struct fg_value *v = fg_value(d->graph, id);
+  const struct fg_value *v = fg_value(d->read.graph, id);
   if (v->producer != FG_ABSENT) {
     fg_text_add(t, "  n%d", (int)v->producer);
     return true;
   }
   for (int i = 0; i < fg_onnx_n_inputs(d->onnx); i++)
-    if (d->inputs[i] == id) {
+    if (d->read.inputs[i] == id) {
       fg_text_add(t, "  x%d", i);
       return true;
     }
@@ -127,13 +127,13 @@ static bool add_maker(struct fg_text *t, const struct fg_description *d, fg_id i
 
 static void end_edge(struct fg_text *t, const struct fg_description *d, fg_id id) {
   fg_text_add(t, " [label=\"");
-  add_shape(t, fg_value(d->graph, id));
+  add_shape(t, fg_value(d->read.graph, id));
   fg_text_add(t, "\"];\n");
 }
 
 static void add_edges(struct fg_text *t, const struct fg_description *d) {
   for (int64_t row = 0; row < d->n_nodes; row++) {
-    const struct fg_node *node = &d->graph->nodes[d->nodes[row].node];
+    const struct fg_node *node = &d->read.graph->nodes[d->nodes[row].node];
     for (int k = 0; k < node->n_in; k++)
       if (node->in[k] != FG_ABSENT && add_maker(t, d, node->in[k])) {
         fg_text_add(t, " -> n%d", (int)d->nodes[row].node);
@@ -141,9 +141,9 @@ static void add_edges(struct fg_text *t, const struct fg_description *d) {
       }
   }
   for (int i = 0; i < fg_onnx_n_outputs(d->onnx); i++)
-    if (d->outputs[i] != FG_ABSENT && add_maker(t, d, d->outputs[i])) {
+    if (d->read.outputs[i] != FG_ABSENT && add_maker(t, d, d->read.outputs[i])) {
       fg_text_add(t, " -> y%d", i);
-      end_edge(t, d, d->outputs[i]);
+      end_edge(t, d, d->read.outputs[i]);
     }
 }
 
@@ -154,9 +154,9 @@ fgsm_status fg_describe_dot(const struct fg_description *d, char **text) {
   fg_text_add(&t, ", batch %lld\"];\n", (long long)d->batch);
   fg_text_add(&t, "  node [shape=box, style=filled, fillcolor=white];\n");
   for (int i = 0; i < fg_onnx_n_inputs(d->onnx); i++)
-    add_port(&t, d->graph, 'x', i, fg_onnx_input(d->onnx, i), d->inputs[i]);
+    add_port(&t, d->read.graph, 'x', i, fg_onnx_input(d->onnx, i), d->read.inputs[i]);
   for (int i = 0; i < fg_onnx_n_outputs(d->onnx); i++)
-    add_port(&t, d->graph, 'y', i, fg_onnx_output(d->onnx, i), d->outputs[i]);
+    add_port(&t, d->read.graph, 'y', i, fg_onnx_output(d->onnx, i), d->read.outputs[i]);
   fgsm_status status = add_nodes(&t, d);
   add_edges(&t, d);
   fg_text_add(&t, "}\n");

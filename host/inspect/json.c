@@ -42,9 +42,9 @@ static json_t *json_sources(const struct fg_graph *g, int64_t n, const fg_id *li
 }
 
 static json_t *json_node(const struct fg_description *d, const struct fg_described_node *n) {
-  const struct fg_node *node = &d->graph->nodes[n->node];
+  const struct fg_node *node = &d->read.graph->nodes[n->node];
   int64_t n_sources;
-  const fg_id *sources = fg_lists_at(&d->graph->source_lists, node->from.sources, &n_sources);
+  const fg_id *sources = fg_lists_at(&d->read.graph->source_lists, node->from.sources, &n_sources);
   return json_pack("{s:s, s:o, s:o, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "operator",
                    n->what, "name", json_words(node->name), "shape", json_shape(n->rank, n->dim),
                    "parameters", (json_int_t)n->parameters, "flops_forward", n->forward,
@@ -52,7 +52,7 @@ static json_t *json_node(const struct fg_description *d, const struct fg_describ
                    "bytes_backward", n->backward_bytes, "intensity_forward",
                    fg_intensity(n->forward, n->forward_bytes), "intensity_backward",
                    fg_intensity(n->backward, n->backward_bytes), "sources",
-                   json_sources(d->graph, n_sources, sources), "call",
+                   json_sources(d->read.graph, n_sources, sources), "call",
                    n->call < 0 ? json_null() : json_integer(n->call));
 }
 
@@ -96,11 +96,11 @@ static json_t *json_plan(const struct fg_described_plan *plan) {
 /* The file's nodes that no call of a plan works for. */
 static json_t *json_idle(const struct fg_description *d) {
   json_t *list = json_array();
-  for (int64_t s = 0; d->called && s < d->graph->n_sources; s++)
-    if (!d->called[s] && !d->graph->sources[s].body)
-      json_array_append_new(list,
-                            json_pack("{s:o, s:o}", "operator", json_words(d->graph->sources[s].op),
-                                      "name", json_words(d->graph->sources[s].name)));
+  for (int64_t s = 0; d->called && s < d->pass.graph->n_sources; s++)
+    if (!d->called[s] && !d->pass.graph->sources[s].body)
+      json_array_append_new(list, json_pack("{s:o, s:o}", "operator",
+                                            json_words(d->pass.graph->sources[s].op), "name",
+                                            json_words(d->pass.graph->sources[s].name)));
   return list;
 }
 
@@ -121,12 +121,12 @@ static json_t *json_model(const struct fg_description *d) {
     json_array_append_new(inputs, json_port(fg_onnx_input(d->onnx, i)));
   for (int i = 0; i < fg_onnx_n_outputs(d->onnx); i++)
     json_array_append_new(outputs, json_port(fg_onnx_output(d->onnx, i)));
-  return json_pack("{s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:I}", "model",
+  return json_pack("{s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:I, s:I}", "model",
                    json_words(d->path), "sha256", fg_onnx_sha256(d->onnx), "external_data",
                    json_data_files(d->onnx), "producer", json_words(fg_onnx_producer(d->onnx)),
                    "opset", (json_int_t)fg_onnx_opset(d->onnx), "inputs", inputs, "outputs",
                    outputs, "device", d->device, "precision", d->precision, "batch",
-                   (json_int_t)d->batch);
+                   (json_int_t)d->batch, "strip", (json_int_t)d->strip);
 }
 
 static json_t *json_cost(const struct fg_description *d) {

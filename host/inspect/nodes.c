@@ -68,7 +68,7 @@ static void describe_node(const struct fg_graph *g, fg_id at, bool *counted,
 }
 
 fgsm_status fg_describe_nodes(struct fg_description *d) {
-  const struct fg_graph *g = d->graph;
+  const struct fg_graph *g = d->read.graph;
   struct fg_graph *work = NULL;
   bool *depends = calloc((size_t)g->n_values + 1, sizeof *depends);
   bool *counted = calloc((size_t)g->n_values + 1, sizeof *counted);

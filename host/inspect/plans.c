@@ -1,4 +1,4 @@
-/* What the graph becomes: its forward pass and its gradient, planned for a device, call by call. */
+/* What the graph of a pass becomes: its forward pass and its gradient, planned for a device, call by call. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -63,24 +63,24 @@ static fgsm_status check_size(const struct fg_description *d, struct fg_graph *g
   if (all <= d->memory_limit)
     return FGSM_OK;
   return FG_FAIL(UNSUPPORTED,
-                 "the %s needs %s of memory at batch %lld, more than the %s of --max-memory; a "
-                 "smaller --batch may help",
+                 "the %s needs %s of memory for %lld samples at a time, more than the %s of "
+                 "--max-memory; a smaller --batch may help",
                  gradient ? "gradient" : "forward pass", fg_memory_text(all, need),
-                 (long long)d->batch, fg_memory_text(d->memory_limit, limit));
+                 (long long)d->strip, fg_memory_text(d->memory_limit, limit));
 }
 
 /* Plans a copy of the graph: its output `of`, or with `gradient` its gradient too. */
 static fgsm_status make_plan(struct fg_description *d, struct fg_device *device, fg_id of,
                              bool gradient, struct fg_plan **out) {
   struct fg_graph *g = NULL;
-  FG_TRY(fg_graph_copy(d->graph, &g));
+  FG_TRY(fg_graph_copy(d->pass.graph, &g));
   fgsm_status status = fg_graph_output(g, of, NULL);
   if (status == FGSM_OK)
     status = fg_recognise(g, device);
   if (status == FGSM_OK)
     status = fg_fold(g);
   if (status == FGSM_OK && gradient)
-    status = add_gradient(g, g->outputs[0], fg_onnx_n_inputs(d->onnx), d->inputs);
+    status = add_gradient(g, g->outputs[0], fg_onnx_n_inputs(d->onnx), d->pass.inputs);
   if (status == FGSM_OK)
     status = fg_fuse(g, device);
   if (status == FGSM_OK)
@@ -136,10 +136,10 @@ static int count_normalisations(const struct fg_graph *g) {
 /* What the forward plan fused, and which of its calls does a node's work: of several the hungriest. */
 static fgsm_status describe_fusion(struct fg_description *d) {
   const struct fg_described_plan *plan = &d->forward_plan;
-  int64_t *call_of = malloc((size_t)(d->graph->n_sources + 1) * sizeof *call_of);
+  int64_t *call_of = malloc((size_t)(d->pass.graph->n_sources + 1) * sizeof *call_of);
   if (!call_of)
-    return FG_FAIL(MEMORY, "no memory for %lld nodes", (long long)d->graph->n_sources);
-  for (int64_t s = 0; s < d->graph->n_sources; s++)
+    return FG_FAIL(MEMORY, "no memory for %lld nodes", (long long)d->pass.graph->n_sources);
+  for (int64_t s = 0; s < d->pass.graph->n_sources; s++)
     call_of[s] = -1;
   for (int i = 0; i < plan->info.n_calls; i++) {
     const struct fg_described_call *call = &plan->calls[i];
@@ -152,12 +152,12 @@ static fgsm_status describe_fusion(struct fg_description *d) {
     }
   }
   d->n_normalisations =
-      count_normalisations(d->graph) - count_normalisations(fg_plan_graph(plan->plan));
+      count_normalisations(d->pass.graph) - count_normalisations(fg_plan_graph(plan->plan));
   for (int64_t i = 0; i < d->n_nodes; i++) {
     int64_t n;
-    const fg_id *sources =
-        fg_lists_at(&d->graph->source_lists, d->graph->nodes[d->nodes[i].node].from.sources, &n);
-    d->nodes[i].call = n ? call_of[sources[0]] : -1;
+    const fg_id *sources = fg_lists_at(&d->read.graph->source_lists,
+                                       d->read.graph->nodes[d->nodes[i].node].from.sources, &n);
+    d->nodes[i].call = n && sources[0] < d->pass.graph->n_sources ? call_of[sources[0]] : -1;
   }
   free(call_of);
   return FGSM_OK;
@@ -174,15 +174,16 @@ static fgsm_status plan_both(struct fg_description *d, struct fg_device *device,
 fgsm_status fg_describe_plans(struct fg_description *d, struct fg_device *device) {
   fg_id of = FG_ABSENT;
   for (int i = fg_onnx_n_outputs(d->onnx); i-- > 0;)
-    if (d->outputs[i] != FG_ABSENT && fg_type_is_real(fg_value(d->graph, d->outputs[i])->type))
-      of = d->outputs[i];
+    if (d->pass.outputs[i] != FG_ABSENT &&
+        fg_type_is_real(fg_value(d->pass.graph, d->pass.outputs[i])->type))
+      of = d->pass.outputs[i];
   if (of == FG_ABSENT) {
     fgsm_status status = FG_FAIL(UNSUPPORTED, "no output of the model is of a float type");
     return fg_describe_problem(d, status, "outputs");
   }
-  d->called = calloc((size_t)d->graph->n_sources + 1, sizeof *d->called);
+  d->called = calloc((size_t)d->pass.graph->n_sources + 1, sizeof *d->called);
   if (!d->called)
-    return FG_FAIL(MEMORY, "no memory for %lld nodes", (long long)d->graph->n_sources);
+    return FG_FAIL(MEMORY, "no memory for %lld nodes", (long long)d->pass.graph->n_sources);
   fgsm_status status = plan_both(d, device, of);
   if (status == FGSM_OK)
     return FGSM_OK;

@@ -76,7 +76,7 @@ static void add_nodes(struct fg_text *t, const struct fg_description *d) {
               "bytes");
   for (int64_t i = 0; i < d->n_nodes; i++) {
     const struct fg_described_node *n = &d->nodes[i];
-    add_row(t, n->what, short_name(d->graph->nodes[n->node].name, name),
+    add_row(t, n->what, short_name(d->read.graph->nodes[n->node].name, name),
             shape(n->rank, n->dim, dims), n);
   }
   add_row(t, "total", "", "",
@@ -139,13 +139,13 @@ static void add_fusion(struct fg_text *t, const struct fg_description *d) {
               "fused", (long long)d->n_nodes, d->forward_plan.info.n_calls, d->n_normalisations,
               d->n_activations, d->n_residuals);
   int64_t idle = 0;
-  for (int64_t s = 0; s < d->graph->n_sources; s++)
-    idle += !d->called[s] && !d->graph->sources[s].body;
+  for (int64_t s = 0; s < d->pass.graph->n_sources; s++)
+    idle += !d->called[s] && !d->pass.graph->sources[s].body;
   if (idle)
     fg_text_add(t,
                 "%-11s%lld of the file's %lld nodes need no call: computed while loading, or of no "
                 "effect\n",
-                "", (long long)idle, (long long)d->graph->n_sources);
+                "", (long long)idle, (long long)d->pass.graph->n_sources);
   add_fused(t, &d->forward_plan, false, "one call for several nodes, forward");
   add_fused(t, &d->gradient_plan, true, "one call for the gradient of several nodes");
 }
@@ -154,6 +154,9 @@ fgsm_status fg_describe_text(const struct fg_description *d, char **text) {
   struct fg_text t = {0};
   add_header(&t, d);
   add_nodes(&t, d);
+  if (d->strip < d->batch && d->forward_plan.plan)
+    fg_text_add(&t, "%-11sof %lld samples at a time, to which what follows applies\n", "passes",
+                (long long)d->strip);
   add_plan(&t, "forward", &d->forward_plan);
   add_plan(&t, "gradient", &d->gradient_plan);
   add_fusion(&t, d);

@@ -31,6 +31,20 @@ json_t *fg_run_epoch_line(const struct fg_run *run) {
   return line;
 }
 
+void fg_run_last_judged(const struct fg_run *run, double *clean, double *robust) {
+  *clean = *robust = NAN;
+  for (size_t i = json_array_size(run->lines); i > 0; i--) {
+    const json_t *line = json_array_get(run->lines, i - 1);
+    const json_t *c = json_object_get(line, "clean_accuracy");
+    const json_t *r = json_object_get(line, "robust_accuracy");
+    if (strcmp(json_string_value(json_object_get(line, "event")), "epoch") != 0)
+      continue;
+    *clean = json_is_number(c) ? json_number_value(c) : NAN;
+    *robust = json_is_number(r) ? json_number_value(r) : NAN;
+    return;
+  }
+}
+
 static fgsm_status write_lines(struct fg_file *file, const json_t *lines) {
   size_t i;
   json_t *line;

@@ -121,6 +121,8 @@ fgsm_status fg_run_log(struct fg_run *run, json_t *line) FGSM_MUST_USE;
 json_t *fg_run_number(double v);
 /* The line of an epoch that is over. */
 json_t *fg_run_epoch_line(const struct fg_run *run);
+/* Accuracies on what is held out, at the end of the last epoch that is over; NaN: not judged. */
+void fg_run_last_judged(const struct fg_run *run, double *clean, double *robust);
 /* Writes the log as a page with curves, to option report. */
 fgsm_status fg_run_page(const struct fg_run *run) FGSM_MUST_USE;
 /* What the whole came to, for the caller of fgsm_train_dataset. */

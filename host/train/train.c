@@ -29,6 +29,7 @@ static void show(const struct fg_run *run) {
                            .clean_accuracy = e->clean < 0 ? NAN : (double)e->clean / seen,
                            .robust_accuracy =
                                e->adversarial < 0 ? NAN : (double)e->adversarial / seen};
+  fg_run_last_judged(run, &p.held_clean_accuracy, &p.held_robust_accuracy);
   run->progress(run->user, &p);
 }
 

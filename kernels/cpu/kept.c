@@ -34,10 +34,11 @@ enum { LINE_BYTES = 64, HUGE_BYTES = 2 << 20 };
 /* Whole huge pages where they are to be had: weights are read from end to end in each batch, and a page of
  * 4 KiB at a time they would need more translations than the processor keeps. */
 static void *allocate(size_t bytes) {
-  if (bytes < HUGE_BYTES)
-    return aligned_alloc(LINE_BYTES, bytes);
-  void *memory = aligned_alloc(HUGE_BYTES, bytes);
-  if (memory)
+  bool huge = bytes >= HUGE_BYTES;
+  void *memory;
+  if (posix_memalign(&memory, huge ? HUGE_BYTES : LINE_BYTES, bytes) != 0)
+    return NULL;
+  if (huge)
     (void)madvise(memory, bytes / HUGE_BYTES * HUGE_BYTES, MADV_HUGEPAGE);
   return memory;
 }

@@ -33,7 +33,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
 
 static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   FG_TRY(own_of(call)->prepare(call, base));
-  if (!fg_cuda_sdpa_can(call))
+  if (call->trial || !fg_cuda_sdpa_can(call))
     return FGSM_OK;
   struct attention *a = calloc(1, sizeof *a);
   if (!a)

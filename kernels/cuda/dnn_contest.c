@@ -10,7 +10,7 @@
 #include "plugin.h"
 #include "trial.h"
 
-/* Engines compile at run time, which takes seconds each. */
+/* Engines compile at run time, which takes seconds each: so many of those that run are tried. */
 enum { MOST_TRIED = 3, ALIGN = 256, KEY_SIZE = 512 };
 
 typedef fgsm_status graph_of(const struct fg_call *call, const struct fg_cudnn_target *target,
@@ -47,11 +47,12 @@ static fgsm_status try_engines(struct fg_trial *t, struct fg_dnn_contest *c, gra
   (void)!fg_cudnn_list(&g, &target, fg_cudnn_forbidden(t->device->base.precision), &engines);
   fg_cudnn best = NULL;
   size_t best_bytes = 0;
-  for (int i = 0; i < engines.n && i < MOST_TRIED && status == FGSM_OK; i++) {
+  for (int i = 0, tried = 0; i < engines.n && tried < MOST_TRIED && status == FGSM_OK; i++) {
     if (fg_cudnn_plan(&engines.item[i], &target, &c->plan, &c->workspace_bytes) != FGSM_OK)
       continue;
     bool timed = scratch_of(c) <= t->workspace_bytes && fg_trial_time(t, run, &time) == FGSM_OK;
     status = fg_cuda_alive(t->device);
+    tried += timed;
     if (timed && time < least) {
       fg_cudnn_destroy(best);
       best = c->plan;

@@ -17,6 +17,8 @@ extern struct fg_cuda_device fake_card;
 /* Opens the card anew. */
 struct fg_device *fake_card_open(const struct fg_backend *backend, enum fg_layout layout,
                                  enum fg_precision precision);
+/* The card as a backend without kernels (fake_backend.c). */
+struct fg_backend *fake_backend(enum fg_layout layout);
 /* Says what is wrong, and counts it. */
 void fake_wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
 extern unsigned long fake_errors;

@@ -1,5 +1,6 @@
-/* A cuDNN that needs no card, for conv.c and what it stands on: the graph API as its manual states it, from the
- * descriptors alone. What a description gets wrong shows as a wrong result (fake_dnn_program.c) or is said.
+/* A cuDNN that needs no card, for conv.c, dnn_contest.c and what they stand on: the graph API as its manual
+ * states it, from the descriptors alone. What a description gets wrong shows as a wrong result
+ * (fake_dnn_program.c) or is said.
  *
  * Its engines follow a script: of those that the heuristic names first, one uses tensor cores, the next sums
  * in any order, has no plan, fails when it runs, or wants more memory than there is; each of these would be
@@ -10,10 +11,9 @@
 #include <string.h>
 
 #include "fake_card.h"
-#include "fake_dnn.h"
+#include "fake_dnn_object.h"
 
 enum {
-  MOST_ATTRIBUTES = 24,
   TENSOR_CORES = 1 << CUDNN_NUMERICAL_NOTE_TENSOR_CORE,
   ANY_ORDER = 1 << CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
   WORKSPACE = 4096
@@ -39,179 +39,7 @@ static const struct fake_engine by_heuristic[] =
                                                {.index = 8, .compiles = true, .slowness = 1.1}};
 #define LENGTH(list) ((int)(sizeof(list) / sizeof *(list)))
 
-/* ---- descriptors: attributes as they were set */
-
-struct attribute {
-  cudnnBackendAttributeName_t name;
-  cudnnBackendAttributeType_t type;
-  int64_t n;
-  void *values;
-};
-
-struct object {
-  cudnnBackendDescriptorType_t type;
-  bool ready;
-  int n_attributes;
-  struct attribute attribute[MOST_ATTRIBUTES];
-  struct fake_program program;      /* of a graph and of what is made of one */
-  const struct fake_engine *engine; /* of an engine, a configuration, a plan */
-};
-static long n_objects;
-
-static size_t size_of(cudnnBackendAttributeType_t type) {
-  switch (type) {
-  case CUDNN_TYPE_CHAR:
-    return 1;
-  case CUDNN_TYPE_BOOLEAN:
-    return sizeof(bool);
-  case CUDNN_TYPE_INT64:
-  case CUDNN_TYPE_DOUBLE:
-  case CUDNN_TYPE_HANDLE:
-  case CUDNN_TYPE_VOID_PTR:
-  case CUDNN_TYPE_BACKEND_DESCRIPTOR:
-    return 8;
-  default:
-    return sizeof(int); /* enumerations */
-  }
-}
-
-static cudnnStatus_t create(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *out) {
-  struct object *o = calloc(1, sizeof *o);
-  o->type = type;
-  *out = o;
-  n_objects++;
-  return CUDNN_STATUS_SUCCESS;
-}
-
-static cudnnStatus_t destroy(cudnnBackendDescriptor_t object) {
-  struct object *o = object;
-  for (int i = 0; i < o->n_attributes; i++)
-    free(o->attribute[i].values);
-  free(o);
-  n_objects--;
-  return CUDNN_STATUS_SUCCESS;
-}
-
-static cudnnStatus_t set(cudnnBackendDescriptor_t object, cudnnBackendAttributeName_t name,
-                         cudnnBackendAttributeType_t type, int64_t n, const void *values) {
-  struct object *o = object;
-  size_t bytes = (size_t)n * size_of(type);
-  if (!o || o->ready || o->n_attributes == MOST_ATTRIBUTES || n < 1)
-    return CUDNN_STATUS_BAD_PARAM;
-  for (int64_t i = 0; type == CUDNN_TYPE_BACKEND_DESCRIPTOR && i < n; i++) {
-    const struct object *part = ((struct object *const *)values)[i];
-    if (!part || !part->ready)
-      fake_wrong("cuDNN: an attribute that is not final");
-  }
-  void *copy = malloc(bytes);
-  memcpy(copy, values, bytes);
-  o->attribute[o->n_attributes++] = (struct attribute){name, type, n, copy};
-  return CUDNN_STATUS_SUCCESS;
-}
-
-static const struct attribute *find(const struct object *o, cudnnBackendAttributeName_t name) {
-  for (int i = 0; i < o->n_attributes; i++)
-    if (o->attribute[i].name == name)
-      return &o->attribute[i];
-  return NULL;
-}
-
-/* So many values, which must be there, unless they are optional: then nothing is written. */
-static bool take(const struct object *o, cudnnBackendAttributeName_t name, int64_t n, void *to,
-                 bool optional) {
-  const struct attribute *a = find(o, name);
-  if (!a || a->n != n) {
-    if (a || !optional)
-      fake_wrong("cuDNN: attribute %d of a descriptor %d is missing or has %lld values", (int)name,
-                 (int)o->type, a ? (long long)a->n : 0);
-    return false;
-  }
-  memcpy(to, a->values, (size_t)n * size_of(a->type));
-  return true;
-}
-
-static const struct object *part_of(const struct object *o, cudnnBackendAttributeName_t name) {
-  const struct object *part = NULL;
-  take(o, name, 1, &part, true);
-  return part;
-}
-
-/* ---- graphs as programs */
-
-static struct fake_tensor tensor_of(const struct object *o, cudnnBackendAttributeName_t name) {
-  struct fake_tensor t = {.rank = 1, .dim = {1}, .stride = {1}};
-  const struct object *of = part_of(o, name);
-  bool flag = false;
-  const struct attribute *dims = of ? find(of, CUDNN_ATTR_TENSOR_DIMENSIONS) : NULL;
-  if (!dims || dims->n > FAKE_MOST_RANK) {
-    fake_wrong("cuDNN: an operation without tensor %d", (int)name);
-    return t;
-  }
-  t.rank = (int32_t)dims->n;
-  take(of, CUDNN_ATTR_TENSOR_DIMENSIONS, t.rank, t.dim, false);
-  take(of, CUDNN_ATTR_TENSOR_STRIDES, t.rank, t.stride, false);
-  take(of, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1, &t.uid, false);
-  take(of, CUDNN_ATTR_TENSOR_DATA_TYPE, 1, &t.type, false);
-  t.is_virtual = take(of, CUDNN_ATTR_TENSOR_IS_VIRTUAL, 1, &flag, true) && flag;
-  t.by_value = take(of, CUDNN_ATTR_TENSOR_IS_BY_VALUE, 1, &flag, true) && flag;
-  return t;
-}
-
-static void convolution_of(const struct object *o, cudnnBackendAttributeName_t x,
-                           cudnnBackendAttributeName_t w, cudnnBackendAttributeName_t y,
-                           cudnnBackendAttributeName_t described, struct fake_op *op) {
-  const struct object *c = part_of(o, described);
-  int64_t spatial = 0;
-  op->x = tensor_of(o, x);
-  op->b = tensor_of(o, w);
-  op->y = tensor_of(o, y);
-  if (!c || !take(c, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, 1, &spatial, false))
-    return;
-  op->spatial = (int32_t)spatial;
-  take(c, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, spatial, op->lo, false);
-  take(c, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, spatial, op->hi, false);
-  take(c, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, spatial, op->stride, false);
-  take(c, CUDNN_ATTR_CONVOLUTION_DILATIONS, spatial, op->dilation, false);
-}
-
-static void pointwise_of(const struct object *o, struct fake_op *op) {
-  const struct object *p = part_of(o, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
-  if (!p || !take(p, CUDNN_ATTR_POINTWISE_MODE, 1, &op->mode, false))
-    return;
-  bool slope = find(o, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC) != NULL;
-  op->has_b = slope || find(o, CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
-  op->x = tensor_of(o, CUDNN_ATTR_OPERATION_POINTWISE_XDESC);
-  op->y = tensor_of(o, slope ? CUDNN_ATTR_OPERATION_POINTWISE_DXDESC
-                             : CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
-  if (op->has_b)
-    op->b = tensor_of(o, slope ? CUDNN_ATTR_OPERATION_POINTWISE_DYDESC
-                               : CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
-  take(p, CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, 1, &op->lower, true);
-  take(p, CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, 1, &op->upper, true);
-  take(p, CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, 1, &op->slope, true);
-}
-
-static void operation_of(const struct object *o, struct fake_op *op) {
-  op->kind = (int32_t)o->type;
-  switch (o->type) {
-#define CONVOLUTION(KIND, NAME, X, W, Y)                                                           \
-  case CUDNN_BACKEND_OPERATION_CONVOLUTION_##KIND##_DESCRIPTOR:                                    \
-    convolution_of(o, CUDNN_ATTR_OPERATION_CONVOLUTION_##NAME##_##X,                               \
-                   CUDNN_ATTR_OPERATION_CONVOLUTION_##NAME##_##W,                                  \
-                   CUDNN_ATTR_OPERATION_CONVOLUTION_##NAME##_##Y,                                  \
-                   CUDNN_ATTR_OPERATION_CONVOLUTION_##NAME##_CONV_DESC, op);                       \
-    break
-    CONVOLUTION(FORWARD, FORWARD, X, W, Y);
-    CONVOLUTION(BACKWARD_DATA, BWD_DATA, DX, W, DY);
-    CONVOLUTION(BACKWARD_FILTER, BWD_FILTER, X, DW, DY);
-#undef CONVOLUTION
-  case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
-    pointwise_of(o, op);
-    break;
-  default:
-    fake_wrong("cuDNN: an operation %d that is not known", (int)o->type);
-  }
-}
+/* ---- graphs */
 
 static unsigned looks(const struct fake_program *program) {
   unsigned h = 2166136261u;
@@ -228,16 +56,16 @@ static bool refuses(const struct fake_program *program) {
 }
 
 static cudnnStatus_t finish_graph(struct object *o) {
-  const struct attribute *ops = find(o, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+  const struct attribute *ops = fake_find(o, CUDNN_ATTR_OPERATIONGRAPH_OPS);
   const cudnnHandle_t *handle;
-  const struct attribute *with = find(o, CUDNN_ATTR_OPERATIONGRAPH_HANDLE);
+  const struct attribute *with = fake_find(o, CUDNN_ATTR_OPERATIONGRAPH_HANDLE);
   if (!ops || ops->n > FAKE_MOST_OPS || !with)
     return CUDNN_STATUS_BAD_PARAM;
   handle = with->values;
   if (*handle != FAKE_CUDNN)
     fake_wrong("cuDNN: a graph of another handle");
   for (int64_t i = 0; i < ops->n; i++)
-    operation_of(((struct object *const *)ops->values)[i], &o->program.op[i]);
+    fake_read_op(((struct object *const *)ops->values)[i], &o->program.op[i]);
   o->program.n_ops = (int32_t)ops->n;
   return refuses(&o->program) ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_SUCCESS;
 }
@@ -271,8 +99,8 @@ static const struct fake_engine *engine_of(int64_t index, int configuration) {
 /* By its number; engine 2 is for what is fused. */
 static cudnnStatus_t finish_engine(struct object *o) {
   int64_t index = -1;
-  const struct object *graph = part_of(o, CUDNN_ATTR_ENGINE_OPERATION_GRAPH);
-  take(o, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 1, &index, false);
+  const struct object *graph = fake_part(o, CUDNN_ATTR_ENGINE_OPERATION_GRAPH);
+  fake_take(o, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 1, &index, false);
   const struct fake_engine *e = engine_of(index, 0);
   if (!graph || !e || fake_dnn.no_engine || (index == 2 && graph->program.n_ops == 1))
     return CUDNN_STATUS_NOT_SUPPORTED;
@@ -281,7 +109,7 @@ static cudnnStatus_t finish_engine(struct object *o) {
 }
 
 static cudnnStatus_t finish_configuration(struct object *o) {
-  const struct object *e = part_of(o, CUDNN_ATTR_ENGINECFG_ENGINE);
+  const struct object *e = fake_part(o, CUDNN_ATTR_ENGINECFG_ENGINE);
   if (!e || !e->engine)
     return CUDNN_STATUS_BAD_PARAM;
   take_engine(o, &e->program, e->engine);
@@ -290,9 +118,9 @@ static cudnnStatus_t finish_configuration(struct object *o) {
 
 static cudnnStatus_t heuristic_results(const struct object *o, int64_t most, int64_t *n,
                                        struct object **to) {
-  const struct object *graph = part_of(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+  const struct object *graph = fake_part(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
   int mode = 0;
-  if (!graph || !take(o, CUDNN_ATTR_ENGINEHEUR_MODE, 1, &mode, false))
+  if (!graph || !fake_take(o, CUDNN_ATTR_ENGINEHEUR_MODE, 1, &mode, false))
     return CUDNN_STATUS_BAD_PARAM;
   bool first = mode == CUDNN_HEUR_MODE_A;
   const struct fake_engine *list = first ? by_heuristic : by_fallback;
@@ -342,9 +170,9 @@ static bool read_plan(const struct attribute *text, struct fake_program *program
 }
 
 static cudnnStatus_t finish_plan(struct object *o) {
-  const struct object *configuration = part_of(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
-  const struct attribute *text = find(o, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION),
-                         *handle = find(o, CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
+  const struct object *configuration = fake_part(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+  const struct attribute *text = fake_find(o, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION),
+                         *handle = fake_find(o, CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
   if (!handle || *(const cudnnHandle_t *)handle->values != FAKE_CUDNN)
     fake_wrong("cuDNN: a plan without the handle");
   if (text) {
@@ -476,13 +304,13 @@ static cudnnStatus_t set_stream(cudnnHandle_t handle, cudaStream_t stream) {
 static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan,
                              cudnnBackendDescriptor_t pack) {
   const struct object *p = plan, *v = pack;
-  const struct attribute *uids = find(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS),
-                         *addresses = find(v, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
+  const struct attribute *uids = fake_find(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS),
+                         *addresses = fake_find(v, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
   void *workspace = NULL;
   if (handle != FAKE_CUDNN || !p->ready || !p->engine || !v->ready || !uids || !addresses ||
       uids->n != addresses->n)
     return CUDNN_STATUS_BAD_PARAM;
-  take(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, 1, &workspace, false);
+  fake_take(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, 1, &workspace, false);
   trial.now = p->program;
   trial.is_plan = true;
   fake_passes(time_of(&p->program) * p->engine->slowness);
@@ -494,6 +322,11 @@ static cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan
   }
   if ((uintptr_t)workspace % 256)
     fake_wrong("cuDNN: a workspace that is not aligned");
+  for (int64_t i = 0; i < addresses->n; i++) {
+    uintptr_t bound = (uintptr_t)((void *const *)addresses->values)[i];
+    if (bound - (uintptr_t)workspace < (size_t)p->engine->workspace)
+      fake_wrong("cuDNN: a tensor in the workspace");
+  }
   memset(workspace, 0xff, (size_t)p->engine->workspace);
   if (fake_is_trial(stream_now)) /* whose data nobody looks at */
     return CUDNN_STATUS_SUCCESS;
@@ -517,25 +350,17 @@ static void last_words(char *to, size_t size) {
   snprintf(to, size, "a fake's");
 }
 
-static void nothing_left(void) {
-  if (n_objects == 0)
-    return;
-  printf("fake card: cuDNN: %ld objects are left\n", n_objects);
-  fflush(stdout);
-  _Exit(1);
-}
-
 void fake_cudnn(void) {
   fg_nv.cudnnGetVersion = version;
   fg_nv.cudnnGetErrorString = words_of;
   fg_nv.cudnnGetLastErrorString = last_words;
   fg_nv.cudnnSetStream = set_stream;
-  fg_nv.cudnnBackendCreateDescriptor = create;
-  fg_nv.cudnnBackendDestroyDescriptor = destroy;
-  fg_nv.cudnnBackendSetAttribute = set;
+  fg_nv.cudnnBackendCreateDescriptor = fake_create;
+  fg_nv.cudnnBackendDestroyDescriptor = fake_destroy;
+  fg_nv.cudnnBackendSetAttribute = fake_set;
   fg_nv.cudnnBackendGetAttribute = get;
   fg_nv.cudnnBackendFinalize = finalise;
   fg_nv.cudnnBackendExecute = execute;
   fake_watch = watch;
-  atexit(nothing_left);
+  atexit(fake_nothing_left);
 }

@@ -1,107 +1,9 @@
 /* cuDNN graphs run on the host, in double, from nothing but what their descriptors say. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "fake_card.h"
-#include "fake_dnn.h"
-#include "half.h"
-
-enum { MOST_VALUES = 16 };
-
-/* What virtual tensors hold, dense, in the order of their dims. */
-struct values {
-  int64_t n, uid[MOST_VALUES];
-  double *data[MOST_VALUES];
-};
-
-struct run {
-  struct values values;
-  double *room; /* for more of them, all zero */
-  int64_t n;
-  const int64_t *uid;
-  void *const *address;
-  bool good;
-};
-
-static int64_t count_of(const struct fake_tensor *t) {
-  int64_t n = 1;
-  for (int i = 0; i < t->rank; i++)
-    n *= t->dim[i];
-  return n;
-}
-
-/* Where element i, in the order of dims, is stored. */
-static int64_t place_of(const struct fake_tensor *t, int64_t i) {
-  int64_t at = 0;
-  for (int d = t->rank - 1; d >= 0; d--) {
-    at += i % t->dim[d] * t->stride[d];
-    i /= t->dim[d];
-  }
-  return at;
-}
-
-static enum fg_type type_of(const struct fake_tensor *t) {
-  return t->type == CUDNN_DATA_HALF       ? FG_F16
-         : t->type == CUDNN_DATA_BFLOAT16 ? FG_BF16
-         : t->type == CUDNN_DATA_BOOLEAN  ? FG_BOOL
-                                          : FG_F32;
-}
-
-static void *address_of(struct run *r, const struct fake_tensor *t) {
-  for (int64_t i = 0; i < r->n; i++)
-    if (r->uid[i] == t->uid && r->address[i]) {
-      if (!t->by_value && (uintptr_t)r->address[i] % 16)
-        fake_wrong("cuDNN: an address that is less aligned than was promised");
-      return r->address[i];
-    }
-  fake_wrong("cuDNN: no address for tensor %lld", (long long)t->uid);
-  r->good = false;
-  return NULL;
-}
-
-static double *room(struct run *r, const struct fake_tensor *t) {
-  double *data = r->room;
-  if (r->values.n == MOST_VALUES)
-    abort();
-  r->room += count_of(t);
-  r->values.uid[r->values.n] = t->is_virtual ? t->uid : -1;
-  r->values.data[r->values.n++] = data;
-  return data;
-}
-
-/* A tensor's elements, dense: those of a virtual one must have been computed. */
-static const double *load(struct run *r, const struct fake_tensor *t) {
-  for (int64_t i = 0; t->is_virtual && i < r->values.n; i++)
-    if (r->values.uid[i] == t->uid)
-      return r->values.data[i];
-  double *data = room(r, t);
-  const void *from = t->is_virtual ? NULL : address_of(r, t);
-  if (t->is_virtual) {
-    fake_wrong("cuDNN: a virtual tensor is read before it is written");
-    r->good = false;
-  }
-  for (int64_t i = 0; from && i < count_of(t); i++) {
-    int64_t at = place_of(t, i);
-    data[i] = type_of(t) == FG_F32    ? ((const float *)from)[at]
-              : type_of(t) == FG_BOOL ? ((const unsigned char *)from)[at] != 0
-                                      : fg_half_get(type_of(t), from, at);
-  }
-  return data;
-}
-
-static void store(struct run *r, const struct fake_tensor *t, const double *data) {
-  void *to = t->is_virtual ? NULL : address_of(r, t);
-  for (int64_t i = 0; to && i < count_of(t); i++) {
-    int64_t at = place_of(t, i);
-    if (type_of(t) == FG_F32)
-      ((float *)to)[at] = (float)data[i];
-    else if (type_of(t) == FG_BOOL)
-      ((unsigned char *)to)[at] = data[i] != 0;
-    else
-      fg_half_put(type_of(t), to, at, (float)data[i]);
-  }
-}
+#include "fake_dnn_values.h"
 
 /* ---- convolutions */
 
@@ -164,7 +66,7 @@ static bool multiplies(const struct fake_op *op) {
   return good;
 }
 
-static void convolve(struct run *r, const struct fake_op *op) {
+static void convolve(struct fake_run *r, const struct fake_op *op) {
   const struct fake_tensor *made =
       op->kind == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR         ? &op->y
       : op->kind == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR ? &op->x
@@ -176,11 +78,11 @@ static void convolve(struct run *r, const struct fake_op *op) {
     return;
   }
   for (int i = 0; i < 3; i++) /* what is read is not written: correlate writes to one of them */
-    part[i] = of[i] == made ? room(r, of[i]) : (double *)(uintptr_t)load(r, of[i]);
+    part[i] = of[i] == made ? fake_room(r, of[i]) : (double *)(uintptr_t)fake_load(r, of[i]);
   correlate(op, part[0], part[1], part[2]);
   for (int i = 0; i < 3; i++)
     if (of[i] == made)
-      store(r, made, part[i]);
+      fake_store(r, made, part[i]);
 }
 
 /* ---- place by place */
@@ -199,8 +101,12 @@ static double value_of(const struct fake_op *op, double v, double b) {
   switch (op->mode) {
   case CUDNN_POINTWISE_ADD:
     return v + b;
+  case CUDNN_POINTWISE_SUB:
+    return v - b;
   case CUDNN_POINTWISE_MUL:
     return v * b;
+  case CUDNN_POINTWISE_EXP:
+    return exp(v);
   case CUDNN_POINTWISE_CMP_GT:
     return v > b;
   case CUDNN_POINTWISE_RELU_FWD:
@@ -245,17 +151,79 @@ static bool spreads(const struct fake_tensor *y, const struct fake_tensor *b) {
   return good;
 }
 
-static void apply(struct run *r, const struct fake_op *op) {
+static void apply(struct fake_run *r, const struct fake_op *op) {
   const struct fake_tensor *y = &op->y;
   if (!spreads(y, &op->x) || (op->has_b && !spreads(y, &op->b))) {
     r->good = false;
     return;
   }
-  const double *x = load(r, &op->x), *b = op->has_b ? load(r, &op->b) : NULL;
-  double *to = room(r, y);
-  for (int64_t i = 0; i < count_of(y); i++)
+  const double *x = fake_load(r, &op->x), *b = op->has_b ? fake_load(r, &op->b) : NULL;
+  double *to = fake_room(r, y);
+  for (int64_t i = 0; i < fake_count(y); i++)
     to[i] = value_of(op, x[spread(y, &op->x, i)], b ? b[spread(y, &op->b, i)] : 0);
-  store(r, y, to);
+  fake_store(r, y, to);
+}
+
+static void add_up(struct fake_run *r, const struct fake_op *op) {
+  if (!spreads(&op->x, &op->y)) {
+    r->good = false;
+    return;
+  }
+  const double *x = fake_load(r, &op->x);
+  double *to = fake_room(r, &op->y);
+  for (int64_t i = 0; i < fake_count(&op->x); i++)
+    to[spread(&op->x, &op->y, i)] += x[i];
+  fake_store(r, &op->y, to);
+}
+
+/* What lies as x says, read as y says. */
+static void read_again(struct fake_run *r, const struct fake_op *op) {
+  const int64_t n = fake_count(&op->x);
+  const double *x = fake_load(r, &op->x);
+  double *lying = fake_room(r, &op->x), *to = fake_room(r, &op->y);
+  bool good = fake_count(&op->y) == n;
+  for (int64_t i = 0; i < n && good; i++)
+    good = fake_place(&op->x, i) < n && fake_place(&op->y, i) < n;
+  if (!good || !op->x.is_virtual || !op->y.is_virtual) {
+    fake_wrong("cuDNN: a tensor is read again as what it is not");
+    r->good = false;
+    return;
+  }
+  for (int64_t i = 0; i < n; i++)
+    lying[fake_place(&op->x, i)] = x[i];
+  for (int64_t i = 0; i < n; i++)
+    to[i] = lying[fake_place(&op->y, i)];
+  fake_store(r, &op->y, to);
+}
+
+/* ---- all of it */
+
+static void run_op(struct fake_run *r, const struct fake_op *op) {
+  switch (op->kind) {
+  case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
+    apply(r, op);
+    break;
+  case CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR:
+    add_up(r, op);
+    break;
+  case CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR:
+    read_again(r, op);
+    break;
+  case CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR:
+    fake_multiply(r, op);
+    break;
+  case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
+    fake_normalise(r, op);
+    break;
+  case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
+    fake_normalise_grad(r, op);
+    break;
+  case CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR:
+    fake_attend(r, op);
+    break;
+  default:
+    convolve(r, op);
+  }
 }
 
 bool fake_program_run(const struct fake_program *program, int64_t n, const int64_t *uid,
@@ -263,15 +231,15 @@ bool fake_program_run(const struct fake_program *program, int64_t n, const int64
   int64_t most = 0;
   for (int i = 0; i < program->n_ops; i++) {
     const struct fake_op *op = &program->op[i];
-    most += count_of(&op->x) + count_of(&op->b) + count_of(&op->y);
+    most += 2 * fake_count(&op->x) + fake_count(&op->b) + fake_count(&op->y);
+    for (int p = 0; p < FAKE_MOST_PARTS; p++)
+      most += fake_count(&op->part[p]);
   }
   double *memory = calloc((size_t)most + 1, sizeof *memory);
-  struct run r = {.room = memory, .n = n, .uid = uid, .address = address, .good = memory != NULL};
+  struct fake_run r = {
+      .room = memory, .n = n, .uid = uid, .address = address, .good = memory != NULL};
   for (int i = 0; i < program->n_ops && r.good; i++)
-    if (program->op[i].kind == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)
-      apply(&r, &program->op[i]);
-    else
-      convolve(&r, &program->op[i]);
+    run_op(&r, &program->op[i]);
   free(memory);
   return r.good;
 }

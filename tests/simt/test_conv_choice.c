@@ -1,18 +1,12 @@
 /* How conv.c chooses, over libraries that are fake: which form and engine wins, what is passed over, what is kept
- * for the next process and what is not. Each case is a process of its own, because choices are kept in
- * memory too. */
-#include <dirent.h>
-#include <errno.h>
+ * for the next process and what is not. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "fake_card.h"
+#include "choosing.h"
 #include "fake_dnn.h"
 
-static char folder[] = "/tmp/fgsm-choice-XXXXXX";
 static struct fg_device *device;
 static union fg_attrs attrs;
 static struct fg_call call;
@@ -56,15 +50,9 @@ static fgsm_status compute(void) {
   return status;
 }
 
-#define MUST(condition)                                                                            \
-  do {                                                                                             \
-    if (!(condition))                                                                              \
-      fake_wrong("%s: not so: %s (%s)", __func__, #condition, fgsm_last_error());                  \
-  } while (0)
-
 /* ---- scripts */
 
-static int favoured; /* operations of the graph that is fastest */
+static int favoured = 4; /* operations of the graph that is fastest */
 
 static double favour(const struct fake_program *program) {
   return program->n_ops == favoured ? .1 : 1;
@@ -221,106 +209,46 @@ static void a_lost_card_is_said(void) {
   MUST(strstr(fgsm_last_error(), "the card is lost"));
 }
 
-/* ---- processes */
+/* ---- all of it */
 
 static void begin(void) {
   fake_cublaslt();
   fake_cudnn();
   device = fake_card_open(NULL, FG_NHWC, FG_PRECISION_fp32);
   fake_dnn.refuses = refuse_none;
-  favoured = 4;
   fake_dnn.time_of = favour;
   make_call(3, FG_NHWC);
 }
 
-/* Runs the case in a process of its own, which ends well if nothing was wrong. */
-static bool passes(void (*test)(void), const char *name, int favour_ops) {
-  int status = 0;
-  fflush(stdout);
-  pid_t child = fork();
-  if (child == 0) {
-    begin();
-    favoured = favour_ops;
-    test();
-    fflush(stdout);
-    exit(fake_errors != 0);
-  }
-  bool good = child > 0 && waitpid(child, &status, 0) == child && status == 0;
-  printf("%s %s\n", good ? "ok  " : "FAIL", name);
-  return good;
-}
-
-#define PASSES(test) (passes(test, #test, 4) ? 0 : 1)
-
-/* Spoils each kept file at a place from its end, or cuts that much off. */
-static int spoil(long from_end, bool cut) {
-  DIR *dir = opendir(".");
-  struct dirent *entry;
-  int n = 0;
-  while (dir && (entry = readdir(dir))) {
-    FILE *file = strstr(entry->d_name, ".choice") ? fopen(entry->d_name, "r+") : NULL;
-    if (!file)
-      continue;
-    fseek(file, -from_end, SEEK_END);
-    long at = ftell(file);
-    int c = fgetc(file);
-    fseek(file, at, SEEK_SET);
-    if (!cut)
-      fputc(c == '1' ? '2' : '1', file);
-    n += fclose(file) == 0 && (!cut || truncate(entry->d_name, at) == 0);
-  }
-  if (dir)
-    closedir(dir);
-  return n;
-}
-
-static int forget_all(void) {
-  DIR *dir = opendir(".");
-  struct dirent *entry;
-  int n = 0;
-  while (dir && (entry = readdir(dir)))
-    n += strstr(entry->d_name, ".choice") && unlink(entry->d_name) == 0;
-  if (dir)
-    closedir(dir);
-  return n;
-}
+#define PASSES(test) (choosing_passes(begin, test, #test) ? 0 : 1)
 
 static int check_keeping(void) {
   enum { IN_THE_PLAN = 40, IN_THE_HEAD = 28 + 2 * (int)sizeof(struct fake_program) + 8 };
   int failures = PASSES(it_chooses) + PASSES(it_recalls);
   failures += PASSES(another_version_chooses) + PASSES(another_card_chooses) +
               PASSES(another_precision_chooses) + PASSES(it_recalls);
-  failures += spoil(IN_THE_PLAN, false) < 1;
+  failures += choosing_spoils(IN_THE_PLAN, false) < 1;
   failures += PASSES(it_chooses) + PASSES(it_recalls);
-  failures += spoil(IN_THE_HEAD, false) < 1;
+  failures += choosing_spoils(IN_THE_HEAD, false) < 1;
   failures += PASSES(it_chooses) + PASSES(it_recalls);
-  failures += spoil(IN_THE_PLAN, true) < 1;
+  failures += choosing_spoils(IN_THE_PLAN, true) < 1;
   failures += PASSES(it_chooses) + PASSES(it_recalls);
-  failures += forget_all() < 1;
-  failures += PASSES(a_lost_card_is_said) + (forget_all() != 0) + PASSES(it_chooses);
+  failures += choosing_forgets() < 1;
+  failures += PASSES(a_lost_card_is_said) + (choosing_forgets() != 0) + PASSES(it_chooses);
   return failures;
 }
 
 int main(void) {
   int failures = 0;
-  for (int n = 1; n <= 4; n++)
-    failures += !passes(the_fastest_form_wins, "the_fastest_form_wins", n) +
-                !passes(tensor_cores_win_in_tf32, "tensor_cores_win_in_tf32", n);
+  for (int n = 1; n <= 4; n++) {
+    favoured = n;
+    failures += PASSES(the_fastest_form_wins) + PASSES(tensor_cores_win_in_tf32);
+  }
   failures += PASSES(what_is_not_fused_is_done_behind) + PASSES(a_product_wins) +
               PASSES(a_product_loses) + PASSES(no_engine_is_said) +
               PASSES(an_empty_batch_is_nothing) + PASSES(layouts_compete) + PASSES(masks_compete);
-  char kept[sizeof folder + 8];
-  if (!mkdtemp(folder) || setenv("XDG_CACHE_HOME", folder, 1) != 0)
-    return 2;
-  snprintf(kept, sizeof kept, "%s/fgsm", folder);
-  failures += PASSES(it_chooses); /* which makes the folder */
-  if (chdir(kept) != 0 || forget_all() != 1) {
-    printf("FAIL %s: %s\n", kept, strerror(errno));
-    failures++;
-  }
+  failures += !choosing_keeps(begin, it_chooses, "it_chooses");
   failures += check_keeping();
-  forget_all();
-  if (chdir("/") != 0 || rmdir(kept) != 0 || rmdir(folder) != 0)
-    printf("%s is left\n", folder);
+  choosing_ends();
   return failures != 0;
 }

@@ -1,64 +1,17 @@
-/* The plugin's own matmul.c, or with it conv.c, over libraries that are fake, as what device_cases.c tests.
- * FAKE_PRECISION: the precision's name, else fp32. */
-#include <stdlib.h>
-#include <string.h>
-
+/* The plugin's own matmul.c, or with it conv.c, over libraries that are fake, as what device_cases.c tests. */
 #include "fake_card.h"
-#include "halves.h"
-#include "layouts.h"
-#include "synchronous.h"
 #include "tested.h"
 
-static struct fg_backend backend;
-static const struct fg_kernel no_kernel;
-
-static fgsm_status open_device(int index, int threads, struct fg_device **out) {
-  const char *name = getenv("FAKE_PRECISION");
-  enum fg_precision precision = FG_PRECISION_fp32;
-  (void)index, (void)threads;
-  for (int p = 0; name && p < FG_PRECISION_COUNT; p++)
-    if (strcmp(name, fg_precision_name((enum fg_precision)p)) == 0)
-      precision = (enum fg_precision)p;
-  *out = fake_card_open(&backend, FAKE_CONVOLUTIONS ? FG_NHWC : FG_PLAIN, precision);
-  return FGSM_OK;
-}
-static void close_device(struct fg_device *device) {
-  (void)device;
-}
-static fgsm_status enter(struct fg_device *device) {
-  (void)device;
-  return FGSM_OK;
-}
-static bool takes_layout(struct fg_device *device, const struct fg_call *call) {
-  (void)device;
-  return fg_cuda_takes_nhwc(call);
-}
-
 const struct fg_backend *tested_backend(const char *name) {
+  struct fg_backend *backend = fake_backend(FAKE_CONVOLUTIONS ? FG_NHWC : FG_PLAIN);
   (void)name;
-  backend = (struct fg_backend){.name = "the plugin",
-                                .real = FG_F32,
-                                .open = open_device,
-                                .close = close_device,
-                                .enter = enter,
-                                .takes_half = fg_cuda_takes_half,
-                                .takes_layout = takes_layout,
-                                FG_SYNCHRONOUS};
-  backend.alloc = backend.host_alloc = fg_cuda_alloc;
-  backend.free = backend.host_free = fg_cuda_free;
-  for (int op = 0; op < FG_OP_COUNT; op++)
-    backend.kernels[op] = &no_kernel;
-  backend.kernels[FG_OP_matmul] = &fg_cuda_matmul;
+  backend->kernels[FG_OP_matmul] = &fg_cuda_matmul;
   fake_cublaslt();
 #if FAKE_CONVOLUTIONS
-  backend.kernels[FG_OP_conv] = &fg_cuda_conv;
-  backend.kernels[FG_OP_conv_grad_input] = &fg_cuda_conv_grad_input;
-  backend.kernels[FG_OP_conv_grad_weight] = &fg_cuda_conv_grad_weight;
+  backend->kernels[FG_OP_conv] = &fg_cuda_conv;
+  backend->kernels[FG_OP_conv_grad_input] = &fg_cuda_conv_grad_input;
+  backend->kernels[FG_OP_conv_grad_weight] = &fg_cuda_conv_grad_weight;
   fake_cudnn();
 #endif
-  return &backend;
-}
-
-unsigned long tested_errors(void) {
-  return fake_errors;
+  return backend;
 }
