@@ -1,10 +1,9 @@
-/* 1 x 1 windows go by the processor's tiles, where it has them; else it is
- * choosing between plain sums and Winograd's way by timing both, once: the choice is kept on disk
- * (choice_cache.h), for it decides how results round, and the same machine shall go on giving the same
- * bytes. What is timed is one thread's processor time, which other work on the machine changes little
- * and the number of threads not at all. Trials are of the bare convolution in channel blocks, whatever the call's tail and layout,
- * so that a call that is asked for while graphs are being fused, and again when its layouts are
- * settled, is answered alike. */
+/* Windows of 1 x 1 go by the processor's tiles where it has them (conv_split.h). Else plain sums and Winograd's way
+ * are chosen between by timing both, once: the choice is kept on disk (choice_cache.h), for it decides how
+ * results round, and the same machine shall go on giving the same bytes. What is timed is one thread's
+ * processor time, which other work on the machine changes little and the number of threads not at all.
+ * Trials are of the bare convolution in channel blocks, whatever the call's tail and layout, so that a call
+ * that is asked for while graphs are being fused, and again when its layouts are settled, is answered alike. */
 #include "conv.h"
 
 #include <math.h>
