@@ -11,7 +11,8 @@
 
 enum { FG_WHAT = 48 };
 
-/* One operator of the graph as read for the batch, before it is recognised and fused. Bytes: what must be read and written once. */
+/* One operator of the graph as read for the batch, before it is recognised and fused. Bytes: what must be
+ * read and written once. */
 struct fg_described_node {
   char what[FG_WHAT]; /* the operator; elementwise ones by their function */
   fg_id node;
@@ -51,8 +52,8 @@ struct fg_description {
   const char *path, *device, *precision;
   int64_t batch, strip; /* as asked, and how many samples an attack takes in one pass of that */
   size_t memory_limit;
-  struct fg_described_model read,
-      pass; /* for the batch; for a strip, the same where that is all of it */
+  struct fg_described_model read; /* for the batch */
+  struct fg_described_model pass; /* for a strip; the same where that is all of the batch */
   struct fg_described_node *nodes;
   int64_t n_nodes, parameters;
   double forward, backward, forward_bytes, backward_bytes;

@@ -7,6 +7,7 @@
 
 #include "conv_split.h"
 #include "conv_winograd.h"
+#include "feature.h"
 
 struct conv_state {
   struct fg_dnnl_primitive primitive;
@@ -14,6 +15,28 @@ struct conv_state {
   struct fg_conv_split *split;       /* likewise */
   bool empty; /* nothing to sum over: the output is zero, or has no elements */
 };
+
+enum { SLOPE_OF = 2, RESIDUAL = 3 };
+
+bool fg_conv_is_gradient(const struct fg_call *call) {
+  return call->op == FG_OP_conv_grad_input;
+}
+
+bool fg_conv_may_be_fast(const struct fg_call *call) {
+  const struct fg_conv_attrs *a = &call->attrs->conv;
+  const struct fg_tensor *w = &call->in[1], *y = &call->out[0];
+  bool gradient = fg_conv_is_gradient(call);
+  if (a->plain_sums || (call->op != FG_OP_conv && !gradient) || !(call->constant >> 1 & 1) ||
+      !w->data || w->layout != FG_PLAIN)
+    return false;
+  for (int i = gradient ? SLOPE_OF : RESIDUAL; i <= RESIDUAL; i++)
+    if (fg_cpu_optional(call, i) &&
+        (call->in[i].layout != y->layout || !fg_same_shape(&call->in[i], y)))
+      return false;
+  if (gradient)
+    return a->act.kind == (fg_cpu_optional(call, SLOPE_OF) ? FG_UNARY_relu : FG_UNARY_identity);
+  return a->act.kind == FG_UNARY_relu || a->act.kind == FG_UNARY_identity;
+}
 
 static fgsm_status check(const struct fg_call *call, const struct fg_conv_sides *s) {
   const struct fg_conv_attrs *a = &call->attrs->conv;

@@ -12,6 +12,11 @@ struct fg_conv_sides {
 };
 struct fg_conv_sides fg_conv_sides_of(const struct fg_call *call);
 
+bool fg_conv_is_gradient(const struct fg_call *call); /* of the input */
+/* Whether another way than plain sums is open, as far as the window does not matter: forward or input gradient by
+ * constant weights, with no tail but bias, residual and ReLU, or ReLU's slope and another gradient. */
+bool fg_conv_may_be_fast(const struct fg_call *call);
+
 /* oneDNN's plain sums for the call (FGSM_UNSUPPORTED where it has none), and their run. */
 fgsm_status fg_conv_direct(struct fg_cpu_device *device, struct fg_call *call,
                            struct fg_dnnl_primitive *p) FGSM_MUST_USE;

@@ -4,19 +4,16 @@
 
 #include <stdlib.h>
 
+#include "conv.h"
 #include "feature.h"
 #include "kept.h"
 
-enum { BIAS = 2, SLOPE_OF = 2, RESIDUAL = 3, BLOCK = 16 };
+enum { BIAS = 2, RESIDUAL = 3, BLOCK = 16 };
 
 struct fg_conv_split {
   struct fg_split plan;
   void *weights;
 };
-
-static bool is_gradient(const struct fg_call *call) {
-  return call->op == FG_OP_conv_grad_input;
-}
 
 static bool has_shape(const struct fg_conv_attrs *a, const struct fg_tensor *w) {
   if (a->spatial != 2 || a->group != 1 || w->rank != 4 || w->dim[2] != 1 || w->dim[3] != 1)
@@ -32,19 +29,8 @@ static bool in_blocks(const struct fg_tensor *t) {
 }
 
 bool fg_conv_split_fits(const struct fg_call *call) {
-  const struct fg_conv_attrs *a = &call->attrs->conv;
-  const struct fg_tensor *w = &call->in[1], *y = &call->out[0];
-  if (a->plain_sums || (call->op != FG_OP_conv && !is_gradient(call)) || !has_shape(a, w) ||
-      !in_blocks(&call->in[0]) || !in_blocks(y) || !(call->constant >> 1 & 1) || !w->data ||
-      w->layout != FG_PLAIN || !fg_split_runs())
-    return false;
-  for (int i = is_gradient(call) ? SLOPE_OF : RESIDUAL; i <= RESIDUAL; i++)
-    if (fg_cpu_optional(call, i) &&
-        (call->in[i].layout != y->layout || !fg_same_shape(&call->in[i], y)))
-      return false;
-  if (is_gradient(call))
-    return a->act.kind == (fg_cpu_optional(call, SLOPE_OF) ? FG_UNARY_relu : FG_UNARY_identity);
-  return a->act.kind == FG_UNARY_relu || a->act.kind == FG_UNARY_identity;
+  return fg_conv_may_be_fast(call) && has_shape(&call->attrs->conv, &call->in[1]) &&
+         in_blocks(&call->in[0]) && in_blocks(&call->out[0]) && fg_split_runs();
 }
 
 static void cut(const struct fg_call *call, int threads, struct fg_split *plan) {
@@ -61,8 +47,8 @@ fgsm_status fg_conv_split_create(struct fg_cpu_device *device, const struct fg_c
   if (!s)
     return FG_FAIL(MEMORY, "no memory for a convolution's state");
   cut(call, device->base.threads, &s->plan);
-  fgsm_status status =
-      fg_split_take(&s->plan, w->data, w->dim[1], !is_gradient(call), &s->weights, kept_bytes);
+  fgsm_status status = fg_split_take(&s->plan, w->data, w->dim[1], !fg_conv_is_gradient(call),
+                                     &s->weights, kept_bytes);
   if (status != FGSM_OK) {
     fg_conv_split_destroy(s);
     return status;
@@ -78,16 +64,17 @@ size_t fg_conv_split_scratch_bytes(const struct fg_conv_split *s) {
 void fg_conv_split_run(const struct fg_conv_split *s, const struct fg_call *call, void *scratch) {
   const struct fg_tensor *third = fg_cpu_optional(call, BIAS),
                          *residual = fg_cpu_optional(call, RESIDUAL);
-  struct fg_split_operands o = {.a = call->in[0].data,
-                                .add = residual ? residual->data : NULL,
-                                .alpha = 1,
-                                .y = call->out[0].data,
-                                .act = &call->attrs->conv.act};
-  if (third && is_gradient(call))
-    o.mask = third->data;
+  struct fg_product_operands o = {.a = call->in[0].data,
+                                  .add = residual ? residual->data : NULL,
+                                  .alpha = 1,
+                                  .y = call->out[0].data,
+                                  .act = &call->attrs->conv.act};
+  const float *mask = NULL;
+  if (third && fg_conv_is_gradient(call))
+    mask = third->data;
   else if (third)
     o.bias = third->data;
-  fg_split_run(&s->plan, s->weights, &o, scratch);
+  fg_split_run(&s->plan, s->weights, &o, mask, scratch);
 }
 
 void fg_conv_split_destroy(struct fg_conv_split *s) {

@@ -4,20 +4,17 @@
 
 #include <stdlib.h>
 
+#include "conv.h"
 #include "feature.h"
 #include "kept.h"
 
-enum { BIAS = 2, SLOPE_OF = 2, RESIDUAL = 3 };
+enum { BIAS = 2, RESIDUAL = 3 };
 
 struct fg_conv_winograd {
   struct fg_cpu_device *device;
   struct fg_winograd plan;
   float *weights;
 };
-
-static bool is_gradient(const struct fg_call *call) {
-  return call->op == FG_OP_conv_grad_input;
-}
 
 static bool has_shape(const struct fg_conv_attrs *a, const struct fg_tensor *w) {
   if (a->spatial != 2 || a->group != 1 || w->rank != 4 || w->dim[2] != w->dim[3] ||
@@ -31,18 +28,8 @@ static bool has_shape(const struct fg_conv_attrs *a, const struct fg_tensor *w) 
 }
 
 bool fg_conv_winograd_fits(const struct fg_call *call) {
-  const struct fg_conv_attrs *a = &call->attrs->conv;
-  const struct fg_tensor *w = &call->in[1], *y = &call->out[0];
-  if (a->plain_sums || !fg_winograd_runs() || (call->op != FG_OP_conv && !is_gradient(call)) ||
-      !has_shape(a, w) || !(call->constant >> 1 & 1) || !w->data || w->layout != FG_PLAIN)
-    return false;
-  for (int i = is_gradient(call) ? SLOPE_OF : RESIDUAL; i <= RESIDUAL; i++)
-    if (fg_cpu_optional(call, i) &&
-        (call->in[i].layout != y->layout || !fg_same_shape(&call->in[i], y)))
-      return false;
-  if (is_gradient(call))
-    return a->act.kind == (fg_cpu_optional(call, SLOPE_OF) ? FG_UNARY_relu : FG_UNARY_identity);
-  return a->act.kind == FG_UNARY_relu || a->act.kind == FG_UNARY_identity;
+  return fg_winograd_runs() && fg_conv_may_be_fast(call) &&
+         has_shape(&call->attrs->conv, &call->in[1]);
 }
 
 void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
@@ -50,7 +37,7 @@ void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
   const struct fg_tensor *x = &call->in[0], *y = &call->out[0];
   const int *pad = call->attrs->conv.pad_lo;
   int r = (int)call->in[1].dim[2], last = r - 1;
-  bool gradient = is_gradient(call);
+  bool gradient = fg_conv_is_gradient(call);
   struct fg_winograd_shape shape = {
       .m = m,
       .r = r,
@@ -70,7 +57,7 @@ void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
 /* Kept under a shape that tells the transforms apart: forward is [1, n], turned is [n, 1]. */
 static fgsm_status take_weights(struct fg_conv_winograd *w, const struct fg_call *call,
                                 size_t *kept_bytes) {
-  bool fresh, turned = is_gradient(call);
+  bool fresh, turned = fg_conv_is_gradient(call);
   size_t bytes = fg_winograd_weight_bytes(&w->plan);
   int64_t n = (int64_t)(bytes / sizeof(float));
   fg_dnnl_md like = NULL;
@@ -110,7 +97,7 @@ size_t fg_conv_winograd_scratch_bytes(const struct fg_conv_winograd *w) {
 
 void fg_conv_winograd_run(const struct fg_conv_winograd *w, const struct fg_call *call,
                           void *scratch) {
-  bool gradient = is_gradient(call);
+  bool gradient = fg_conv_is_gradient(call);
   const struct fg_tensor *third = fg_cpu_optional(call, BIAS),
                          *residual = fg_cpu_optional(call, RESIDUAL);
   struct fg_winograd_operands o = {

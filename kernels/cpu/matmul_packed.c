@@ -80,20 +80,16 @@ void fg_matmul_packed_run(const struct fg_matmul_packed *p, const struct fg_call
                           void *scratch) {
   const struct fg_tensor *bias = fg_cpu_optional(call, BIAS),
                          *residual = fg_cpu_optional(call, RESIDUAL);
-  const float *a = call->in[0].data, *bias_data = bias ? bias->data : NULL,
-              *add = residual ? residual->data : NULL;
-  float alpha = (float)call->attrs->matmul.alpha, *y = call->out[0].data;
-  const struct fg_unary_attrs *act = &call->attrs->matmul.act;
+  struct fg_product_operands o = {.a = call->in[0].data,
+                                  .alpha = (float)call->attrs->matmul.alpha,
+                                  .bias = bias ? bias->data : NULL,
+                                  .add = residual ? residual->data : NULL,
+                                  .y = call->out[0].data,
+                                  .act = &call->attrs->matmul.act};
   if (p->splits)
-    fg_split_run(&p->split, p->weights,
-                 &(struct fg_split_operands){
-                     .a = a, .bias = bias_data, .add = add, .alpha = alpha, .y = y, .act = act},
-                 scratch);
+    fg_split_run(&p->split, p->weights, &o, NULL, scratch);
   else
-    fg_product_run(&p->plan, p->weights,
-                   &(struct fg_product_operands){
-                       .a = a, .bias = bias_data, .add = add, .alpha = alpha, .y = y, .act = act},
-                   scratch);
+    fg_product_run(&p->plan, p->weights, &o, scratch);
 }
 
 void fg_matmul_packed_destroy(struct fg_matmul_packed *p) {

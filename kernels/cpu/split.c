@@ -109,7 +109,8 @@ fgsm_status fg_split_take(const struct fg_split *p, const float *b, int64_t ldb,
 struct job {
   const struct fg_split *plan;
   const uint16_t *panels;
-  const struct fg_split_operands *operands;
+  const struct fg_product_operands *operands;
+  const float *mask;
   char *rooms;
 };
 
@@ -148,12 +149,12 @@ static const float *at_or_null(const float *x, int64_t at) {
 
 static void finish(const struct job *j, const int64_t *at, int64_t rows, int64_t panel,
                    const float *sums) {
-  const struct fg_split_operands *o = j->operands;
+  const struct fg_product_operands *o = j->operands;
   int64_t column = panel * FG_SPLIT_COLUMNS, first = panel * 2 * step_of(j->plan);
   struct fg_split_end end = {.alpha = o->alpha,
                              .bias = at_or_null(o->bias, column),
                              .add = at_or_null(o->add, first),
-                             .mask = at_or_null(o->mask, first),
+                             .mask = at_or_null(j->mask, first),
                              .to = o->y + first,
                              .at = at,
                              .step = step_of(j->plan),
@@ -163,7 +164,7 @@ static void finish(const struct job *j, const int64_t *at, int64_t rows, int64_t
 
 /* Activations that finish does not know, of rows that lie one after another. */
 static void activate(const struct job *j, const struct piece *c) {
-  const struct fg_split_operands *o = j->operands;
+  const struct fg_product_operands *o = j->operands;
   int64_t n = j->plan->shape.n, first = c->from * FG_SPLIT_COLUMNS;
   for (int64_t r = c->row; r < c->end; r++)
     fg_cpu_act(o->act, o->y + r * n + first, least(c->to * FG_SPLIT_COLUMNS, n) - first);
@@ -211,9 +212,9 @@ static void pieces(const void *ctx, int64_t first, int64_t last) {
 }
 
 void fg_split_run(const struct fg_split *plan, const void *parts,
-                  const struct fg_split_operands *operands, void *scratch) {
+                  const struct fg_product_operands *operands, const float *mask, void *scratch) {
   const struct fg_product_shape *s = &plan->shape;
-  struct job j = {plan, parts, operands, scratch};
+  struct job j = {plan, parts, operands, mask, scratch};
   int64_t n = plan->row_pieces * plan->column_pieces;
   double macs = (double)s->rows * (double)s->n * (double)s->k;
   fg_cpu_parallel(n, 1, macs / 64 / (double)n, pieces, &j);

@@ -12,15 +12,6 @@
 
 #include "product.h"
 
-/* y = act(alpha a b + bias + add); where there is a mask, 0 unless it is above 0. */
-struct fg_split_operands {
-  const float *a, *bias, *add,
-      *mask; /* all but a may be NULL; add and mask lie as y, and may be it */
-  float alpha;
-  float *y;
-  const struct fg_unary_attrs *act;
-};
-
 /* How a shape is cut for a number of threads. */
 struct fg_split {
   struct fg_product_shape shape;
@@ -42,8 +33,9 @@ size_t fg_split_scratch_bytes(const struct fg_split *plan);
 fgsm_status fg_split_take(const struct fg_split *plan, const float *b, int64_t ldb, bool turned,
                           void **parts, size_t *kept_bytes) FGSM_MUST_USE;
 
-/* Every number is one sum along k, in order, whatever the batch and the threads. */
+/* Every number is one sum along k, in order, whatever the batch and the threads. mask: NULL, or lies as y does,
+ * and where it is not above 0 y is 0. */
 void fg_split_run(const struct fg_split *plan, const void *parts,
-                  const struct fg_split_operands *operands, void *scratch);
+                  const struct fg_product_operands *operands, const float *mask, void *scratch);
 
 #endif
