@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fake_dnn.h"
+
 static char folder[] = "/tmp/fgsm-choice-XXXXXX", kept[sizeof folder + 8];
 
 bool choosing_passes(void (*begin)(void), void (*test)(void), const char *name) {
@@ -24,6 +26,32 @@ bool choosing_passes(void (*begin)(void), void (*test)(void), const char *name) 
   bool good = child > 0 && waitpid(child, &status, 0) == child && status == 0;
   printf("%s %s\n", good ? "ok  " : "FAIL", name);
   return good;
+}
+
+static void (*then)(void); /* of choosing_anew */
+static struct fg_device *const *opened;
+
+static void another_version_chooses(void) {
+  fake_dnn.version++;
+  then();
+}
+
+static void another_card_chooses(void) {
+  strcat(fake_card.card, ", with more memory");
+  then();
+}
+
+static void another_precision_chooses(void) {
+  (*opened)->precision = FG_PRECISION_tf32;
+  then();
+}
+
+int choosing_anew(void (*begin)(void), void (*chooses)(void), struct fg_device *const *device) {
+  then = chooses;
+  opened = device;
+  return !choosing_passes(begin, another_version_chooses, "another_version_chooses") +
+         !choosing_passes(begin, another_card_chooses, "another_card_chooses") +
+         !choosing_passes(begin, another_precision_chooses, "another_precision_chooses");
 }
 
 bool choosing_keeps(void (*begin)(void), void (*test)(void), const char *name) {

@@ -15,6 +15,9 @@
 
 /* Begins and runs the case, which fails by what is wrong; says how that went. */
 bool choosing_passes(void (*begin)(void), void (*test)(void), const char *name);
+/* How often it does not choose anew for another version of cuDNN, another card, another precision of the
+ * device that begin opens. */
+int choosing_anew(void (*begin)(void), void (*chooses)(void), struct fg_device *const *device);
 /* From here on choices are kept in a folder of their own, which is the working directory once the case, of
  * which one choice is kept, has passed; false where not. */
 bool choosing_keeps(void (*begin)(void), void (*test)(void), const char *name);

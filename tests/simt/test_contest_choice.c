@@ -197,21 +197,6 @@ static void our_own_are_recalled(void) {
   MUST(fake_dnn.asked == 0 && fake_dnn.planned == 0 && fake_dnn.loaded == 0);
 }
 
-static void another_version_chooses(void) {
-  fake_dnn.version++;
-  it_chooses();
-}
-
-static void another_card_chooses(void) {
-  strcat(fake_card.card, ", with more memory");
-  it_chooses();
-}
-
-static void another_precision_chooses(void) {
-  device->precision = FG_PRECISION_tf32;
-  it_chooses();
-}
-
 /* Half of the first axis. */
 static void another_shape_chooses(void) {
   for (int i = 0; i < call.n_in; i++)
@@ -250,8 +235,7 @@ static int check_winners(void) {
 static int check_keeping(void) {
   enum { IN_THE_PLAN = 40 };
   int failures = PASSES(it_chooses) + PASSES(it_recalls);
-  failures += PASSES(another_version_chooses) + PASSES(another_card_chooses) +
-              PASSES(another_precision_chooses) + PASSES(another_shape_chooses) +
+  failures += choosing_anew(begin, it_chooses, &device) + PASSES(another_shape_chooses) +
               PASSES(it_recalls);
   failures += choosing_spoils(IN_THE_PLAN, false) < 1;
   failures += PASSES(it_chooses) + PASSES(it_recalls);

@@ -188,21 +188,6 @@ static void it_recalls(void) {
   MUST(fake_dnn.ran.n_ops == 4 && fake_dnn.ran.engine == 8);
 }
 
-static void another_version_chooses(void) {
-  fake_dnn.version++;
-  it_chooses();
-}
-
-static void another_card_chooses(void) {
-  strcat(fake_card.card, ", with more memory");
-  it_chooses();
-}
-
-static void another_precision_chooses(void) {
-  device->precision = FG_PRECISION_tf32;
-  it_chooses();
-}
-
 static void a_lost_card_is_said(void) {
   fake_dnn.loses = lose;
   MUST(compute() == FGSM_DEVICE);
@@ -225,8 +210,7 @@ static void begin(void) {
 static int check_keeping(void) {
   enum { IN_THE_PLAN = 40, IN_THE_HEAD = 28 + 2 * (int)sizeof(struct fake_program) + 8 };
   int failures = PASSES(it_chooses) + PASSES(it_recalls);
-  failures += PASSES(another_version_chooses) + PASSES(another_card_chooses) +
-              PASSES(another_precision_chooses) + PASSES(it_recalls);
+  failures += choosing_anew(begin, it_chooses, &device) + PASSES(it_recalls);
   failures += choosing_spoils(IN_THE_PLAN, false) < 1;
   failures += PASSES(it_chooses) + PASSES(it_recalls);
   failures += choosing_spoils(IN_THE_HEAD, false) < 1;
