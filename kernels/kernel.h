@@ -91,8 +91,14 @@ enum fg_precision {
 };
 
 /* Convolutions (and products) by plain sums alone; or by whatever was found fastest, which may round otherwise;
- * or, for tests, by Winograd's minimal filtering wherever it can be done. */
-enum fg_convolutions { FG_CONV_DIRECT, FG_CONV_FASTEST, FG_CONV_WINOGRAD_2, FG_CONV_WINOGRAD_4 };
+ * or, for tests, by Winograd's minimal filtering, or on the processor's tiles, wherever it can be done. */
+enum fg_convolutions {
+  FG_CONV_DIRECT,
+  FG_CONV_FASTEST,
+  FG_CONV_WINOGRAD_2,
+  FG_CONV_WINOGRAD_4,
+  FG_CONV_TILES
+};
 
 /* A backend, opened: its handles and limits. Each backend extends it with its own struct. A device
  * is used by one thread at a time; threads that work side by side open one each. */

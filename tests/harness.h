@@ -78,6 +78,7 @@ struct fg_case_table {
   X(packed)                                                                                        \
   X(split)                                                                                         \
   X(pointwise)                                                                                     \
+  X(tiles)                                                                                         \
   X(pool)                                                                                          \
   X(reduce)                                                                                        \
   X(move)                                                                                          \

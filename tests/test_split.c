@@ -54,18 +54,26 @@ Test(split, keeps_to_its_buffers) {
   sweep(fg_mode_clean);
 }
 
-/* 1x1 convolutions, in every layout: whole images in blocks go by the tiles, the rest by plain sums. */
-Test(split, convolves) {
-  struct fg_device *device = opened(2, FG_CONV_FASTEST);
+/* Convolutions, in every layout. */
+static void convolve(const struct fg_case_table *table, fg_mode mode) {
+  struct fg_device *device = opened(2, FG_CONV_TILES);
   const struct fg_target target = {&fg_cpu, FG_F32, 2, device};
-  static const fg_mode modes[] = {fg_mode_agrees, fg_mode_lying, fg_mode_repeats, fg_mode_clean};
-  for (int i = 0; i < fg_cases_pointwise.n; i++)
-    for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
-      char why[768] = "";
-      cr_expect(modes[m](&fg_cases_pointwise.cases[i], &target, why, sizeof why) != FG_BROKEN,
-                "%s: %s", fg_cases_pointwise.cases[i].name, why);
-    }
+  for (int i = 0; i < table->n; i++) {
+    char why[768] = "";
+    cr_expect(mode(&table->cases[i], &target, why, sizeof why) != FG_BROKEN, "%s: %s",
+              table->cases[i].name, why);
+  }
   fg_cpu.close(device);
+}
+
+Test(split, convolves) {
+  static const fg_mode modes[] = {fg_mode_agrees, fg_mode_lying, fg_mode_repeats, fg_mode_clean};
+  for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
+    convolve(&fg_cases_tiles, modes[m]);
+    convolve(&fg_cases_pointwise, modes[m]);
+  }
+  convolve(&fg_cases_winograd, fg_mode_agrees);
+  convolve(&fg_cases_conv, fg_mode_agrees);
 }
 
 static struct fg_run ran(const struct fg_case *c, int threads, enum fg_convolutions how) {
@@ -111,32 +119,32 @@ Test(split, says_so_and_is_not_taken_unless_it_may_be) {
   cr_expect_eq(said, has_tiles() ? fg_cases_split.n : 0, "%d of %d cases", said, fg_cases_split.n);
 }
 
-/* Of channels in blocks, by any number of threads; where it must not be, or lies plainly, it is left alone. */
+/* Convolutions too; but where plain sums are asked for they go that way. */
 Test(split, convolves_alike_with_every_number_of_threads) {
-  enum { X_AND_RESIDUAL = 1 << 0 | 1 << 3, Y = 1 };
-  const struct fg_case *c = &fg_cases_pointwise.cases[1]; /* with residual and relu */
-  static const struct {
-    int threads;
-    enum fg_convolutions how;
-    bool in_blocks;
-  } ways[] = {{1, FG_CONV_FASTEST, true},
-              {3, FG_CONV_FASTEST, true},
-              {2, FG_CONV_DIRECT, true},
-              {2, FG_CONV_FASTEST, false}};
-  struct fg_run run[4];
-  for (int i = 0; i < 4; i++) {
-    const struct fg_target target = {&fg_cpu, FG_F32, ways[i].threads,
-                                     opened(ways[i].threads, ways[i].how)};
-    bool blocks = ways[i].in_blocks && target.device->channel_block == 16;
-    const struct fg_run_options o = {.lying_in = blocks ? X_AND_RESIDUAL : 0,
-                                     .lying_out = blocks ? Y : 0};
-    cr_assert_eq(fg_run_begin(&run[i], c, &target, &o), FG_RUN_OK, "%s", run[i].why);
-    cr_expect_eq(run[i].call.fast != NULL, i < 2 && has_tiles(), "way %d", i);
+  enum { MOST = 4 };
+  static const int threads[MOST] = {1, 2, 3, 8};
+  for (int i = 0; i < fg_cases_tiles.n; i++) {
+    const struct fg_case *c = &fg_cases_tiles.cases[i];
+    struct fg_run run[MOST];
+    bool slope = c->flags & FG_CASE_MAY_DECLINE; /* which plain sums know nothing of */
+    if (!slope) {
+      run[0] = ran(c, 2, FG_CONV_DIRECT);
+      cr_expect(!run[0].call.fast, "%s", c->name);
+      end(&run[0]);
+    }
+    if (slope && !has_tiles())
+      continue;
+    for (int t = 0; t < MOST; t++) {
+      run[t] = ran(c, threads[t], FG_CONV_TILES);
+      bool said = run[t].call.fast && strcmp(run[t].call.fast, "three bfloat16s") == 0;
+      cr_expect_eq(said, has_tiles(), "%s by %d threads", c->name, threads[t]);
+      cr_expect(!has_tiles() || memcmp(run[0].view.out[0].data, run[t].view.out[0].data,
+                                       fg_bytes(&run[0].view.out[0])) == 0,
+                "%s by %d threads", c->name, threads[t]);
+    }
+    for (int t = 0; t < MOST; t++)
+      end(&run[t]);
   }
-  cr_expect(!has_tiles() || memcmp(run[0].call.out[0].data, run[1].call.out[0].data,
-                                   fg_bytes(&run[0].call.out[0])) == 0);
-  for (int i = 0; i < 4; i++)
-    end(&run[i]);
 }
 
 /* As close as float32's own sums, whatever the numbers' sizes. */

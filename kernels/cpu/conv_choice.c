@@ -1,5 +1,5 @@
-/* Windows of 1 x 1 go by the processor's tiles where it has them (conv_split.h). Else plain sums and Winograd's way
- * are chosen between by timing both, once: the choice is kept on disk (choice_cache.h), for it decides how
+/* Windows of 1 x 1 and, of many channels, any go by the processor's tiles where it has them (conv_split.h). Else plain
+ * sums, those tiles and Winograd's way are chosen between by timing them, once: the choice is kept on disk (choice_cache.h), for it decides how
  * results round, and the same machine shall go on giving the same bytes. What is timed is one thread's
  * processor time, which other work on the machine changes little and the number of threads not at all.
  * Trials are of the bare convolution in channel blocks, whatever the call's tail and layout, so that a call
@@ -34,8 +34,16 @@
 #define CLEARLY 1.3
 #define CLEAR_SECONDS 0.01
 
-enum { FIRST_ROUNDS = 2, LEAST_ROUNDS = 3, MOST_ROUNDS = 10, FEW_CHANNELS = 8, WAYS = 3 };
-static const int tile[WAYS] = {0, 4, 2};
+enum {
+  FIRST_ROUNDS = 2,
+  LEAST_ROUNDS = 3,
+  MOST_ROUNDS = 10,
+  FEW_CHANNELS = 8,
+  MANY_CHANNELS = 128,
+  MANY_OF_POINTS = 32,
+  WAYS = 4
+};
+static const int way[WAYS] = {FG_CONV_PLAIN_WAY, FG_CONV_SPLIT_WAY, 4, 2};
 
 static double seconds(void) {
   struct timespec t;
@@ -129,54 +137,87 @@ static struct fg_call bare(const struct fg_cpu_device *device, const struct fg_c
   return trial;
 }
 
-/* One of the ways, ready to run on zeros. */
+/* One of the ways, ready to run. */
 struct contender {
   struct fg_dnnl_primitive primitive;
+  struct fg_conv_split *split;
   struct fg_winograd plan;
-  float *u, *scratch; /* NULL: out of the contest */
+  float *u;
+  void *scratch; /* NULL: out of the contest */
   double best;
 };
+
+/* Numbers of no meaning: of zeros a processor computes faster than of others. */
+static float *noise(size_t bytes) {
+  enum { LIKE = 4096 };
+  float *memory = fg_conv_zeros(bytes);
+  uint32_t word = 1;
+  for (size_t i = 0; memory && i < bytes / sizeof(float); i++) {
+    word = word * 1664525u + 1013904223u;
+    memory[i] = i < LIKE ? (float)(int32_t)word * 0x1p-31f : memory[i - LIKE];
+  }
+  return memory;
+}
 
 /* Wider windows have the small tile alone. */
 static bool has_tile(const struct fg_call *call, int m) {
   return m != 4 || call->in[1].dim[2] == 3;
 }
 
+static bool fits(const struct fg_call *call, int m) {
+  if (m == FG_CONV_PLAIN_WAY)
+    return true;
+  if (m == FG_CONV_SPLIT_WAY)
+    return fg_conv_split_fits(call);
+  return fg_conv_winograd_fits(call) && has_tile(call, m);
+}
+
 static bool enter(struct fg_cpu_device *device, struct fg_call *trial, int m, struct contender *c) {
-  size_t scratch;
+  size_t scratch, kept;
   c->best = INFINITY;
-  if (!has_tile(trial, m))
+  if (!fits(trial, m))
     return false;
-  if (m == 0) {
+  if (m == FG_CONV_PLAIN_WAY) {
     if (fg_conv_direct(device, trial, &c->primitive) != FGSM_OK)
       return false;
     scratch = c->primitive.scratch_bytes;
+  } else if (m == FG_CONV_SPLIT_WAY) {
+    if (fg_conv_split_create(device, trial, &c->split, &kept) != FGSM_OK)
+      return false;
+    scratch = fg_conv_split_scratch_bytes(c->split);
   } else {
     fg_conv_winograd_cut(trial, m, 1, &c->plan);
-    c->u = fg_conv_zeros(fg_winograd_weight_bytes(&c->plan));
+    c->u = noise(fg_winograd_weight_bytes(&c->plan));
     scratch = fg_winograd_scratch_bytes(&c->plan);
+    if (!c->u)
+      return false;
   }
-  c->scratch = m && !c->u ? NULL : fg_conv_zeros(scratch);
+  c->scratch = fg_conv_zeros(scratch);
   return c->scratch != NULL;
 }
 
-static void compete(struct contender *c, int m, float *x, float *w, float *y) {
+static void compete(struct contender *c, const struct fg_call *trial) {
+  float *x = trial->in[0].data, *w = trial->in[1].data, *y = trial->out[0].data;
   double start = seconds();
-  if (m == 0) {
+  if (c->split) {
+    fg_conv_split_run(c->split, trial, c->scratch);
+  } else if (c->u) {
+    struct fg_winograd_operands o = {.x = x, .y = y};
+    fg_winograd_run(&c->plan, c->u, &o, c->scratch);
+  } else {
     void *data[] = {x, w, y};
     if (fg_dnnl_primitive_run(&c->primitive, data, c->scratch) != FGSM_OK)
       return;
-  } else {
-    struct fg_winograd_operands o = {.x = x, .y = y};
-    fg_winograd_run(&c->plan, c->u, &o, c->scratch);
   }
   c->best = fmin(c->best, seconds() - start);
 }
 
 static void leave(struct contender *c) {
   fg_dnnl_primitive_destroy(&c->primitive);
+  fg_conv_split_destroy(c->split);
   free(c->u);
   free(c->scratch);
+  c->split = NULL;
   c->u = c->scratch = NULL;
 }
 
@@ -194,24 +235,26 @@ static bool decided(struct contender c[WAYS]) {
   return left == 1;
 }
 
-/* The fastest way's tile: rounds in turn, so that whatever else the machine does falls on all. *clear: whether
+/* The fastest way: rounds in turn, so that whatever else the machine does falls on all. *clear: whether
  * none of the others came near it. */
 static int fastest(struct fg_cpu_device *device, struct fg_call *trial, bool *clear) {
   struct contender c[WAYS] = {0};
-  float *x = fg_conv_zeros(fg_bytes(&trial->in[0])), *y = fg_conv_zeros(fg_bytes(&trial->out[0]));
+  float *x = noise(fg_bytes(&trial->in[0])), *y = fg_conv_zeros(fg_bytes(&trial->out[0]));
   int choice = 0;
   fg_cpu_set_threads(1);
   for (int i = 0; i < WAYS; i++)
-    if (!enter(device, trial, tile[i], &c[i]) && i == 0)
+    if (!enter(device, trial, way[i], &c[i]) && i == 0)
       c[0].best = 0; /* nothing to compare with: whatever is wrong will be said where it is built */
   double began = seconds();
   *clear = false;
+  trial->in[0].data = x;
+  trial->out[0].data = y;
   for (int round = 0; x && y && !*clear && round < MOST_ROUNDS &&
                       (round < LEAST_ROUNDS || seconds() - began < TRIAL_SECONDS);
        round++) {
     for (int i = 0; i < WAYS; i++)
       if (c[i].scratch)
-        compete(&c[i], tile[i], x, trial->in[1].data, y);
+        compete(&c[i], trial);
     *clear = round + 1 >= FIRST_ROUNDS && seconds() - began >= CLEAR_SECONDS && decided(c);
   }
   device->trial_seconds += seconds() - began;
@@ -223,7 +266,7 @@ static int fastest(struct fg_cpu_device *device, struct fg_call *trial, bool *cl
   fg_cpu_set_threads(device->base.threads);
   free(x);
   free(y);
-  return tile[choice];
+  return way[choice];
 }
 
 /* The call of a batch so many times as large. */
@@ -239,12 +282,13 @@ static struct fg_call times(const struct fg_call *call, int64_t n) {
 static void remember_turned(const struct fg_call *call, int m) {
   struct fg_call turned = *call;
   char key[FG_CONV_KEY_SIZE];
-  if (call->in[0].dim[1] != call->out[0].dim[1])
+  const struct fg_conv_attrs *a = &call->attrs->conv;
+  if (call->in[0].dim[1] != call->out[0].dim[1] || a->stride[0] != 1 || a->stride[1] != 1)
     return;
   turned.op = call->op == FG_OP_conv ? FG_OP_conv_grad_input : FG_OP_conv;
   turned.in[0] = call->out[0];
   turned.out[0] = call->in[0];
-  fg_conv_key("way", &turned, key);
+  fg_conv_key(fg_split_runs() ? "way with tiles" : "way", &turned, key);
   if (fg_conv_recall(key) < 0)
     fg_conv_remember(key, m);
 }
@@ -253,26 +297,33 @@ int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *asked) {
   enum fg_convolutions how = device->base.convolutions;
   const struct fg_call larger = times(asked, device->base.chosen_for ? device->base.chosen_for : 1);
   const struct fg_call *call = &larger;
-  /* Where there are tiles they win without a contest: they have more than what memory leaves to do. */
-  if (how == FG_CONV_FASTEST && fg_conv_split_fits(call))
-    return FG_CONV_SPLIT_WAY;
-  if (how == FG_CONV_DIRECT || !fg_conv_winograd_fits(call))
+  if (how == FG_CONV_DIRECT)
     return FG_CONV_PLAIN_WAY;
-  if (how != FG_CONV_FASTEST)
-    return how == FG_CONV_WINOGRAD_4 && has_tile(call, 4) ? 4 : 2;
-  if (call->in[0].dim[1] < FEW_CHANNELS || call->out[0].dim[1] < FEW_CHANNELS ||
-      flops_of(call) < LEAST_FLOPS)
-    return 0;
+  if (how == FG_CONV_WINOGRAD_2 || how == FG_CONV_WINOGRAD_4) {
+    int m = how == FG_CONV_WINOGRAD_4 && has_tile(call, 4) ? 4 : 2;
+    return fits(call, m) ? m : FG_CONV_PLAIN_WAY;
+  }
+  bool splits = fg_conv_split_fits(call);
+  int64_t channels[] = {call->in[0].dim[1], call->out[0].dim[1]};
+  int64_t many = fg_cpu_span(&call->in[1], 2, 4) == 1 ? MANY_OF_POINTS : MANY_CHANNELS;
+  if (splits && (how == FG_CONV_TILES || (channels[0] >= many && channels[1] >= many)))
+    return FG_CONV_SPLIT_WAY;
+  if (how == FG_CONV_TILES || (!splits && !fg_conv_winograd_fits(call)))
+    return FG_CONV_PLAIN_WAY;
+  if (channels[0] < FEW_CHANNELS || channels[1] < FEW_CHANNELS || flops_of(call) < LEAST_FLOPS)
+    return FG_CONV_PLAIN_WAY;
   char key[FG_CONV_KEY_SIZE];
   union fg_attrs attrs;
   struct fg_call whole = *call, trial = bare(device, call, &attrs);
   whole.in[0].layout = whole.out[0].layout = trial.in[0].layout;
-  fg_conv_key("way", &whole, key);
+  fg_conv_key(fg_split_runs() ? "way with tiles" : "way", &whole, key);
   int m = fg_conv_recall(key);
-  if (m == 0 || m == 2 || m == 4)
-    return m;
+  for (int i = 0; i < WAYS; i++)
+    if (m == way[i] && fits(call, m))
+      return m;
   bool clear = false;
-  m = device->trial_seconds > ALL_TRIALS_SECONDS ? 0 : fastest(device, &trial, &clear);
+  m = device->trial_seconds > ALL_TRIALS_SECONDS ? FG_CONV_PLAIN_WAY
+                                                 : fastest(device, &trial, &clear);
   fg_conv_remember(key, m);
   if (clear)
     remember_turned(&whole, m);

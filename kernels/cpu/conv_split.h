@@ -1,4 +1,4 @@
-/* A convolution of 1 x 1 windows by split.h, for conv.c and conv_choice.c. */
+/* A convolution, forward or for the input, by split.h, for conv.c and conv_choice.c. */
 #ifndef FG_CPU_CONV_SPLIT_H
 #define FG_CPU_CONV_SPLIT_H
 
@@ -7,8 +7,9 @@
 
 struct fg_conv_split;
 
-/* Whether the call is one of 1 x 1 windows at every place, forward or for the input, of constant weights,
- * channels in blocks of 16, with no tail but what split.h knows; and the machine has the tiles. */
+/* Whether the call is one of small windows, forward or for the input, of constant weights and channels that may lie in
+ * blocks of 16, with no tail but what split.h knows; and the machine has the tiles. However they lie: what is
+ * asked while graphs are being fused, and again when layouts are settled, is answered alike. */
 bool fg_conv_split_fits(const struct fg_call *call);
 
 fgsm_status fg_conv_split_create(struct fg_cpu_device *device, const struct fg_call *call,

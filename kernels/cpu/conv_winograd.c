@@ -28,7 +28,7 @@ static bool has_shape(const struct fg_conv_attrs *a, const struct fg_tensor *w) 
 }
 
 bool fg_conv_winograd_fits(const struct fg_call *call) {
-  return fg_winograd_runs() && fg_conv_may_be_fast(call) &&
+  return fg_winograd_runs() && !call->attrs->conv.plain_sums && fg_conv_may_be_fast(call) &&
          has_shape(&call->attrs->conv, &call->in[1]);
 }
 

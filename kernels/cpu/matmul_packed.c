@@ -57,8 +57,10 @@ fgsm_status fg_matmul_packed_create(struct fg_cpu_device *device, struct fg_call
   bool turned = call->attrs->matmul.trans_b;
   fgsm_status status;
   if (p->splits) {
-    fg_split_cut(&p->split, &shape, 0, device->base.threads);
-    status = fg_split_take(&p->split, b->data, ldb, turned, &p->weights, &call->state_bytes);
+    const struct fg_split_shape product = fg_split_product(shape.rows, shape.k, shape.n);
+    struct fg_split_weights weights = {b->data, turned ? 1 : ldb, turned ? ldb : 1};
+    fg_split_cut(&p->split, &product, device->base.threads);
+    status = fg_split_take(&p->split, &weights, &p->weights, &call->state_bytes);
     call->scratch_bytes = fg_split_scratch_bytes(&p->split);
     call->fast = "three bfloat16s";
   } else {
@@ -86,8 +88,10 @@ void fg_matmul_packed_run(const struct fg_matmul_packed *p, const struct fg_call
                                   .add = residual ? residual->data : NULL,
                                   .y = call->out[0].data,
                                   .act = &call->attrs->matmul.act};
+  const struct fg_split_operands parts = {
+      .x = o.a, .bias = o.bias, .add = o.add, .alpha = o.alpha, .y = o.y, .act = o.act};
   if (p->splits)
-    fg_split_run(&p->split, p->weights, &o, NULL, scratch);
+    fg_split_run(&p->split, p->weights, &parts, scratch);
   else
     fg_product_run(&p->plan, p->weights, &o, scratch);
 }

@@ -6,14 +6,19 @@
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 #include <pthread.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define VECTORS __attribute__((target("arch=x86-64-v4")))
 #define TILES __attribute__((target("arch=x86-64-v4,amx-tile,amx-bf16")))
 
-enum { HALF = 16, TILE = HALF * FG_SPLIT_TERMS, PART = 2 * TILE, TILE_BYTES_OF_ROW = 64 };
+enum {
+  HALF = FG_SPLIT_HALF,
+  TILE = HALF * FG_SPLIT_TERMS,
+  TILE_BYTES_OF_ROW = 64,
+  LINE_BYTES = 64,
+  PLACE_BYTES = FG_SPLIT_PLACE * 2
+};
 
 /* ---- leave */
 
@@ -52,44 +57,70 @@ TILES void fg_split_end(void) {
 
 /* ---- parts */
 
-/* The upper half of a float32 is a bfloat16, cut off; what is left of the number is exact. */
-VECTORS static inline void split(__m512 x, __m256i part[FG_SPLIT_PARTS]) {
+/* Of two vectors: the upper halves of float32s are bfloat16s, cut off, and what is left of the numbers is exact. Terms come to
+ * lie in the order of `term_of`, for a cache line of them is packed from the lanes of both. */
+VECTORS static inline void split(__m512 x, __m512 y, __m512i part[FG_SPLIT_PARTS]) {
   const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
   for (int p = 0; p < FG_SPLIT_PARTS; p++) {
-    __m512i cut = _mm512_and_si512(_mm512_castps_si512(x), upper);
-    part[p] = _mm512_cvtepi32_epi16(_mm512_srli_epi32(cut, 16));
-    x = _mm512_sub_ps(x, _mm512_castsi512_ps(cut));
+    __m512i u = _mm512_castps_si512(x), v = _mm512_castps_si512(y);
+    part[p] = _mm512_packus_epi32(_mm512_srli_epi32(u, 16), _mm512_srli_epi32(v, 16));
+    x = _mm512_sub_ps(x, _mm512_castsi512_ps(_mm512_and_si512(u, upper)));
+    y = _mm512_sub_ps(y, _mm512_castsi512_ps(_mm512_and_si512(v, upper)));
   }
 }
 
-VECTORS void fg_split_rows(const float *const *row, int64_t rows, int64_t k, int64_t step,
-                           uint16_t *to) {
-  for (int64_t first = 0; first < k; first += FG_SPLIT_TERMS, to += FG_SPLIT_BLOCK)
-    for (int64_t r = 0; r < FG_SPLIT_ROWS; r++)
-      for (int64_t half = 0; half < 2; half++) {
-        int64_t left = r < rows ? k - first - half * HALF : 0;
-        __mmask16 there = left >= HALF ? 0xffff : left > 0 ? (__mmask16)((1u << left) - 1) : 0;
-        __m512 x = _mm512_setzero_ps();
-        __m256i part[FG_SPLIT_PARTS];
-        if (there)
-          x = _mm512_maskz_loadu_ps(there, row[r] + (first / HALF + half) * step);
-        split(x, part);
-        for (int p = 0; p < FG_SPLIT_PARTS; p++)
-          _mm256_store_si256((__m256i *)(to + p * PART + r * FG_SPLIT_TERMS + half * HALF),
-                             part[p]);
-      }
+/* The term that comes to lie at `i`. */
+static int64_t term_of(int64_t i) {
+  return i / 8 * 4 + i % 4 + i / 4 % 2 * HALF;
+}
+
+static __mmask16 first_lanes(int64_t n) {
+  return n >= HALF ? 0xffff : n > 0 ? (__mmask16)((1u << n) - 1) : 0;
+}
+
+VECTORS static inline __m512i lanes_apart(int64_t step) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)step));
+}
+
+VECTORS static inline __m512 load(const float *x, __mmask16 there, bool apart, __m512i lanes) {
+  if (apart)
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, lanes, x, sizeof *x);
+  return _mm512_maskz_loadu_ps(there, x);
+}
+
+VECTORS void fg_split_places(const struct fg_split_source *from, int64_t n, uint16_t *to,
+                             int64_t step) {
+  const struct fg_split_source s = *from;
+  const __mmask16 first = first_lanes(s.terms), second = first_lanes(s.terms - HALF);
+  const __m512i lanes = lanes_apart(s.channel);
+  const bool apart = s.channel != 1;
+  for (int64_t i = 0; i < n; i++, to += step) {
+    const float *x = s.at + i * s.place;
+    __m512i parts[FG_SPLIT_PARTS];
+    split(load(x, first, apart, lanes), load(second ? x + s.block : x, second, apart, lanes),
+          parts);
+    for (int p = 0; p < FG_SPLIT_PARTS; p++)
+      _mm512_store_si512(to + p * (ptrdiff_t)FG_SPLIT_TERMS, parts[p]);
+  }
 }
 
 VECTORS void fg_split_block(const float *b, uint16_t *to) {
-  for (int64_t t = 0; t < FG_SPLIT_TERMS; t++)
+  enum { PART = 2 * TILE };
+  const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
+  for (int64_t i = 0; i < FG_SPLIT_TERMS; i += 2)
     for (int64_t half = 0; half < 2; half++) {
-      uint16_t part[FG_SPLIT_PARTS][HALF] __attribute__((aligned(32)));
-      __m256i cut[FG_SPLIT_PARTS];
-      split(_mm512_loadu_ps(b + t * FG_SPLIT_COLUMNS + half * HALF), cut);
-      memcpy(part, cut, sizeof part);
-      for (int p = 0; p < FG_SPLIT_PARTS; p++)
-        for (int64_t c = 0; c < HALF; c++)
-          to[p * PART + half * TILE + (t / 2 * HALF + c) * 2 + t % 2] = part[p][c];
+      const float *row = b + half * HALF;
+      __m512 x = _mm512_loadu_ps(row + term_of(i) * FG_SPLIT_COLUMNS),
+             y = _mm512_loadu_ps(row + term_of(i + 1) * FG_SPLIT_COLUMNS);
+      for (int p = 0; p < FG_SPLIT_PARTS; p++) {
+        __m512i u = _mm512_and_si512(_mm512_castps_si512(x), upper),
+                v = _mm512_and_si512(_mm512_castps_si512(y), upper);
+        _mm512_storeu_si512(to + p * PART + half * TILE + i * HALF,
+                            _mm512_or_si512(_mm512_srli_epi32(u, 16), v));
+        x = _mm512_sub_ps(x, _mm512_castsi512_ps(u));
+        y = _mm512_sub_ps(y, _mm512_castsi512_ps(v));
+      }
     }
 }
 
@@ -97,57 +128,72 @@ VECTORS void fg_split_block(const float *b, uint16_t *to) {
 
 #define INLINE TILES static inline __attribute__((always_inline))
 
-/* Tiles 0 to 3 hold sums; 4 and 5 a part of a's two halves, of which few rows leave one; 6 and 7 one of b's. */
-INLINE void load_a(const uint16_t *a, int part, bool both) {
-  _tile_loadd(4, a + part * PART, TILE_BYTES_OF_ROW);
-  if (both)
-    _tile_loadd(5, a + part * PART + TILE, TILE_BYTES_OF_ROW);
-}
+/* Tiles 0 to 3 hold sums; 4 and 5 a part of a's two halves, of which there may be one; 6 and 7 one of b's. */
+struct operands {
+  const uint16_t *first, *second, *b;
+};
 
-INLINE void load_b(const uint16_t *b, int part) {
-  _tile_loadd(6, b + part * PART, TILE_BYTES_OF_ROW);
-  _tile_loadd(7, b + part * PART + TILE, TILE_BYTES_OF_ROW);
-}
-
-INLINE void multiply(bool both) {
+INLINE void with_part_of_a(const struct operands *o, int part, bool both) {
+  _tile_loadd(4, o->first + part * (ptrdiff_t)FG_SPLIT_TERMS, PLACE_BYTES);
   _tile_dpbf16ps(0, 4, 6);
   _tile_dpbf16ps(1, 4, 7);
   if (both) {
+    _tile_loadd(5, o->second + part * (ptrdiff_t)FG_SPLIT_TERMS, PLACE_BYTES);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
 }
 
-/* Of a block: the small products first, in an order that loads parts as seldom as four tiles allow. */
-INLINE void add_products(const uint16_t *a, const uint16_t *b, bool both) {
-  load_a(a, 0, both);
-  load_b(b, 2);
-  multiply(both);
-  load_b(b, 1);
-  multiply(both);
-  load_a(a, 1, both);
-  multiply(both);
-  load_b(b, 0);
-  multiply(both);
-  load_a(a, 2, both);
-  multiply(both);
-  load_a(a, 0, both);
-  multiply(both);
+INLINE void with_part_of_b(const struct operands *o, int part, bool both) {
+  const uint16_t *b = o->b + part * (ptrdiff_t)(2 * TILE);
+  _tile_loadd(6, b, TILE_BYTES_OF_ROW);
+  _tile_dpbf16ps(0, 4, 6);
+  if (both)
+    _tile_dpbf16ps(2, 5, 6);
+  _tile_loadd(7, b + TILE, TILE_BYTES_OF_ROW);
+  _tile_dpbf16ps(1, 4, 7);
+  if (both)
+    _tile_dpbf16ps(3, 5, 7);
 }
 
-TILES void fg_split_tile(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t rows,
-                         float *sums) {
+/* The small products first, in an order that loads parts as seldom as four tiles allow. */
+INLINE void add_products(const struct operands *o, bool both) {
+  _tile_loadd(6, o->b + 2 * (ptrdiff_t)(2 * TILE), TILE_BYTES_OF_ROW);
+  _tile_loadd(7, o->b + 2 * (ptrdiff_t)(2 * TILE) + TILE, TILE_BYTES_OF_ROW);
+  with_part_of_a(o, 0, both);
+  with_part_of_b(o, 1, both);
+  with_part_of_a(o, 1, both);
+  with_part_of_b(o, 0, both);
+  with_part_of_a(o, 2, both);
+  with_part_of_a(o, 0, both);
+}
+
+INLINE void add_all(const struct fg_split_walk *w, struct operands o, bool both) {
+  const struct operands first = o;
+  const char *ahead = w->ahead;
+  for (int64_t block = 0; block < w->blocks; block++)
+    for (int i = 0; i < w->taps; i++) {
+      int64_t a = block * w->a_block + w->a_tap[w->tap[i]];
+      o.first = first.first + a;
+      o.second = first.second + a;
+      o.b = first.b + block * w->b_block + w->b_tap[w->tap[i]];
+      for (int line = 0; line < w->lines; line++, ahead += LINE_BYTES)
+        _mm_prefetch(ahead, _MM_HINT_T1);
+      add_products(&o, both);
+    }
+}
+
+TILES void fg_split_sum(const struct fg_split_walk *walk, const uint16_t *const a[2],
+                        const uint16_t *b, float *sums) {
   const size_t row_bytes = FG_SPLIT_COLUMNS * sizeof *sums;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  if (rows > HALF)
-    for (int64_t k = 0; k < blocks; k++)
-      add_products(a + k * FG_SPLIT_BLOCK, b + k * FG_SPLIT_BLOCK, true);
+  if (a[1])
+    add_all(walk, (struct operands){a[0], a[1], b}, true);
   else
-    for (int64_t k = 0; k < blocks; k++)
-      add_products(a + k * FG_SPLIT_BLOCK, b + k * FG_SPLIT_BLOCK, false);
+    add_all(walk, (struct operands){a[0], a[0], b}, false);
   _tile_stored(0, sums, row_bytes);
   _tile_stored(1, sums + HALF, row_bytes);
   _tile_stored(2, sums + HALF * FG_SPLIT_COLUMNS, row_bytes);
@@ -156,27 +202,37 @@ TILES void fg_split_tile(const uint16_t *a, const uint16_t *b, int64_t blocks, i
 
 /* ---- what becomes of them */
 
+VECTORS static inline void store(float *x, __mmask16 there, bool apart, __m512i lanes, __m512 y) {
+  if (apart)
+    _mm512_mask_i32scatter_ps(x, there, lanes, y, sizeof *x);
+  else
+    _mm512_mask_storeu_ps(x, there, y);
+}
+
 /* NaN stays NaN. */
 VECTORS void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
                              int64_t columns) {
   const struct fg_split_end e = *end;
   const __m512 alpha = _mm512_set1_ps(e.alpha), zero = _mm512_setzero_ps();
+  const __m512i lanes = lanes_apart(e.channel);
+  const bool apart = e.channel != 1;
   for (int64_t half = 0; half * HALF < columns; half++) {
-    int64_t left = columns - half * HALF;
-    __mmask16 there = left >= HALF ? 0xffff : (__mmask16)((1u << left) - 1);
+    __mmask16 there = first_lanes(columns - half * HALF);
     __m512 bias = e.bias ? _mm512_maskz_loadu_ps(there, e.bias + half * HALF) : zero;
     for (int64_t r = 0; r < rows; r++) {
-      int64_t at = e.at[r] + half * e.step;
+      if (e.at[r] < 0)
+        continue;
+      int64_t at = e.at[r] + half * e.block;
       __m512 y = _mm512_loadu_ps(sums + r * FG_SPLIT_COLUMNS + half * HALF);
       __mmask16 off = 0;
       y = _mm512_add_ps(_mm512_mul_ps(y, alpha), bias);
       if (e.add)
-        y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(there, e.add + at));
+        y = _mm512_add_ps(y, load(e.add + at, there, apart, lanes));
       if (e.mask)
-        off = _mm512_cmp_ps_mask(_mm512_maskz_loadu_ps(there, e.mask + at), zero, _CMP_LE_OQ);
+        off = _mm512_cmp_ps_mask(load(e.mask + at, there, apart, lanes), zero, _CMP_LE_OQ);
       else if (e.relu)
         off = _mm512_cmp_ps_mask(y, zero, _CMP_LE_OQ);
-      _mm512_mask_storeu_ps(e.to + at, there, _mm512_mask_mov_ps(y, off, zero));
+      store(e.to + at, there, apart, lanes, _mm512_mask_mov_ps(y, off, zero));
     }
   }
 }
@@ -188,15 +244,15 @@ void fg_split_begin(void) {
 }
 void fg_split_end(void) {
 }
-void fg_split_rows(const float *const *row, int64_t rows, int64_t k, int64_t step, uint16_t *to) {
-  (void)row, (void)rows, (void)k, (void)step, (void)to;
+void fg_split_places(const struct fg_split_source *from, int64_t n, uint16_t *to, int64_t step) {
+  (void)from, (void)n, (void)to, (void)step;
 }
 void fg_split_block(const float *b, uint16_t *to) {
   (void)b, (void)to;
 }
-void fg_split_tile(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t rows,
-                   float *sums) {
-  (void)a, (void)b, (void)blocks, (void)rows, (void)sums;
+void fg_split_sum(const struct fg_split_walk *walk, const uint16_t *const a[2], const uint16_t *b,
+                  float *sums) {
+  (void)walk, (void)a, (void)b, (void)sums;
 }
 void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
                      int64_t columns) {

@@ -5,14 +5,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A group of rows times a panel of columns; terms that a tile takes at a time, parts of as many terms of a
- * group or of a panel, and sums of a group times a panel. */
+/* Places of a tile, of which two make a group; columns of a panel; terms of a block, and their parts, which lie side by
+ * side: of a place, and of a panel; sums of a group times a panel. */
 enum {
+  FG_SPLIT_HALF = 16,
   FG_SPLIT_ROWS = 32,
   FG_SPLIT_COLUMNS = 32,
   FG_SPLIT_TERMS = 32,
   FG_SPLIT_PARTS = 3,
-  FG_SPLIT_BLOCK = FG_SPLIT_PARTS * FG_SPLIT_ROWS * FG_SPLIT_TERMS,
+  FG_SPLIT_PLACE = FG_SPLIT_PARTS * FG_SPLIT_TERMS,
+  FG_SPLIT_BLOCK = FG_SPLIT_PARTS * FG_SPLIT_TERMS * FG_SPLIT_COLUMNS,
   FG_SPLIT_SUMS = FG_SPLIT_ROWS * FG_SPLIT_COLUMNS,
 };
 
@@ -23,21 +25,37 @@ bool fg_split_may(void);
 void fg_split_begin(void);
 void fg_split_end(void);
 
-/* Parts of rows of k terms, zeros beyond them: [block][part][two tiles][16 rows][32 terms]. 16 terms of a row
- * lie side by side, and the next 16 `step` floats from them. */
-void fg_split_rows(const float *const *row, int64_t rows, int64_t k, int64_t step, uint16_t *to);
+/* Where a block's terms are read: 16 channels side by side and the next 16 `block` floats from them, or each
+ * `channel` floats from the next; of them `terms` are there, and the rest are zeros. */
+struct fg_split_source {
+  const float *at;
+  int64_t place, block, channel, terms;
+};
+/* Parts of n places, `step` numbers apart. */
+void fg_split_places(const struct fg_split_source *from, int64_t n, uint16_t *to, int64_t step);
 /* Parts of [32 terms, 32 columns]: [part][two tiles][16 pairs of terms][16 columns][2]. */
 void fg_split_block(const float *b, uint16_t *to);
-/* sums [32, 32], of the first `rows` rows, of so many blocks of k. */
-void fg_split_tile(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t rows, float *sums);
+
+/* What is summed up for a group: of every block, each of its taps. At each of them so many cache lines of what will be
+ * wanted next are fetched into the second-level cache. */
+struct fg_split_walk {
+  int64_t blocks, a_block, b_block; /* and numbers from one to the next */
+  const int64_t *a_tap, *b_tap;     /* numbers from the first place, and the block's first tap */
+  const uint8_t *tap;               /* which of them are taken */
+  int taps, lines;
+  const char *ahead;
+};
+/* sums [32, 32] of the places from a[0] on, and of those from a[1] on, or of a[0]'s alone. */
+void fg_split_sum(const struct fg_split_walk *walk, const uint16_t *const a[2], const uint16_t *b,
+                  float *sums);
 
 /* What becomes of sums: to = act(alpha sums + bias + add), where mask > 0 or is NULL, else 0. */
 struct fg_split_end {
   float alpha;
   const float *bias, *add, *mask; /* at the panel's first column, as `to` is; or NULL */
   float *to;
-  const int64_t *at; /* of each row, in add, mask and to */
-  int64_t step;      /* from 16 columns to the next there */
+  const int64_t *at;      /* of each row, in add, mask and to; -1: there is none */
+  int64_t block, channel; /* as in fg_split_source */
   bool relu;
 };
 void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
