@@ -3,34 +3,16 @@
  * the processor has no tiles the same cases go another way. */
 #include <criterion/criterion.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #include "harness.h"
+#include "tiles.h"
 
 static struct fg_device *opened(int threads, enum fg_convolutions how) {
   struct fg_device *device;
   cr_assert_eq(fg_cpu.open(0, threads, &device), FGSM_OK, "%s", fgsm_last_error());
   device->convolutions = how;
   return device;
-}
-
-/* Whether the processor has the tiles and the system lets them be used, asked of both themselves. */
-static bool has_tiles(void) {
-#if defined(__x86_64__)
-  enum { BF16 = 1 << 22, TILE = 1 << 24, REQUEST = 0x1023, TILE_DATA = 18 };
-  unsigned a, b, c, d;
-  return !getenv("ONEDNN_MAX_CPU_ISA") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & BF16) &&
-         (d & TILE) && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
-#else
-  return false;
-#endif
 }
 
 static void sweep(fg_mode mode) {
@@ -108,7 +90,8 @@ Test(split, says_so_and_is_not_taken_unless_it_may_be) {
     end(&fast);
     end(&plain);
   }
-  cr_expect_eq(said, has_tiles() ? fg_cases_split.n : 0, "%d of %d cases", said, fg_cases_split.n);
+  cr_expect_eq(said, fg_has_tiles() ? fg_cases_split.n : 0, "%d of %d cases", said,
+               fg_cases_split.n);
 }
 
 /* Of channels in blocks, by any number of threads; where it must not be, or lies plainly, it is left alone. */
@@ -131,10 +114,10 @@ Test(split, convolves_alike_with_every_number_of_threads) {
     const struct fg_run_options o = {.lying_in = blocks ? X_AND_RESIDUAL : 0,
                                      .lying_out = blocks ? Y : 0};
     cr_assert_eq(fg_run_begin(&run[i], c, &target, &o), FG_RUN_OK, "%s", run[i].why);
-    cr_expect_eq(run[i].call.fast != NULL, i < 2 && has_tiles(), "way %d", i);
+    cr_expect_eq(run[i].call.fast != NULL, i < 2 && fg_has_tiles(), "way %d", i);
   }
-  cr_expect(!has_tiles() || memcmp(run[0].call.out[0].data, run[1].call.out[0].data,
-                                   fg_bytes(&run[0].call.out[0])) == 0);
+  cr_expect(!fg_has_tiles() || memcmp(run[0].call.out[0].data, run[1].call.out[0].data,
+                                      fg_bytes(&run[0].call.out[0])) == 0);
   for (int i = 0; i < 4; i++)
     end(&run[i]);
 }

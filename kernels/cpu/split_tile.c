@@ -180,6 +180,122 @@ VECTORS void fg_split_finish(const struct fg_split_end *end, const float *sums, 
     }
   }
 }
+
+/* ---- columns that are pixels */
+
+/* Rows become columns, of 16 x 16 numbers. */
+VECTORS static inline void turn(__m512 x[HALF]) {
+  __m512 y[HALF];
+#pragma GCC unroll 8
+  for (int i = 0; i < HALF; i += 2) { /* [a0 b0 a1 b1], [a2 b2 a3 b3] of each four columns */
+    y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < HALF; i += 4) /* x[i + m]: columns m, m + 4 .. of rows i .. i + 3 */
+    for (int m = 0; m < 2; m++) {
+      __m512d a = _mm512_castps_pd(y[i + m]), b = _mm512_castps_pd(y[i + 2 + m]);
+      x[i + 2 * m] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      x[i + 2 * m + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+#pragma GCC unroll 8
+  for (int m = 0; m < 4; m++)
+    for (int i = 0; i < HALF; i += 8) { /* lanes 0 and 2, and 1 and 3, of eight rows */
+      y[i + m] = _mm512_shuffle_f32x4(x[i + m], x[i + 4 + m], 0x88);
+      y[i + 4 + m] = _mm512_shuffle_f32x4(x[i + m], x[i + 4 + m], 0xdd);
+    }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i++) {
+    x[i] = _mm512_shuffle_f32x4(y[i], y[i + 8], 0x88);
+    x[i + 8] = _mm512_shuffle_f32x4(y[i], y[i + 8], 0xdd);
+  }
+}
+
+/* As split, of the even and the odd term of 16 pairs, which lie side by side: to[part][16][2]. */
+VECTORS static inline void split_pairs(__m512 even, __m512 odd, uint16_t *to) {
+  const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
+  for (int p = 0; p < FG_SPLIT_PARTS; p++) {
+    __m512i a = _mm512_and_si512(_mm512_castps_si512(even), upper);
+    __m512i b = _mm512_and_si512(_mm512_castps_si512(odd), upper);
+    _mm512_store_si512(to + p * PART, _mm512_or_si512(_mm512_srli_epi32(a, 16), b));
+    even = _mm512_sub_ps(even, _mm512_castsi512_ps(a));
+    odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(b));
+  }
+}
+
+/* The 16 pixels from x on, of which there are so many, and their 16 channels: 8 rows of a tile. */
+VECTORS static inline void split_pixels(const float *x, int64_t there, uint16_t *to) {
+  __m512 v[HALF];
+  for (int i = 0; i < HALF; i++)
+    v[i] = i < there ? _mm512_loadu_ps(x + i * HALF) : _mm512_setzero_ps();
+  turn(v);
+  for (int i = 0; i < HALF; i += 2)
+    split_pairs(v[i], v[i + 1], to + i * HALF);
+}
+
+VECTORS void fg_split_columns(const float *pixels, int64_t columns, int64_t k, int64_t step,
+                              uint16_t *to) {
+  for (int64_t first = 0; first < k; first += FG_SPLIT_TERMS, to += FG_SPLIT_BLOCK)
+    for (int64_t terms = 0; terms < FG_SPLIT_TERMS; terms += HALF)
+      for (int64_t half = 0; half < 2; half++) {
+        int64_t there = first + terms < k ? columns - half * HALF : 0;
+        split_pixels(pixels + (first + terms) / HALF * step + half * HALF * HALF, there,
+                     to + half * TILE + terms * HALF);
+      }
+}
+
+INLINE void load_first(const uint16_t *b, int part) {
+  _tile_loadd(6, b + part * PART, TILE_BYTES_OF_ROW);
+}
+
+INLINE void multiply_first(bool both) {
+  _tile_dpbf16ps(0, 4, 6);
+  if (both)
+    _tile_dpbf16ps(2, 5, 6);
+}
+
+/* add_products, of b's first half alone. */
+INLINE void add_first(const uint16_t *a, const uint16_t *b, bool both) {
+  load_a(a, 0, both);
+  load_first(b, 2);
+  multiply_first(both);
+  load_first(b, 1);
+  multiply_first(both);
+  load_a(a, 1, both);
+  multiply_first(both);
+  load_first(b, 0);
+  multiply_first(both);
+  load_a(a, 2, both);
+  multiply_first(both);
+  load_a(a, 0, both);
+  multiply_first(both);
+}
+
+TILES void fg_split_tile_within(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t rows,
+                                int64_t columns, float *sums, int64_t step) {
+  const size_t row_bytes = (size_t)step * sizeof *sums;
+  const bool tall = rows > HALF, wide = columns > HALF;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t k = 0; k < blocks; k++, a += FG_SPLIT_BLOCK, b += FG_SPLIT_BLOCK)
+    if (tall && wide)
+      add_products(a, b, true);
+    else if (wide)
+      add_products(a, b, false);
+    else if (tall)
+      add_first(a, b, true);
+    else
+      add_first(a, b, false);
+  _tile_stored(0, sums, row_bytes);
+  if (wide)
+    _tile_stored(1, sums + HALF, row_bytes);
+  if (tall)
+    _tile_stored(2, sums + HALF * step, row_bytes);
+  if (tall && wide)
+    _tile_stored(3, sums + HALF * step + HALF, row_bytes);
+}
 #else
 bool fg_split_may(void) {
   return false;
@@ -201,5 +317,12 @@ void fg_split_tile(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t
 void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
                      int64_t columns) {
   (void)end, (void)sums, (void)rows, (void)columns;
+}
+void fg_split_columns(const float *pixels, int64_t columns, int64_t k, int64_t step, uint16_t *to) {
+  (void)pixels, (void)columns, (void)k, (void)step, (void)to;
+}
+void fg_split_tile_within(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t rows,
+                          int64_t columns, float *sums, int64_t step) {
+  (void)a, (void)b, (void)blocks, (void)rows, (void)columns, (void)sums, (void)step;
 }
 #endif

@@ -43,4 +43,11 @@ struct fg_split_end {
 void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
                      int64_t columns);
 
+/* For products whose columns are pixels in blocks of 16 channels. Parts of 32 neighbours of k channels, zeros
+ * from pixel `columns` on, blocks `step` floats apart: as fg_split_block's, [block] of them. */
+void fg_split_columns(const float *pixels, int64_t columns, int64_t k, int64_t step, uint16_t *to);
+/* As fg_split_tile, of the first rows and columns, by 16; rows of sums are `step` apart. */
+void fg_split_tile_within(const uint16_t *a, const uint16_t *b, int64_t blocks, int64_t rows,
+                          int64_t columns, float *sums, int64_t step);
+
 #endif
