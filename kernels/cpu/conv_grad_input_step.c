@@ -1,12 +1,12 @@
 /* conv_grad_input_step: the gradient of a first convolution, whose input has few channels, and the
  * step along it. oneDNN's kernels fill vectors with channels, of which an image has three.
  *
- * A dy in channel blocks fills vectors with its own channels: image_grad.h; or the processor's tiles, where it
- * has them: image_split.h. Where dy is plain, the
- * lanes are neighbours of a row of dx: with the stride fixed, columns of one residue take
- * neighbouring columns of dy for each tap of the window. A strip of rows is computed at a time from
- * the rows of dy that it needs, copied once between margins of zeros, so that no tap asks where the
- * image ends. Sums run over output channels, then taps, in order, whatever the strip or thread.
+ * A dy in channel blocks fills vectors with its own channels, image_grad.h, or the processor's tiles,
+ * where it has them, image_split.h. Where dy is plain, the lanes are neighbours of a row of dx: with
+ * the stride fixed, columns of one residue take neighbouring columns of dy for each tap of the window.
+ * A strip of rows is computed at a time from the rows of dy that it needs, copied once between margins
+ * of zeros, so that no tap asks where the image ends. Sums run over output channels, then taps, in
+ * order, whatever the strip or thread.
  *
  * Accepted for up to four channels on one side and windows that overlap, where the other side has at
  * most sixteen channels or they divide into blocks, as they then will: more of them in a plain dy are
