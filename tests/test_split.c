@@ -3,34 +3,16 @@
  * the processor has no tiles the same cases go another way. */
 #include <criterion/criterion.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #include "harness.h"
+#include "tiles.h"
 
 static struct fg_device *opened(int threads, enum fg_convolutions how) {
   struct fg_device *device;
   cr_assert_eq(fg_cpu.open(0, threads, &device), FGSM_OK, "%s", fgsm_last_error());
   device->convolutions = how;
   return device;
-}
-
-/* Whether the processor has the tiles and the system lets them be used, asked of both themselves. */
-static bool has_tiles(void) {
-#if defined(__x86_64__)
-  enum { BF16 = 1 << 22, TILE = 1 << 24, REQUEST = 0x1023, TILE_DATA = 18 };
-  unsigned a, b, c, d;
-  return !getenv("ONEDNN_MAX_CPU_ISA") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & BF16) &&
-         (d & TILE) && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
-#else
-  return false;
-#endif
 }
 
 static void sweep(fg_mode mode) {
@@ -116,7 +98,8 @@ Test(split, says_so_and_is_not_taken_unless_it_may_be) {
     end(&fast);
     end(&plain);
   }
-  cr_expect_eq(said, has_tiles() ? fg_cases_split.n : 0, "%d of %d cases", said, fg_cases_split.n);
+  cr_expect_eq(said, fg_has_tiles() ? fg_cases_split.n : 0, "%d of %d cases", said,
+               fg_cases_split.n);
 }
 
 /* Convolutions too; but where plain sums are asked for they go that way. */
@@ -132,14 +115,14 @@ Test(split, convolves_alike_with_every_number_of_threads) {
       cr_expect(!run[0].call.fast, "%s", c->name);
       end(&run[0]);
     }
-    if (slope && !has_tiles())
+    if (slope && !fg_has_tiles())
       continue;
     for (int t = 0; t < MOST; t++) {
       run[t] = ran(c, threads[t], FG_CONV_TILES);
       bool said = run[t].call.fast && strcmp(run[t].call.fast, "three bfloat16s") == 0;
-      cr_expect_eq(said, has_tiles(), "%s by %d threads", c->name, threads[t]);
-      cr_expect(!has_tiles() || memcmp(run[0].view.out[0].data, run[t].view.out[0].data,
-                                       fg_bytes(&run[0].view.out[0])) == 0,
+      cr_expect_eq(said, fg_has_tiles(), "%s by %d threads", c->name, threads[t]);
+      cr_expect(!fg_has_tiles() || memcmp(run[0].view.out[0].data, run[t].view.out[0].data,
+                                          fg_bytes(&run[0].view.out[0])) == 0,
                 "%s by %d threads", c->name, threads[t]);
     }
     for (int t = 0; t < MOST; t++)

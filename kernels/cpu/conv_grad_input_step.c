@@ -1,11 +1,12 @@
 /* conv_grad_input_step: the gradient of a first convolution, whose input has few channels, and the
  * step along it. oneDNN's kernels fill vectors with channels, of which an image has three.
  *
- * A dy in channel blocks fills vectors with its own channels: image_grad.h. Where dy is plain, the
- * lanes are neighbours of a row of dx: with the stride fixed, columns of one residue take
- * neighbouring columns of dy for each tap of the window. A strip of rows is computed at a time from
- * the rows of dy that it needs, copied once between margins of zeros, so that no tap asks where the
- * image ends. Sums run over output channels, then taps, in order, whatever the strip or thread.
+ * A dy in channel blocks fills vectors with its own channels, image_grad.h, or the processor's tiles,
+ * where it has them, image_split.h. Where dy is plain, the lanes are neighbours of a row of dx: with
+ * the stride fixed, columns of one residue take neighbouring columns of dy for each tap of the window.
+ * A strip of rows is computed at a time from the rows of dy that it needs, copied once between margins
+ * of zeros, so that no tap asks where the image ends. Sums run over output channels, then taps, in
+ * order, whatever the strip or thread.
  *
  * Accepted for up to four channels on one side and windows that overlap, where the other side has at
  * most sixteen channels or they divide into blocks, as they then will: more of them in a plain dy are
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "image_grad.h"
+#include "image_split.h"
 #include "step.h"
 
 enum { DY, W, X0, X, EPS_MAP, MASK, PARAMS, INDEX };
@@ -34,9 +36,10 @@ struct shape {
 
 struct state {
   struct shape shape;
-  int lanes;     /* of dy: 1 where it is plain         */
-  float *packed; /* NULL: packed at each run           */
-  int pieces;    /* with a room each, where dy is plain */
+  int lanes;                    /* of dy: 1 where it is plain         */
+  float *packed;                /* NULL: packed at each run           */
+  int pieces;                   /* with a room each, where dy is plain */
+  struct fg_image_split *split; /* instead of all that, or NULL */
 };
 
 struct job {
@@ -192,8 +195,10 @@ static void blocked_rows(const void *ctx, int64_t begin, int64_t end) {
 
 static void release(struct fg_call *call) {
   struct state *state = call->state;
-  if (state)
+  if (state) {
+    fg_image_split_destroy(state->split);
     free(state->packed);
+  }
   free(state);
   call->state = NULL;
 }
@@ -252,6 +257,8 @@ static void shape_of(const struct fg_call *call, struct shape *t) {
 }
 
 static int64_t rooms_floats(const struct state *state) {
+  if (state->split)
+    return (int64_t)(fg_image_split_scratch_bytes(state->split) / sizeof(float));
   return state->lanes > 1 ? 0 : state->pieces * room_floats(&state->shape);
 }
 
@@ -259,15 +266,8 @@ static size_t gradient_bytes(const struct fg_call *call) {
   return (fg_bytes(&call->in[X0]) + 63) / 64 * 64;
 }
 
-static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
-  FG_TRY(check(call));
-  struct state *state = calloc(1, sizeof *state);
-  if (!state)
-    return FG_FAIL(MEMORY, "no memory for a kernel's state");
-  call->state = state;
-  shape_of(call, &state->shape);
-  state->lanes = call->in[DY].layout == FG_BLOCKED ? fg_cpu_block() : 1;
-  state->pieces = device->threads > 0 ? device->threads : 1;
+/* Weights in the order in which they are read: now, where they are constant. */
+static fgsm_status pack(struct fg_call *call, struct state *state) {
   size_t weights = (fg_bytes(&call->in[W]) + 63) / 64 * 64;
   call->scratch_bytes = (size_t)rooms_floats(state) * sizeof(float) + gradient_bytes(call);
   if (!(call->constant >> W & 1) || !call->in[W].data) {
@@ -275,20 +275,45 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
     return FGSM_OK;
   }
   state->packed = aligned_alloc(64, weights ? weights : 64);
-  if (!state->packed) {
-    release(call);
+  if (!state->packed)
     return FG_FAIL(MEMORY, "no memory for a convolution's weights");
-  }
   fg_image_pack(&state->shape.of, state->lanes, call->in[W].data, state->packed);
   call->state_bytes = weights;
   return FGSM_OK;
+}
+
+static fgsm_status on_tiles(struct fg_call *call, struct state *state) {
+  FG_TRY(fg_image_split_create(&state->shape.of, call->in[W].data, state->pieces, &state->split,
+                               &call->state_bytes));
+  call->scratch_bytes = fg_image_split_scratch_bytes(state->split) + gradient_bytes(call);
+  call->fast = "three bfloat16s";
+  return FGSM_OK;
+}
+
+static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
+  const struct fg_cpu_device *device = (const struct fg_cpu_device *)base;
+  FG_TRY(check(call));
+  struct state *state = calloc(1, sizeof *state);
+  if (!state)
+    return FG_FAIL(MEMORY, "no memory for a kernel's state");
+  call->state = state;
+  shape_of(call, &state->shape);
+  state->lanes = call->in[DY].layout == FG_BLOCKED ? fg_cpu_block() : 1;
+  state->pieces = base->threads > 0 ? base->threads : 1;
+  fgsm_status status = fg_image_split_fits(device, call, &state->shape.of) ? on_tiles(call, state)
+                                                                           : pack(call, state);
+  if (status != FGSM_OK)
+    release(call);
+  return status;
 }
 
 static void gradient(const struct state *state, const struct job *j) {
   const struct fg_image_shape *t = &state->shape.of;
   double macs = (double)(t->samples * t->k * t->p * t->q) * (double)(t->r * t->s * t->c);
   int64_t rows = t->samples * t->h;
-  if (state->lanes > 1)
+  if (state->split)
+    fg_image_split_run(state->split, j->dy, j->dx, j->rooms);
+  else if (state->lanes > 1)
     fg_cpu_parallel(rows, 1, macs / 40 / (double)(rows > 0 ? rows : 1), blocked_rows, j);
   else
     fg_cpu_parallel(j->pieces, 1, macs / 20 / j->pieces, pieces, j);
@@ -301,7 +326,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   float *rooms = scratch, *dx = fg_cpu_output(call, GRADIENT);
   float *own = rooms + rooms_floats(state);
   float *packed = own + gradient_bytes(call) / sizeof *own;
-  if (!state->packed)
+  if (!state->packed && !state->split)
     fg_image_pack(&state->shape.of, state->lanes, in[W].data, packed);
   struct job j = {.t = &state->shape,
                   .dy = in[DY].data,

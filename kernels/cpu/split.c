@@ -297,13 +297,17 @@ static const float *at_or_null(const float *x, int64_t at) {
   return x ? x + at : NULL;
 }
 
+static int64_t columns_of(const struct fg_split *p, int64_t panel) {
+  return least(p->shape.k - panel * FG_SPLIT_COLUMNS, FG_SPLIT_COLUMNS);
+}
+
 static void finish(const struct job *j, const int64_t *at, int64_t rows, int64_t panel,
                    const float *sums) {
   const struct fg_split_shape *s = &j->plan->shape;
   const struct fg_split_operands *o = j->operands;
-  int64_t column = panel * FG_SPLIT_COLUMNS, first = panel * 2 * s->y.block;
+  int64_t first = panel * 2 * s->y.block;
   struct fg_split_end end = {.alpha = o->alpha,
-                             .bias = at_or_null(o->bias, column),
+                             .bias = at_or_null(o->bias, panel * FG_SPLIT_COLUMNS),
                              .add = at_or_null(o->add, first),
                              .mask = at_or_null(o->mask, first),
                              .to = o->y + first,
@@ -311,7 +315,7 @@ static void finish(const struct job *j, const int64_t *at, int64_t rows, int64_t
                              .block = s->y.block,
                              .channel = s->y.channel,
                              .relu = o->act->kind == FG_UNARY_relu};
-  fg_split_finish(&end, sums, rows, least(s->k - column, FG_SPLIT_COLUMNS));
+  fg_split_finish(&end, sums, rows, columns_of(j->plan, panel));
 }
 
 static void run_pass(const struct job *j, const struct chunk *c, int iy, int ix,
@@ -338,7 +342,8 @@ static void run_pass(const struct job *j, const struct chunk *c, int iy, int ix,
       walk.taps = g->taps;
       walk.ahead = (const char *)next + i * share * LINE;
       walk.lines = g->taps ? (int)up(share, p->blocks * g->taps) : 0;
-      fg_split_sum(&walk, a, j->panels + panel * panel_parts(p), room->sums);
+      fg_split_sum(&walk, a, j->panels + panel * panel_parts(p), columns_of(p, panel), room->sums,
+                   FG_SPLIT_COLUMNS);
       finish(j, room->at + i * FG_SPLIT_ROWS, g->rows, panel, room->sums);
     }
   }

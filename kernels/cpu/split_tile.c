@@ -15,6 +15,7 @@
 enum {
   HALF = FG_SPLIT_HALF,
   TILE = HALF * FG_SPLIT_TERMS,
+  PART = 2 * TILE,
   TILE_BYTES_OF_ROW = 64,
   LINE_BYTES = 64,
   PLACE_BYTES = FG_SPLIT_PLACE * 2
@@ -105,70 +106,132 @@ VECTORS void fg_split_places(const struct fg_split_source *from, int64_t n, uint
   }
 }
 
-VECTORS void fg_split_block(const float *b, uint16_t *to) {
-  enum { PART = 2 * TILE };
+/* Of the even and the odd term of 16 pairs, which lie side by side: to[part][..][16][2]. */
+VECTORS static inline void split_pairs(__m512 even, __m512 odd, uint16_t *to) {
   const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
+  for (int p = 0; p < FG_SPLIT_PARTS; p++) {
+    __m512i a = _mm512_and_si512(_mm512_castps_si512(even), upper);
+    __m512i b = _mm512_and_si512(_mm512_castps_si512(odd), upper);
+    _mm512_storeu_si512(to + p * (ptrdiff_t)PART, _mm512_or_si512(_mm512_srli_epi32(a, 16), b));
+    even = _mm512_sub_ps(even, _mm512_castsi512_ps(a));
+    odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(b));
+  }
+}
+
+VECTORS void fg_split_block(const float *b, uint16_t *to) {
   for (int64_t i = 0; i < FG_SPLIT_TERMS; i += 2)
     for (int64_t half = 0; half < 2; half++) {
       const float *row = b + half * HALF;
-      __m512 x = _mm512_loadu_ps(row + term_of(i) * FG_SPLIT_COLUMNS),
-             y = _mm512_loadu_ps(row + term_of(i + 1) * FG_SPLIT_COLUMNS);
-      for (int p = 0; p < FG_SPLIT_PARTS; p++) {
-        __m512i u = _mm512_and_si512(_mm512_castps_si512(x), upper),
-                v = _mm512_and_si512(_mm512_castps_si512(y), upper);
-        _mm512_storeu_si512(to + p * PART + half * TILE + i * HALF,
-                            _mm512_or_si512(_mm512_srli_epi32(u, 16), v));
-        x = _mm512_sub_ps(x, _mm512_castsi512_ps(u));
-        y = _mm512_sub_ps(y, _mm512_castsi512_ps(v));
-      }
+      split_pairs(_mm512_loadu_ps(row + term_of(i) * FG_SPLIT_COLUMNS),
+                  _mm512_loadu_ps(row + term_of(i + 1) * FG_SPLIT_COLUMNS),
+                  to + half * TILE + i * HALF);
     }
+}
+
+/* ---- columns that are pixels */
+
+/* Rows become columns, of 16 x 16 numbers. */
+VECTORS static inline void turn(__m512 x[HALF]) {
+  __m512 y[HALF];
+#pragma GCC unroll 8
+  for (int i = 0; i < HALF; i += 2) { /* [a0 b0 a1 b1], [a2 b2 a3 b3] of each four columns */
+    y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < HALF; i += 4) /* x[i + m]: columns m, m + 4 .. of rows i .. i + 3 */
+    for (int m = 0; m < 2; m++) {
+      __m512d a = _mm512_castps_pd(y[i + m]), b = _mm512_castps_pd(y[i + 2 + m]);
+      x[i + 2 * m] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      x[i + 2 * m + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+#pragma GCC unroll 8
+  for (int m = 0; m < 4; m++)
+    for (int i = 0; i < HALF; i += 8) { /* lanes 0 and 2, and 1 and 3, of eight rows */
+      y[i + m] = _mm512_shuffle_f32x4(x[i + m], x[i + 4 + m], 0x88);
+      y[i + 4 + m] = _mm512_shuffle_f32x4(x[i + m], x[i + 4 + m], 0xdd);
+    }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i++) {
+    x[i] = _mm512_shuffle_f32x4(y[i], y[i + 8], 0x88);
+    x[i + 8] = _mm512_shuffle_f32x4(y[i], y[i + 8], 0xdd);
+  }
+}
+
+/* The 16 pixels from x on, of which there are so many, and their 16 channels, of a block's first or second: to the
+ * rows that those terms come to lie in. */
+VECTORS static inline void split_pixels(const float *x, int64_t there, int64_t second,
+                                        uint16_t *to) {
+  __m512 v[HALF];
+  for (int i = 0; i < HALF; i++)
+    v[i] = i < there ? _mm512_loadu_ps(x + i * HALF) : _mm512_setzero_ps();
+  turn(v);
+  for (int i = 0; i < HALF; i += 2)
+    split_pairs(v[i], v[i + 1], to + (i / 4 * 8 + second * 4 + i % 4) * HALF);
+}
+
+VECTORS void fg_split_columns(const float *pixels, int64_t columns, int64_t k, int64_t step,
+                              uint16_t *to) {
+  for (int64_t first = 0; first < k; first += FG_SPLIT_TERMS, to += FG_SPLIT_BLOCK)
+    for (int64_t second = 0; second < 2; second++)
+      for (int64_t half = 0; half < 2; half++) {
+        int64_t terms = first + second * HALF, there = terms < k ? columns - half * HALF : 0;
+        split_pixels(pixels + terms / HALF * step + half * HALF * HALF, there, second,
+                     to + half * TILE);
+      }
 }
 
 /* ---- sums */
 
 #define INLINE TILES static inline __attribute__((always_inline))
 
-/* Tiles 0 to 3 hold sums; 4 and 5 a part of a's two halves, of which there may be one; 6 and 7 one of b's. */
+/* Tiles 0 to 3 hold sums; 4 and 5 a part of a's two halves, of which there may be one; 6 and 7 one of b's, likewise. */
 struct operands {
   const uint16_t *first, *second, *b;
 };
 
-INLINE void with_part_of_a(const struct operands *o, int part, bool both) {
+INLINE void with_part_of_a(const struct operands *o, int part, bool both, bool wide) {
   _tile_loadd(4, o->first + part * (ptrdiff_t)FG_SPLIT_TERMS, PLACE_BYTES);
   _tile_dpbf16ps(0, 4, 6);
-  _tile_dpbf16ps(1, 4, 7);
+  if (wide)
+    _tile_dpbf16ps(1, 4, 7);
   if (both) {
     _tile_loadd(5, o->second + part * (ptrdiff_t)FG_SPLIT_TERMS, PLACE_BYTES);
     _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    if (wide)
+      _tile_dpbf16ps(3, 5, 7);
   }
 }
 
-INLINE void with_part_of_b(const struct operands *o, int part, bool both) {
-  const uint16_t *b = o->b + part * (ptrdiff_t)(2 * TILE);
-  _tile_loadd(6, b, TILE_BYTES_OF_ROW);
+INLINE void load_part_of_b(const struct operands *o, int part, bool wide) {
+  _tile_loadd(6, o->b + part * (ptrdiff_t)PART, TILE_BYTES_OF_ROW);
+  if (wide)
+    _tile_loadd(7, o->b + part * (ptrdiff_t)PART + TILE, TILE_BYTES_OF_ROW);
+}
+
+INLINE void with_part_of_b(const struct operands *o, int part, bool both, bool wide) {
+  load_part_of_b(o, part, wide);
   _tile_dpbf16ps(0, 4, 6);
   if (both)
     _tile_dpbf16ps(2, 5, 6);
-  _tile_loadd(7, b + TILE, TILE_BYTES_OF_ROW);
-  _tile_dpbf16ps(1, 4, 7);
-  if (both)
+  if (wide)
+    _tile_dpbf16ps(1, 4, 7);
+  if (both && wide)
     _tile_dpbf16ps(3, 5, 7);
 }
 
 /* The small products first, in an order that loads parts as seldom as four tiles allow. */
-INLINE void add_products(const struct operands *o, bool both) {
-  _tile_loadd(6, o->b + 2 * (ptrdiff_t)(2 * TILE), TILE_BYTES_OF_ROW);
-  _tile_loadd(7, o->b + 2 * (ptrdiff_t)(2 * TILE) + TILE, TILE_BYTES_OF_ROW);
-  with_part_of_a(o, 0, both);
-  with_part_of_b(o, 1, both);
-  with_part_of_a(o, 1, both);
-  with_part_of_b(o, 0, both);
-  with_part_of_a(o, 2, both);
-  with_part_of_a(o, 0, both);
+INLINE void add_products(const struct operands *o, bool both, bool wide) {
+  load_part_of_b(o, 2, wide);
+  with_part_of_a(o, 0, both, wide);
+  with_part_of_b(o, 1, both, wide);
+  with_part_of_a(o, 1, both, wide);
+  with_part_of_b(o, 0, both, wide);
+  with_part_of_a(o, 2, both, wide);
+  with_part_of_a(o, 0, both, wide);
 }
 
-INLINE void add_all(const struct fg_split_walk *w, struct operands o, bool both) {
+INLINE void add_all(const struct fg_split_walk *w, struct operands o, bool both, bool wide) {
   const struct operands first = o;
   const char *ahead = w->ahead;
   for (int64_t block = 0; block < w->blocks; block++)
@@ -179,25 +242,34 @@ INLINE void add_all(const struct fg_split_walk *w, struct operands o, bool both)
       o.b = first.b + block * w->b_block + w->b_tap[w->tap[i]];
       for (int line = 0; line < w->lines; line++, ahead += LINE_BYTES)
         _mm_prefetch(ahead, _MM_HINT_T1);
-      add_products(&o, both);
+      add_products(&o, both, wide);
     }
 }
 
 TILES void fg_split_sum(const struct fg_split_walk *walk, const uint16_t *const a[2],
-                        const uint16_t *b, float *sums) {
-  const size_t row_bytes = FG_SPLIT_COLUMNS * sizeof *sums;
+                        const uint16_t *b, int64_t columns, float *sums, int64_t step) {
+  const size_t row_bytes = (size_t)step * sizeof *sums;
+  const struct operands o = {a[0], a[1] ? a[1] : a[0], b};
+  const bool both = a[1], wide = columns > HALF;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  if (a[1])
-    add_all(walk, (struct operands){a[0], a[1], b}, true);
+  if (both && wide)
+    add_all(walk, o, true, true);
+  else if (both)
+    add_all(walk, o, true, false);
+  else if (wide)
+    add_all(walk, o, false, true);
   else
-    add_all(walk, (struct operands){a[0], a[0], b}, false);
+    add_all(walk, o, false, false);
   _tile_stored(0, sums, row_bytes);
-  _tile_stored(1, sums + HALF, row_bytes);
-  _tile_stored(2, sums + HALF * FG_SPLIT_COLUMNS, row_bytes);
-  _tile_stored(3, sums + HALF * FG_SPLIT_COLUMNS + HALF, row_bytes);
+  if (wide)
+    _tile_stored(1, sums + HALF, row_bytes);
+  if (both)
+    _tile_stored(2, sums + HALF * step, row_bytes);
+  if (both && wide)
+    _tile_stored(3, sums + HALF * step + HALF, row_bytes);
 }
 
 /* ---- what becomes of them */
@@ -250,9 +322,12 @@ void fg_split_places(const struct fg_split_source *from, int64_t n, uint16_t *to
 void fg_split_block(const float *b, uint16_t *to) {
   (void)b, (void)to;
 }
+void fg_split_columns(const float *pixels, int64_t columns, int64_t k, int64_t step, uint16_t *to) {
+  (void)pixels, (void)columns, (void)k, (void)step, (void)to;
+}
 void fg_split_sum(const struct fg_split_walk *walk, const uint16_t *const a[2], const uint16_t *b,
-                  float *sums) {
-  (void)walk, (void)a, (void)b, (void)sums;
+                  int64_t columns, float *sums, int64_t step) {
+  (void)walk, (void)a, (void)b, (void)columns, (void)sums, (void)step;
 }
 void fg_split_finish(const struct fg_split_end *end, const float *sums, int64_t rows,
                      int64_t columns) {

@@ -35,6 +35,9 @@ struct fg_split_source {
 void fg_split_places(const struct fg_split_source *from, int64_t n, uint16_t *to, int64_t step);
 /* Parts of [32 terms, 32 columns]: [part][two tiles][16 pairs of terms][16 columns][2]. */
 void fg_split_block(const float *b, uint16_t *to);
+/* As that, where columns are pixels in blocks of 16 channels: of 32 neighbours of k channels, zeros from pixel
+ * `columns` on, blocks `step` floats apart; [block] of them. */
+void fg_split_columns(const float *pixels, int64_t columns, int64_t k, int64_t step, uint16_t *to);
 
 /* What is summed up for a group: of every block, each of its taps. At each of them so many cache lines of what will be
  * wanted next are fetched into the second-level cache. */
@@ -45,9 +48,10 @@ struct fg_split_walk {
   int taps, lines;
   const char *ahead;
 };
-/* sums [32, 32] of the places from a[0] on, and of those from a[1] on, or of a[0]'s alone. */
+/* sums [32, 32], rows `step` apart, of the places from a[0] on, and of those from a[1] on or of a[0]'s alone; of so
+ * many columns at least. */
 void fg_split_sum(const struct fg_split_walk *walk, const uint16_t *const a[2], const uint16_t *b,
-                  float *sums);
+                  int64_t columns, float *sums, int64_t step);
 
 /* What becomes of sums: to = act(alpha sums + bias + add), where mask > 0 or is NULL, else 0. */
 struct fg_split_end {
