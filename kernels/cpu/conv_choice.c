@@ -29,8 +29,12 @@
 #define ALL_TRIALS_SECONDS 1.0 /* a file may hold many shapes; the rest is plain sums, for good */
 /* By how much Winograd's way must be faster to be worth its rounding. */
 #define WORTH 0.95
+/* Who is so many times as slow as the fastest is out, from FIRST_ROUNDS and so many seconds on, by when caches
+ * are warm. On the machine of bench/RESULTS.md no way's two directions differ by as much (remember_turned). */
+#define CLEARLY 1.3
+#define CLEAR_SECONDS 0.01
 
-enum { LEAST_ROUNDS = 3, MOST_ROUNDS = 10, FEW_CHANNELS = 8, WAYS = 3 };
+enum { FIRST_ROUNDS = 2, LEAST_ROUNDS = 3, MOST_ROUNDS = 10, FEW_CHANNELS = 8, WAYS = 3 };
 static const int tile[WAYS] = {0, 4, 2};
 
 static double seconds(void) {
@@ -169,8 +173,30 @@ static void compete(struct contender *c, int m, float *x, float *w, float *y) {
   c->best = fmin(c->best, seconds() - start);
 }
 
-/* The fastest way's tile: rounds in turn, so that whatever else the machine does falls on all. */
-static int fastest(struct fg_cpu_device *device, struct fg_call *trial) {
+static void leave(struct contender *c) {
+  fg_dnnl_primitive_destroy(&c->primitive);
+  free(c->u);
+  free(c->scratch);
+  c->u = c->scratch = NULL;
+}
+
+/* Lets go who is clearly beaten; true once one alone is left. */
+static bool decided(struct contender c[WAYS]) {
+  double best = INFINITY;
+  int left = 0;
+  for (int i = 0; i < WAYS; i++)
+    best = fmin(best, c[i].best);
+  for (int i = 0; i < WAYS; i++)
+    if (c[i].scratch && c[i].best > CLEARLY * best)
+      leave(&c[i]);
+  for (int i = 0; i < WAYS; i++)
+    left += c[i].scratch != NULL;
+  return left == 1;
+}
+
+/* The fastest way's tile: rounds in turn, so that whatever else the machine does falls on all. *clear: whether
+ * none of the others came near it. */
+static int fastest(struct fg_cpu_device *device, struct fg_call *trial, bool *clear) {
   struct contender c[WAYS] = {0};
   float *x = fg_conv_zeros(fg_bytes(&trial->in[0])), *y = fg_conv_zeros(fg_bytes(&trial->out[0]));
   int choice = 0;
@@ -179,21 +205,21 @@ static int fastest(struct fg_cpu_device *device, struct fg_call *trial) {
     if (!enter(device, trial, tile[i], &c[i]) && i == 0)
       c[0].best = 0; /* nothing to compare with: whatever is wrong will be said where it is built */
   double began = seconds();
-  for (int round = 0;
-       x && y && round < MOST_ROUNDS && (round < LEAST_ROUNDS || seconds() - began < TRIAL_SECONDS);
-       round++)
+  *clear = false;
+  for (int round = 0; x && y && !*clear && round < MOST_ROUNDS &&
+                      (round < LEAST_ROUNDS || seconds() - began < TRIAL_SECONDS);
+       round++) {
     for (int i = 0; i < WAYS; i++)
       if (c[i].scratch)
         compete(&c[i], tile[i], x, trial->in[1].data, y);
+    *clear = round + 1 >= FIRST_ROUNDS && seconds() - began >= CLEAR_SECONDS && decided(c);
+  }
   device->trial_seconds += seconds() - began;
   for (int i = 1; i < WAYS; i++)
     if (c[i].best < c[choice].best * (choice == 0 ? WORTH : 1))
       choice = i;
-  for (int i = 0; i < WAYS; i++) {
-    fg_dnnl_primitive_destroy(&c[i].primitive);
-    free(c[i].u);
-    free(c[i].scratch);
-  }
+  for (int i = 0; i < WAYS; i++)
+    leave(&c[i]);
   fg_cpu_set_threads(device->base.threads);
   free(x);
   free(y);
@@ -206,6 +232,21 @@ static struct fg_call times(const struct fg_call *call, int64_t n) {
   larger.in[0].dim[0] *= n;
   larger.out[0].dim[0] *= n;
   return larger;
+}
+
+/* What is clear of a convolution is so of its gradient, and the other way round, where that is the same sums:
+ * of windows in steps of one, which Winograd's are, and as many channels in as out. */
+static void remember_turned(const struct fg_call *call, int m) {
+  struct fg_call turned = *call;
+  char key[FG_CONV_KEY_SIZE];
+  if (call->in[0].dim[1] != call->out[0].dim[1])
+    return;
+  turned.op = call->op == FG_OP_conv ? FG_OP_conv_grad_input : FG_OP_conv;
+  turned.in[0] = call->out[0];
+  turned.out[0] = call->in[0];
+  fg_conv_key("way", &turned, key);
+  if (fg_conv_recall(key) < 0)
+    fg_conv_remember(key, m);
 }
 
 int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *asked) {
@@ -230,7 +271,10 @@ int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *asked) {
   int m = fg_conv_recall(key);
   if (m == 0 || m == 2 || m == 4)
     return m;
-  m = device->trial_seconds > ALL_TRIALS_SECONDS ? 0 : fastest(device, &trial);
+  bool clear = false;
+  m = device->trial_seconds > ALL_TRIALS_SECONDS ? 0 : fastest(device, &trial, &clear);
   fg_conv_remember(key, m);
+  if (clear)
+    remember_turned(&whole, m);
   return m;
 }
