@@ -2,14 +2,16 @@
 (libraries, model, plan, batch), and peak memory.
 
     python compare_process.py [--fgsm PATH] [--nets NAME,...] [--batches N,...] [--threads N] [--rounds N]
-                              [--exact] [--verify]
+                              [--exact] [--verify] [--cold]
 
 PyTorch's process imports torch, builds the net, loads its weights from a file, and does one batch with
 frozen parameters. fgsm's is `fgsm attack` on a file of one batch with --no-verify, so that both generate and
 neither looks at what it made (with --verify fgsm's does); but without --exact it takes the first batch's gradient
-twice more where it convolves by Winograd's way, to tell how far the signs agree. Rounds go A B A B;
-medians are told. Memory is the largest resident set, of the process as a whole and beyond that of one
-that has only loaded its libraries."""
+twice more where it convolves by Winograd's way, to tell how far the signs agree. What earlier processes
+of fgsm found fastest lies in a cache (choice_cache.h), which one more has filled, of which nothing is told;
+with --cold each begins with an empty one. PyTorch compiles nothing: that alone takes longer than its whole
+process. Rounds go A B A B; medians are told. Memory is the largest resident set, of the process as a whole
+and beyond that of one that has only loaded its libraries."""
 
 import argparse
 import os
@@ -32,6 +34,7 @@ def options():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--exact", action="store_true", help="fgsm by plain sums alone")
     parser.add_argument("--verify", action="store_true", help="fgsm looks at what it made")
+    parser.add_argument("--cold", action="store_true", help="fgsm chooses between its kernels anew")
     parser.add_argument("--child", nargs=3, metavar=("NET", "WEIGHTS", "BATCH"), help=argparse.SUPPRESS)
     parser.add_argument("--files", nargs=3, metavar=("NET", "BATCH", "FOLDER"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -54,10 +57,11 @@ def child(name, weights, batch, threads):
     torch_fgsm.step(net, x, y)
 
 
-def measure(command):
-    """Seconds and peak bytes of a process."""
+def measure(command, cache=None):
+    """Seconds and peak bytes of a process. cache: the folder it keeps its choices in, if not the user's."""
+    surroundings = os.environ | ({"XDG_CACHE_HOME": cache} if cache else {})
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=surroundings)
     words = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
@@ -102,9 +106,13 @@ def main():
                 ours = [o.fgsm, "attack", path, data, "--labels", labels, "--eps", "8/255", "--batch",
                         batch, "--device", "cpu", "--threads", str(o.threads), "--quiet", "--json"]
                 ours += ["--exact"] * o.exact + ["--no-verify"] * (not o.verify)
+                warm = f"{folder}/warm"
+                os.makedirs(warm, exist_ok=True)
+                if not o.cold:
+                    measure(ours, warm)
                 mine, theirs = [], []
                 for _ in range(o.rounds):
-                    mine.append(measure(ours))
+                    mine.append(measure(ours, tempfile.mkdtemp(dir=folder) if o.cold else warm))
                     theirs.append(measure(me + [name, weights, batch]))
                 (a, a_bytes), (b, b_bytes) = ([statistics.median(column) for column in zip(*rows)]
                                               for rows in (mine, theirs))

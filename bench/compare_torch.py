@@ -7,7 +7,12 @@ foolbox's FGSM as they come among PyTorch's variants where they are installed.
 PATH is the program bench-steady of the build folder. All of PyTorch's variants are timed in --screen
 rounds; the fastest, and the next where it is within a tenth, go on beside fgsm for --rounds, A B A B.
 What is told are medians and quartiles of the pairwise ratio, and which variants were left behind. Nets
-have random weights: how long an attack takes does not depend on them."""
+have random weights: how long an attack takes does not depend on them.
+
+MODE is torch.compile's and what inductor switches on besides, such as default+freezing+cpp-wrapper
+(torch_fgsm.py's whole_step); it needs a C++ compiler and Python's headers, and minutes for a deep net. A mode
+that cannot be built is told in one line and left out. OMP_WAIT_POLICY is best left unset: where it is passive,
+each of the many short loops that inductor makes waits for threads that sleep."""
 
 import argparse
 import datetime
@@ -33,7 +38,7 @@ def options():
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--batches", default="1,64,512")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--compile", default="", help="such as default,max-autotune; needs a C++ compiler")
+    parser.add_argument("--compile", default="", help="such as default,max-autotune+freezing")
     parser.add_argument("--screen", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json")
@@ -72,6 +77,8 @@ def main():
     o = options()
     torch.set_num_threads(o.threads)
     modes = [mode for mode in o.compile.split(",") if mode]
+    if modes and os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
+        print("    OMP_WAIT_POLICY=passive: what is compiled is far slower than without")
     rows, device = [], ""
     with tempfile.TemporaryDirectory() as folder:
         for name in o.nets.split(","):

@@ -1,8 +1,8 @@
 """FGSM in PyTorch at its best, and `fgsm bench`, timed one beside the other.
 
 PyTorch gets frozen parameters, folded batch-norms where its tools fold them, channels first or last,
-torch.compile or not, CUDA graphs or not, the data on the device already; the fastest of them is what
-is compared with, and named. Both sides compute x' = clip(x + eps sign(gradient of the cross-entropy));
+torch.compile or not (whole_step), CUDA graphs or not, the data on the device already; the fastest of them
+is what is compared with, and named. Both sides compute x' = clip(x + eps sign(gradient of the cross-entropy));
 neither looks at x' afterwards."""
 
 import copy
@@ -31,13 +31,31 @@ def step(net, x, y):
         return (x + EPS * gradient.sign()).clamp_(0, 1)
 
 
+def whole_step(mode):
+    """step, compiled as one graph from x to x'. mode: torch.compile's, and after a + each what inductor
+    switches on besides, such as max-autotune+freezing+cpp-wrapper. Freezing packs weights ahead and folds
+    batch-norms; it wants a caller with gradients off, and parameters in the graph. A graph that broke at the
+    gradient would not be kept: dynamo would trace the step anew in each call."""
+    from torch import _dynamo, _inductor
+    _dynamo.config.trace_autograd_ops = True
+    _dynamo.config.prepare_freezing = True
+    mode, *switches = mode.split("+")
+    options = _inductor.list_mode_options(mode) | {name.replace("-", "_"): True for name in switches}
+
+    def taped(net, x, y):
+        with torch.enable_grad():
+            return step(net, x, y)
+
+    return torch.no_grad()(torch.compile(taped, options=options, dynamic=False, fullgraph=True))
+
+
 class Variant:
     """One way of running it: called, it does one batch."""
 
     def __init__(self, name, net, x, y, compiled=None, graph=False):
         self.name, self.x, self.y = name, x, y
         self.net = net
-        self.run = step if compiled is None else torch.compile(step, mode=compiled, dynamic=False)
+        self.run = step if compiled is None else whole_step(compiled)
         self.graph = None
         if graph:
             stream = torch.cuda.Stream()
@@ -77,7 +95,8 @@ def variants(net, shape, batch, device, dtype, compile_modes):
             x = torch.rand(batch, *shape, device=device).to(dtype)
             x = x.to(memory_format=layout) if len(shape) == 3 else x
             for mode in [None] + compile_modes:
-                graphs = [False] if device == "cpu" or mode == "max-autotune" else [False, True]
+                own_graph = mode is not None and mode.split("+")[0] == "max-autotune"
+                graphs = [False] if device == "cpu" or own_graph else [False, True]
                 for graph in graphs:
                     words = [folded, "channels last" if layout == torch.channels_last else "",
                              f"compiled ({mode})" if mode else "", "CUDA graph" if graph else ""]
@@ -88,7 +107,8 @@ def variants(net, shape, batch, device, dtype, compile_modes):
                             made = Variant(name, laid, x, y, mode, graph)
                             made()
                     except Exception as why:  # a compiler that fails is not the fastest
-                        print(f"    {name}: {type(why).__name__}")
+                        said = next(iter(str(why).splitlines()), "")
+                        print(f"    {name}: {type(why).__name__}: {said[:160]}", flush=True)
                         continue
                     yield made
 

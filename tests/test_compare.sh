@@ -1,0 +1,89 @@
+#!/bin/sh
+# test_compare.sh FGSM SOURCE : PyTorch's side of the comparisons on a processor. What is compiled is one graph
+# that is kept, and computes what the eager step does; a mode that cannot be built costs a line; whole processes
+# of fgsm begin with the choices that they are said to. Skipped (77) where no Python has PyTorch and onnx, as
+# test_compare_train.sh looks for one.
+set -u
+fgsm=$1
+bench=$2/bench
+for python in ${FGSM_TEST_PYTHON:+"$FGSM_TEST_PYTHON"} "$2/build-bench/venv/bin/python" python3 ''; do
+  [ -n "$python" ] || {
+    echo 'no Python has PyTorch and onnx: FGSM_TEST_PYTHON names one that does'
+    exit 77
+  }
+  "$python" -c 'import torch, onnx' >/dev/null 2>&1 && break
+done
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+fail() {
+  echo "$*"
+  failed=1
+}
+TORCHINDUCTOR_CACHE_DIR=$work/inductor
+export TORCHINDUCTOR_CACHE_DIR
+
+cat >variants.py <<'PYTHON'
+import sys
+
+sys.path.insert(0, sys.argv[1])
+import torch
+import torch_fgsm
+import torch_nets
+from torch._dynamo.utils import counters
+
+net, shape = torch_nets.make("acasxu")
+for one in torch_fgsm.variants(net, shape, 4, "cpu", torch.float32, sys.argv[2:]):
+    before = counters["stats"]["unique_graphs"]
+    for _ in range(3):
+        one.x.uniform_()
+        one()
+    assert torch.equal(one.out, torch_fgsm.step(one.net, one.x, one.y)), one.name
+    assert (one.out != one.x).any() and (one.out - one.x).abs().max() <= torch_fgsm.EPS + 1e-6
+    assert counters["stats"]["unique_graphs"] == before, f"{one.name} is traced again"
+    print(one.name)
+assert not counters["graph_break"], counters["graph_break"]
+PYTHON
+made() {
+  [ "$(grep -c '^[pf]' stdout)" = "$1" ] || fail "of $1 variants there are: $(cat stdout)"
+}
+if command -v "${CXX:-g++}" >/dev/null && "$python" -c 'import os, sysconfig
+os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null; then
+  "$python" variants.py "$bench" default default+freezing+cpp-wrapper nosuch default+nosuch >stdout 2>stderr ||
+    fail "compiled: $(cat stderr)"
+  made 6
+  grep -q '^    plain, compiled (nosuch): RuntimeError: .*nosuch' stdout || fail "it says $(cat stdout)"
+  grep -q '^    plain, compiled (default+nosuch): RuntimeError: .*nosuch' stdout || fail "it says $(cat stdout)"
+else
+  echo 'no C++ compiler or no header of Python: what is compiled is not tested'
+fi
+CXX=/nonexistent TORCHINDUCTOR_CACHE_DIR=$work/none "$python" variants.py "$bench" default >stdout 2>stderr ||
+  fail "without a compiler: $(cat stderr)"
+made 2
+[ "$(grep -c '^    .*compiled (default): .*compiler' stdout)" = 2 ] || fail "it says $(cat stdout)"
+
+# How many choices lie in the cache when a process of fgsm begins, and when it ends.
+cat >noting <<SH
+#!/bin/sh
+kept() {
+  find "\$XDG_CACHE_HOME/" -type f | wc -l
+}
+[ "\$1" = attack ] || exec "$fgsm" "\$@"
+before=\$(kept)
+"$fgsm" "\$@" || exit
+echo "\$before \$(kept)" >>"$work/kept"
+SH
+chmod +x noting
+whole() {
+  rm -f kept
+  XDG_CACHE_HOME=$work/user "$python" "$bench/compare_process.py" --fgsm ./noting --nets resnet20 --batches 1 \
+    --rounds 2 --threads 1 "$@" >stdout 2>stderr || fail "it does not run: $(cat stderr)"
+  grep -q '^resnet20 .*: fgsm [0-9.]* s, .* of the memory' stdout || fail "it says $(cat stdout)"
+  [ -e user ] && fail "the user's cache is used"
+}
+whole
+awk '$1 != last + 0 { bad = 1 } { last = $2 } END { exit bad || NR != 3 }' kept || fail "warm: $(cat kept)"
+whole --cold
+awk '$1 != 0 { bad = 1 } END { exit bad || NR != 2 }' kept || fail "cold: $(cat kept)"
+exit $failed
