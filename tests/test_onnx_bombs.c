@@ -17,7 +17,7 @@
 static const double MOST_SECONDS = 10;
 static const long MOST_MIB = 6 * 384;
 #else
-static const double MOST_SECONDS = 1;
+static const double MOST_SECONDS = 3;
 static const long MOST_MIB = 384;
 #endif
 enum { LIMIT_MIB = 128 }; /* of a graph's constants, as --max-memory would set it */
