@@ -26,8 +26,8 @@ bool fg_conv_may_be_fast(const struct fg_call *call) {
   const struct fg_conv_attrs *a = &call->attrs->conv;
   const struct fg_tensor *w = &call->in[1], *y = &call->out[0];
   bool gradient = fg_conv_is_gradient(call);
-  if ((call->op != FG_OP_conv && !gradient) || !(call->constant >> 1 & 1) ||
-      !w->data || w->layout != FG_PLAIN)
+  if ((call->op != FG_OP_conv && !gradient) || !(call->constant >> 1 & 1) || !w->data ||
+      w->layout != FG_PLAIN)
     return false;
   for (int i = gradient ? SLOPE_OF : RESIDUAL; i <= RESIDUAL; i++)
     if (fg_cpu_optional(call, i) &&
