@@ -202,7 +202,7 @@ struct fg_conv_attrs {
   int stride[3], dilation[3], pad_lo[3], pad_hi[3];
   struct fg_unary_attrs act;
   int64_t dim[FG_MAX_RANK]; /* of the gradient operators' result */
-  bool plain_sums;          /* conv: its last bits matter (host/graph/ties.c) */
+  bool plain_sums;          /* conv: equal windows have equal sums (host/graph/ties.c) */
 };
 
 /* max_pool: x -> y, index. index has y's shape and holds the position in the window (row * width +

@@ -130,6 +130,23 @@ Test(split, convolves_alike_with_every_number_of_threads) {
   }
 }
 
+/* Maxima behind them choose as behind plain sums (ties.c): the number does not depend on a window's place. */
+Test(split, gives_equal_windows_equal_sums) {
+  struct fg_case c = fg_cases_tiles.cases[0]; /* 3x3, padded by 1 */
+  c.in[0].gen.a = c.in[0].gen.b = 0.7;
+  c.in[0].gen.kind = FG_GEN_UNIFORM;
+  struct fg_run run = ran(&c, 2, FG_CONV_TILES);
+  const struct fg_tensor *y = &run.view.out[0];
+  const float *at = y->data, *first = at;
+  cr_expect_eq(run.call.fast != NULL, fg_has_tiles());
+  for (int64_t n = 0; n < y->dim[0]; n++)
+    for (int64_t k = 0; k < y->dim[1]; k++, at += y->dim[2] * y->dim[3])
+      for (int64_t i = 1; i < y->dim[2] - 1; i++)
+        for (int64_t j = 1; j < y->dim[3] - 1; j++)
+          cr_expect_eq(at[i * y->dim[3] + j], first[k * y->dim[2] * y->dim[3] + y->dim[3] + 1]);
+  end(&run);
+}
+
 /* As close as float32's own sums, whatever the numbers' sizes. */
 Test(split, is_as_close_as_float32) {
   const struct fg_case *c = &fg_cases_split.cases[0];

@@ -373,8 +373,7 @@ const struct fg_option_row fg_option_rows[] = {
     {{"exact", NULL, "false", NULL,
       "Compute by plain sums alone: without it, the cpu takes Winograd's minimal filtering for "
       "3x3 and 5x5 convolutions where that is faster, and tiles of bfloat16 parts for large "
-      "products, 1x1 convolutions and the image's gradient where it has them, which round "
-      "otherwise.",
+      "products and convolutions where it has them, which round otherwise.",
       "device", "attack inspect bench"},
      fg_set_switch,
      FIELD(exact)},

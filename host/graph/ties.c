@@ -1,8 +1,8 @@
 /* Where a gradient hangs on ties. In a flat region of an image - MNIST's background - neighbouring sums
  * of a convolution are equal to the last bit, and a max-pool behind it gives the gradient to the first of
- * them. A faster algorithm rounds them apart, and the gradient goes elsewhere: a small change of the
+ * them. Winograd's tiles round them apart, and the gradient goes elsewhere: a small change of the
  * values, none of the loss, and another attack. So a convolution from which a maximum can be reached is
- * marked to be computed by plain sums. Gradients, behind every maximum, are free. */
+ * marked to be computed by sums that do not depend on a window's place. Gradients, behind every maximum, are free. */
 #include <stdlib.h>
 
 #include "fuse.h"

@@ -8,7 +8,7 @@
 struct fg_conv_winograd;
 
 /* Whether the call is a 3x3 or 5x5 window of stride 1 over constant weights, with no tail but bias,
- * residual and ReLU, or ReLU's slope. */
+ * residual and ReLU, or ReLU's slope, and equal windows need not have equal sums. */
 bool fg_conv_winograd_fits(const struct fg_call *call);
 
 /* m: 2, or 4 for 3x3. *kept_bytes: of weights that nobody had transformed before. */
