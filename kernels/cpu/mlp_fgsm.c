@@ -59,9 +59,9 @@ struct attack {
 static int64_t lay_out(const struct fg_mlp_net *net, float *memory, struct mine *mine) {
   int64_t features = fg_mlp_padded(net->a->width[0]), used = fg_mlp_room(net, memory, &mine->room);
   mine->gradient = memory ? memory + used : NULL;
-  mine->map = memory ? mine->gradient + FG_MLP_TILE * features : NULL;
+  mine->map = memory ? mine->gradient + net->tile * features : NULL;
   mine->row = memory ? mine->map + features : NULL;
-  return used + (FG_MLP_TILE + 1) * features + net->widest;
+  return used + (net->tile + 1) * features + net->widest;
 }
 
 /* ---- a tile: samples [s0, s0 + n), which lie `tile` beside each other */
@@ -287,15 +287,14 @@ static void attack_tile(const struct attack *c, struct mine *m, int64_t s0, int6
 /* Piece p has the samples that p of the pieces' share of the tiles leaves it. */
 static void pieces(const void *ctx, int64_t begin, int64_t end) {
   const struct attack *c = ctx;
-  int64_t tiles = (c->samples + FG_MLP_TILE - 1) / FG_MLP_TILE;
+  int64_t tile = c->net->tile, tiles = (c->samples + tile - 1) / tile;
   for (int64_t p = begin; p < end; p++) {
     struct mine mine;
     lay_out(c->net, c->rooms + p * c->room_floats, &mine);
     for (int64_t i = tiles * p / c->pieces; i < tiles * (p + 1) / c->pieces; i++) {
-      int64_t s0 = i * FG_MLP_TILE,
-              n = c->samples - s0 < FG_MLP_TILE ? c->samples - s0 : FG_MLP_TILE;
+      int64_t s0 = i * tile, n = c->samples - s0 < tile ? c->samples - s0 : tile;
       if (n >= WORTH_A_TILE)
-        attack_tile(c, &mine, s0, n, FG_MLP_TILE);
+        attack_tile(c, &mine, s0, n, tile);
       else
         for (int64_t s = s0; s < s0 + n; s++)
           attack_tile(c, &mine, s, 1, 1);

@@ -8,16 +8,20 @@
 
 typedef float vec __attribute__((vector_size(32)));
 enum { LANES = 8, MOST_GROUPS = 8 };
-typedef float lanes __attribute__((vector_size(FG_MLP_TILE * sizeof(float))));
+typedef float lanes __attribute__((vector_size(FG_MLP_SMALL_TILE * sizeof(float))));
+enum { VECS = FG_MLP_TILE / FG_MLP_SMALL_TILE };
 
 /* Results at a time: their sums and what is multiplied fill the registers, and are enough to hide how
- * long a multiply-add takes. A row is one register of AVX-512, two of AVX2. */
+ * long a multiply-add takes. A row is two registers: of AVX-512 of the larger tile, so that a weight is loaded once for
+ * both, of AVX2 of the smaller. */
 enum { ROWS_AVX512 = 12, ROWS = 6 };
 
 void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
   int64_t at = 0;
+  bool large = fg_cpu_block() == 16;
   *net = (struct fg_mlp_net){.a = a,
-                             .rows = fg_cpu_block() == 16 ? ROWS_AVX512 : ROWS,
+                             .tile = large ? FG_MLP_TILE : FG_MLP_SMALL_TILE,
+                             .rows = large ? ROWS_AVX512 : ROWS,
                              .widest = fg_mlp_padded(a->width[0])};
   for (int l = 0; l < a->layers; l++) {
     int64_t n = a->width[l], m = a->width[l + 1], wide = fg_mlp_padded(m);
@@ -54,7 +58,7 @@ int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_r
 #define TAKE(pointer, rows)                                                                        \
   do {                                                                                             \
     (pointer) = memory ? memory + used : NULL;                                                     \
-    used += (rows)*FG_MLP_TILE;                                                                    \
+    used += (rows)*net->tile;                                                                      \
   } while (0)
   for (int l = 0; l <= a->layers; l++)
     TAKE(room->h[l], fg_mlp_padded(a->width[l]));
@@ -112,31 +116,34 @@ FG_CLONES static void mlp_product_of_one(const float *w, const float *in, int64_
 
 /* ---- a product for a tile: several results of all of its samples at a time */
 
-FG_INLINE void tile_rows(int rows, const float *w, int64_t pitch, const float *in, int64_t n,
-                         const float *from, float *out) {
-  lanes sum[ROWS_AVX512];
+FG_INLINE void tile_rows(int rows, int vecs, const float *w, int64_t pitch, const float *in,
+                         int64_t n, const float *from, float *out) {
+  lanes sum[ROWS_AVX512][VECS];
   for (int r = 0; r < rows; r++)
-    sum[r] = (lanes){0} + (from ? from[r] : 0.0f);
+    for (int v = 0; v < vecs; v++)
+      sum[r][v] = (lanes){0} + (from ? from[r] : 0.0f);
   for (int64_t i = 0; i < n; i++) {
-    lanes x = *(const lanes *)(in + i * FG_MLP_TILE);
+    const lanes *x = (const lanes *)in + i * vecs;
     const float *factor = w + i * pitch;
     for (int r = 0; r < rows; r++)
-      sum[r] += x * factor[r];
+      for (int v = 0; v < vecs; v++)
+        sum[r][v] += x[v] * factor[r];
   }
   for (int r = 0; r < rows; r++)
-    *(lanes *)(out + r * FG_MLP_TILE) = sum[r];
+    for (int v = 0; v < vecs; v++)
+      ((lanes *)out)[r * vecs + v] = sum[r][v];
 }
 
 /* Cut into pieces of like size, at most `most`. */
-FG_CLONES static void mlp_product_of_tile(int64_t most, const float *w, const float *in, int64_t n,
-                                          const float *from, float *out, int64_t m) {
+FG_INLINE void tile_product(int64_t most, int vecs, const float *w, const float *in, int64_t n,
+                            const float *from, float *out, int64_t m) {
   int64_t pitch = fg_mlp_padded(m);
   for (int64_t left = m, take; left; left -= take) {
     int64_t pieces = (left + most - 1) / most;
     take = (left + pieces - 1) / pieces;
 #define CASE(k)                                                                                    \
   case k:                                                                                          \
-    tile_rows(k, w, pitch, in, n, from, out);                                                      \
+    tile_rows(k, vecs, w, pitch, in, n, from, out);                                                \
     break
     switch (take) {
       CASE(1);
@@ -155,8 +162,17 @@ FG_CLONES static void mlp_product_of_tile(int64_t most, const float *w, const fl
 #undef CASE
     w += take;
     from = from ? from + take : NULL;
-    out += take * FG_MLP_TILE;
+    out += take * vecs * FG_MLP_SMALL_TILE;
   }
+}
+
+FG_CLONES static void mlp_product_of_tile(int64_t most, int64_t tile, const float *w,
+                                          const float *in, int64_t n, const float *from, float *out,
+                                          int64_t m) {
+  if (tile == FG_MLP_TILE)
+    tile_product(most, VECS, w, in, n, from, out, m);
+  else
+    tile_product(most, 1, w, in, n, from, out, m);
 }
 
 /* ---- the network */
@@ -166,7 +182,7 @@ static void multiply(int64_t tile, int64_t rows, const float *w, const float *in
   if (tile == 1)
     mlp_product_of_one(w, in, n, from, out, m);
   else
-    mlp_product_of_tile(rows, w, in, n, from, out, m);
+    mlp_product_of_tile(rows, tile, w, in, n, from, out, m);
 }
 
 void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile) {

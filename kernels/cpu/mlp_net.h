@@ -1,15 +1,17 @@
 /* A dense network small enough for the caches, forward and backward over a few samples that lie
  * beside each other: for mlp_fgsm.c, which attacks it.
  *
- * Values of a layer are rows: one result of all samples of the tile. A tile has FG_MLP_TILE samples,
- * which are the vectors' lanes, or one, whose results are. Either way a sum runs over the layer's
+ * Values of a layer are rows: one result of all samples of the tile. A tile has as many samples as the net says,
+ * which are the lanes of a vector or two, or one, whose results are. Either way a sum runs over the layer's
  * arguments in order, so that a sample's numbers do not depend on its company. */
 #ifndef FG_CPU_MLP_NET_H
 #define FG_CPU_MLP_NET_H
 
 #include "cpu.h"
 
-#define FG_MLP_TILE 16
+/* Of AVX-512 and of less. */
+#define FG_MLP_TILE 32
+#define FG_MLP_SMALL_TILE 16
 
 /* Weights as the loops want them, each layer's twice: `forward` [in][out, padded], `backward`
  * [out][in, padded]; padding is zero. Offsets count floats from `packed`. */
@@ -17,7 +19,7 @@ struct fg_mlp_net {
   const struct fg_mlp_attrs *a;
   int64_t forward[FG_MLP_LAYERS], bias[FG_MLP_LAYERS], backward[FG_MLP_LAYERS];
   int64_t packed_floats, widest;
-  int64_t rows; /* results of a tile that are worked out side by side */
+  int64_t tile, rows; /* samples of a tile; its results that are worked out side by side */
   const float *packed;
 };
 
@@ -39,7 +41,7 @@ struct fg_mlp_room {
 /* Lays it out from `memory` on (NULL: only measures); returns the floats. */
 int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_room *room);
 
-/* From room->h[0] to the logits; tile: FG_MLP_TILE or 1. */
+/* From room->h[0] to the logits; tile: the net's or 1. */
 void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);
 /* From dlogits in room->d to the gradient of x there. */
 void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);

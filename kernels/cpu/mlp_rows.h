@@ -1,6 +1,6 @@
 /* Loss and step of the samples of a tile (mlp_net.h), which lie beside each other: a row is one number
  * of each. For mlp_fgsm.c, where samples have few numbers, so that one after another would mostly cost
- * what a sample costs before anything is computed. `tile`: FG_MLP_TILE or 1; either way a sample's
+ * what a sample costs before anything is computed. `tile`: the net's or 1; either way a sample's
  * numbers are computed in one order. */
 #ifndef FG_CPU_MLP_ROWS_H
 #define FG_CPU_MLP_ROWS_H
