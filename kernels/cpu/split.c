@@ -7,7 +7,6 @@
 #include "dnnl_shim.h"
 #include "kept.h"
 #include "split_tile.h"
-#include "split_walk.h"
 #include "unary.h"
 
 enum { MOST_TAPS = FG_SPLIT_WINDOW * FG_SPLIT_WINDOW, LINE = 64 };

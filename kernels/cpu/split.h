@@ -85,6 +85,8 @@ bool fg_split_runs(void);
 struct fg_split_shape fg_split_product(int64_t rows, int64_t k, int64_t n);
 
 void fg_split_cut(struct fg_split *plan, const struct fg_split_shape *shape, int threads);
+/* Places of a chunk's plane, zeros between rows and what a last tile reads beyond them included. */
+int64_t fg_split_places_of(const struct fg_split *plan);
 size_t fg_split_scratch_bytes(const struct fg_split *plan);
 
 /* Parts of the weights, to be given back (fg_cpu_kept_give_back). *kept_bytes: of parts that nobody had made

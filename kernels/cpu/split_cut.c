@@ -1,6 +1,6 @@
 /* How a convolution is cut for split.h: taps of planes along each axis, and chunks of samples and rows. */
+#include "split.h"
 #include "split_tile.h"
-#include "split_walk.h"
 
 static int64_t up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
