@@ -7,7 +7,7 @@
 PyTorch's process imports torch, builds the net, loads its weights from a file, and does one batch with
 frozen parameters. fgsm's is `fgsm attack` on a file of one batch with --no-verify, so that both generate and
 neither looks at what it made (with --verify fgsm's does); but without --exact it takes the first batch's gradient
-twice more where it convolves by Winograd's way, to tell how far the signs agree. What earlier processes
+twice more where it computes by more than plain sums, to tell how far the signs agree. What earlier processes
 of fgsm found fastest lies in a cache (choice_cache.h), which one more has filled, of which nothing is told;
 with --cold each begins with an empty one. PyTorch compiles nothing: that alone takes longer than its whole
 process. Rounds go A B A B; medians are told. Memory is the largest resident set, of the process as a whole

@@ -1,18 +1,12 @@
 #!/bin/sh
 # test_compare.sh FGSM SOURCE : PyTorch's side of the comparisons on a processor. What is compiled is one graph
 # that is kept, and computes what the eager step does; a mode that cannot be built costs a line; whole processes
-# of fgsm begin with the choices that they are said to. Skipped (77) where no Python has PyTorch and onnx, as
-# test_compare_train.sh looks for one.
+# of fgsm begin with the choices that they are said to. Skipped (77) where no Python has PyTorch and onnx
+# (find_python.sh).
 set -u
 fgsm=$1
 bench=$2/bench
-for python in ${FGSM_TEST_PYTHON:+"$FGSM_TEST_PYTHON"} "$2/build-bench/venv/bin/python" python3 ''; do
-  [ -n "$python" ] || {
-    echo 'no Python has PyTorch and onnx: FGSM_TEST_PYTHON names one that does'
-    exit 77
-  }
-  "$python" -c 'import torch, onnx' >/dev/null 2>&1 && break
-done
+python=$(sh "$2/tests/find_python.sh" "$2" 'torch, onnx') || exit 77
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1

@@ -1,18 +1,12 @@
 #!/bin/sh
 # test_compare_train.sh FGSM SOURCE JSON-GET : training beside PyTorch, on a processor and a tiny net: both
-# sides train, and what is told holds together. Skipped (77) where no Python has PyTorch: of
-# FGSM_TEST_PYTHON, what scripts/bench made, and python3, the first that has it is taken.
+# sides train, and what is told holds together. Skipped (77) where no Python has PyTorch
+# (find_python.sh).
 set -u
 fgsm=$1
 bench=$2/bench
 json_get=$3
-for python in ${FGSM_TEST_PYTHON:+"$FGSM_TEST_PYTHON"} "$2/build-bench/venv/bin/python" python3 ''; do
-  [ -n "$python" ] || {
-    echo 'no Python has PyTorch: FGSM_TEST_PYTHON names one that does'
-    exit 77
-  }
-  "$python" -c 'import torch' >/dev/null 2>&1 && break
-done
+python=$(sh "$2/tests/find_python.sh" "$2" 'torch') || exit 77
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1

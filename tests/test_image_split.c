@@ -11,13 +11,6 @@
 enum { ON_TILES = 7 };
 enum { DY = 0, GRADIENT = 1 };
 
-static struct fg_device *opened(int threads, enum fg_convolutions how) {
-  struct fg_device *device;
-  cr_assert_eq(fg_cpu.open(0, threads, &device), FGSM_OK, "%s", fgsm_last_error());
-  device->convolutions = how;
-  return device;
-}
-
 static bool may_lie_in_blocks(const struct fg_case *c) {
   return c->op == FG_OP_conv_grad_input_step && c->in[DY].type == FG_F32 &&
          c->in[DY].dim[1] % 16 == 0;
@@ -26,18 +19,12 @@ static bool may_lie_in_blocks(const struct fg_case *c) {
 /* The i-th case, with dy in blocks or plain; false where the backend declines it. */
 static bool ran(struct fg_run *run, int i, int threads, enum fg_convolutions how, bool blocks,
                 unsigned char fill) {
-  const struct fg_target target = {&fg_cpu, FG_F32, threads, opened(threads, how)};
+  const struct fg_target target = {&fg_cpu, FG_F32, threads, fg_opened(threads, how)};
   const struct fg_run_options o = {
       .lying_in = blocks && target.device->channel_block == 16 ? 1 << DY : 0, .fill = fill};
   enum fg_run_result result = fg_run_begin(run, &fg_cases_grad_step.cases[i], &target, &o);
   cr_assert(result == FG_RUN_OK || result == FG_RUN_DECLINED, "%s", run->why);
   return result == FG_RUN_OK;
-}
-
-static void end(struct fg_run *run) {
-  struct fg_device *device = run->device;
-  fg_run_end(run);
-  fg_cpu.close(device);
 }
 
 static bool same_bits(const struct fg_run *a, const struct fg_run *b) {
@@ -59,7 +46,7 @@ static bool is_whole(const struct fg_run *run) {
 }
 
 Test(image_split, agrees_in_blocks) {
-  struct fg_device *device = opened(2, FG_CONV_FASTEST);
+  struct fg_device *device = fg_opened(2, FG_CONV_FASTEST);
   const struct fg_target target = {&fg_cpu, FG_F32, 2, device};
   int passed = 0;
   for (int i = 0; i < fg_cases_grad_step.n; i++) {
@@ -88,9 +75,9 @@ Test(image_split, is_the_same_for_every_number_of_threads) {
       cr_expect(same_bits(&one, &run), "%s by %d threads", fg_cases_grad_step.cases[i].name,
                 threads[t]);
       cr_expect(is_whole(&run), "%s by %d threads", fg_cases_grad_step.cases[i].name, threads[t]);
-      end(&run);
+      fg_closed(&run);
     }
-    end(&one);
+    fg_closed(&one);
   }
 }
 
@@ -107,9 +94,9 @@ Test(image_split, says_so_and_is_not_taken_unless_it_may_be) {
               fast.call.state_bytes > 0;
     cr_expect(!ran(&exact, i, 2, FG_CONV_DIRECT, true, 0) || !exact.call.fast, "%s", name);
     cr_expect(!ran(&plain, i, 2, FG_CONV_FASTEST, false, 0) || !plain.call.fast, "%s", name);
-    end(&fast);
-    end(&exact);
-    end(&plain);
+    fg_closed(&fast);
+    fg_closed(&exact);
+    fg_closed(&plain);
   }
   cr_expect_eq(said, fg_has_tiles() ? ON_TILES : 0, "%d cases", said);
 }
@@ -155,5 +142,5 @@ Test(image_split, is_as_close_as_float32) {
                  got = fg_tensor_real(dx, 0, i);
     cr_assert(fabs(got - sum) <= size * 0x1p-22, "%g, not %g", got, sum);
   }
-  end(&run);
+  fg_closed(&run);
 }

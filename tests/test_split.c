@@ -8,15 +8,8 @@
 #include "harness.h"
 #include "tiles.h"
 
-static struct fg_device *opened(int threads, enum fg_convolutions how) {
-  struct fg_device *device;
-  cr_assert_eq(fg_cpu.open(0, threads, &device), FGSM_OK, "%s", fgsm_last_error());
-  device->convolutions = how;
-  return device;
-}
-
 static void sweep(fg_mode mode) {
-  struct fg_device *device = opened(2, FG_CONV_FASTEST);
+  struct fg_device *device = fg_opened(2, FG_CONV_FASTEST);
   const struct fg_target target = {&fg_cpu, FG_F32, 2, device};
   for (int i = 0; i < fg_cases_split.n; i++) {
     char why[768] = "";
@@ -38,7 +31,7 @@ Test(split, keeps_to_its_buffers) {
 
 /* Convolutions, in every layout. */
 static void convolve(const struct fg_case_table *table, fg_mode mode) {
-  struct fg_device *device = opened(2, FG_CONV_TILES);
+  struct fg_device *device = fg_opened(2, FG_CONV_TILES);
   const struct fg_target target = {&fg_cpu, FG_F32, 2, device};
   for (int i = 0; i < table->n; i++) {
     char why[768] = "";
@@ -61,15 +54,9 @@ Test(split, convolves) {
 static struct fg_run ran(const struct fg_case *c, int threads, enum fg_convolutions how) {
   const struct fg_run_options o = {0};
   struct fg_run run;
-  const struct fg_target target = {&fg_cpu, FG_F32, threads, opened(threads, how)};
+  const struct fg_target target = {&fg_cpu, FG_F32, threads, fg_opened(threads, how)};
   cr_assert_eq(fg_run_begin(&run, c, &target, &o), FG_RUN_OK, "%s: %s", c->name, run.why);
   return run;
-}
-
-static void end(struct fg_run *run) {
-  struct fg_device *device = run->device;
-  fg_run_end(run);
-  fg_cpu.close(device);
 }
 
 Test(split, is_the_same_for_every_number_of_threads) {
@@ -80,9 +67,9 @@ Test(split, is_the_same_for_every_number_of_threads) {
       struct fg_run run = ran(&fg_cases_split.cases[i], threads[t], FG_CONV_FASTEST);
       cr_expect_eq(memcmp(one.view.out[0].data, run.view.out[0].data, fg_bytes(&one.view.out[0])),
                    0, "%s by %d threads", fg_cases_split.cases[i].name, threads[t]);
-      end(&run);
+      fg_closed(&run);
     }
-    end(&one);
+    fg_closed(&one);
   }
 }
 
@@ -95,8 +82,8 @@ Test(split, says_so_and_is_not_taken_unless_it_may_be) {
     said +=
         fast.call.fast && strcmp(fast.call.fast, "three bfloat16s") == 0 && fast.call.state_bytes;
     cr_expect(!plain.call.fast, "%s", fg_cases_split.cases[i].name);
-    end(&fast);
-    end(&plain);
+    fg_closed(&fast);
+    fg_closed(&plain);
   }
   cr_expect_eq(said, fg_has_tiles() ? fg_cases_split.n : 0, "%d of %d cases", said,
                fg_cases_split.n);
@@ -113,7 +100,7 @@ Test(split, convolves_alike_with_every_number_of_threads) {
     if (!slope) {
       run[0] = ran(c, 2, FG_CONV_DIRECT);
       cr_expect(!run[0].call.fast, "%s", c->name);
-      end(&run[0]);
+      fg_closed(&run[0]);
     }
     if (slope && !fg_has_tiles())
       continue;
@@ -126,7 +113,7 @@ Test(split, convolves_alike_with_every_number_of_threads) {
                 "%s by %d threads", c->name, threads[t]);
     }
     for (int t = 0; t < MOST; t++)
-      end(&run[t]);
+      fg_closed(&run[t]);
   }
 }
 
@@ -144,7 +131,7 @@ Test(split, gives_equal_windows_equal_sums) {
       for (int64_t i = 1; i < y->dim[2] - 1; i++)
         for (int64_t j = 1; j < y->dim[3] - 1; j++)
           cr_expect_eq(at[i * y->dim[3] + j], first[k * y->dim[2] * y->dim[3] + y->dim[3] + 1]);
-  end(&run);
+  fg_closed(&run);
 }
 
 /* As close as float32's own sums, whatever the numbers' sizes. */
@@ -162,5 +149,5 @@ Test(split, is_as_close_as_float32) {
     }
     cr_assert(fabs((double)y[i] - sum) <= size * 0x1p-22, "%g, not %g", (double)y[i], sum);
   }
-  end(&fast);
+  fg_closed(&fast);
 }

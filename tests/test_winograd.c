@@ -9,19 +9,13 @@
 
 #include "harness.h"
 #include "net.h"
+#include "tiles.h"
 
 static const struct {
   enum fg_convolutions how;
   const char *name;
   double tolerance; /* of the largest: rounding grows with the tile */
 } ways[] = {{FG_CONV_WINOGRAD_2, "winograd 2x2", 2e-5}, {FG_CONV_WINOGRAD_4, "winograd 4x4", 2e-4}};
-
-static struct fg_device *opened(int threads, enum fg_convolutions how) {
-  struct fg_device *device;
-  cr_assert_eq(fg_cpu.open(0, threads, &device), FGSM_OK, "%s", fgsm_last_error());
-  device->convolutions = how;
-  return device;
-}
 
 /* 5x5 windows have the small tile alone, and round as the larger one does. */
 static bool is_wide(const struct fg_case *c) {
@@ -30,7 +24,7 @@ static bool is_wide(const struct fg_case *c) {
 
 static void sweep(const struct fg_case_table *table, fg_mode mode) {
   for (int w = 0; w < 2; w++) {
-    struct fg_device *device = opened(2, ways[w].how);
+    struct fg_device *device = fg_opened(2, ways[w].how);
     struct fg_target target = {&fg_cpu, FG_F32, 2, device};
     int ran = 0;
     for (int i = 0; i < table->n; i++) {
@@ -73,7 +67,7 @@ static const char *way_of(const struct fg_case *c, struct fg_device *device) {
 
 Test(winograd, takes_what_it_can_and_says_so) {
   for (int w = 0; w < 2; w++) {
-    struct fg_device *device = opened(2, ways[w].how);
+    struct fg_device *device = fg_opened(2, ways[w].how);
     for (int i = 0; i < fg_cases_winograd.n; i++) {
       const char *want = ways[is_wide(&fg_cases_winograd.cases[i]) ? 0 : w].name;
       const char *way = way_of(&fg_cases_winograd.cases[i], device);
@@ -95,7 +89,7 @@ Test(winograd, leaves_the_rest_to_plain_sums) {
                                       "conv with sigmoid",
                                       "conv 3x3, weight gradient",
                                       "conv 3x3x3"};
-  struct fg_device *device = opened(2, FG_CONV_WINOGRAD_4);
+  struct fg_device *device = fg_opened(2, FG_CONV_WINOGRAD_4);
   size_t found = 0;
   for (int i = 0; i < fg_cases_conv.n; i++)
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
@@ -109,7 +103,7 @@ Test(winograd, leaves_the_rest_to_plain_sums) {
 }
 
 Test(winograd, is_not_taken_unless_it_may_be) {
-  struct fg_device *device = opened(2, FG_CONV_DIRECT);
+  struct fg_device *device = fg_opened(2, FG_CONV_DIRECT);
   const char *way = way_of(&fg_cases_winograd.cases[0], device);
   cr_expect(way && !*way);
   fg_cpu.close(device);
@@ -124,7 +118,7 @@ Test(winograd, is_chosen_as_for_a_larger_batch_where_that_is_asked_for) {
   small.in[1].dim[0] = small.in[1].dim[1] = small.in[2].dim[0] = 64;
   struct fg_case large = small;
   large.in[0].dim[0] = large.out[0].dim[0] = TIMES;
-  struct fg_device *device = opened(1, FG_CONV_FASTEST);
+  struct fg_device *device = fg_opened(1, FG_CONV_FASTEST);
   const char *alone = way_of(&small, device), *whole = way_of(&large, device);
   device->chosen_for = TIMES;
   const char *part = way_of(&small, device);
@@ -139,7 +133,7 @@ Test(winograd, is_the_same_for_every_number_of_threads) {
   for (int i = 0; i < fg_cases_winograd.n; i++) {
     struct fg_run run[2];
     for (int t = 0; t < 2; t++) {
-      struct fg_device *device = opened(t ? 3 : 1, FG_CONV_WINOGRAD_4);
+      struct fg_device *device = fg_opened(t ? 3 : 1, FG_CONV_WINOGRAD_4);
       const struct fg_target target = {&fg_cpu, FG_F32, t ? 3 : 1, device};
       enum fg_run_result result = fg_run_begin(&run[t], &fg_cases_winograd.cases[i], &target, &o);
       cr_expect(result == FG_RUN_OK || !device->channel_block, "%s", run[t].why);
@@ -181,7 +175,7 @@ Test(winograd, keeps_the_signs_of_resnet20) {
   static double x[BATCH * PIXELS];
   int64_t labels[BATCH], n;
   struct fg_plan_info plain, info;
-  struct fg_device *device = opened(1, FG_CONV_DIRECT);
+  struct fg_device *device = fg_opened(1, FG_CONV_DIRECT);
   int block = device->channel_block;
   fg_cpu.close(device);
   snprintf(model, sizeof model, "%s/models/cifar10_resnet20_input01.onnx", dir);

@@ -1,6 +1,7 @@
 /* See tiles.h. */
 #include "tiles.h"
 
+#include <criterion/criterion.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,4 +19,17 @@ bool fg_has_tiles(void) {
 #else
   return false;
 #endif
+}
+
+struct fg_device *fg_opened(int threads, enum fg_convolutions how) {
+  struct fg_device *device;
+  cr_assert_eq(fg_cpu.open(0, threads, &device), FGSM_OK, "%s", fgsm_last_error());
+  device->convolutions = how;
+  return device;
+}
+
+void fg_closed(struct fg_run *run) {
+  struct fg_device *device = run->device;
+  fg_run_end(run);
+  fg_cpu.close(device);
 }

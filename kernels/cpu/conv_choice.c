@@ -277,8 +277,13 @@ static struct fg_call times(const struct fg_call *call, int64_t n) {
   return larger;
 }
 
+/* What is contested depends on whether there are tiles. */
+static void key_of_way(const struct fg_call *call, char key[FG_CONV_KEY_SIZE]) {
+  fg_conv_key(fg_split_runs() ? "way with tiles" : "way", call, key);
+}
+
 /* What is clear of a convolution is so of its gradient, and the other way round, where that is the same sums:
- * of windows in steps of one, which Winograd's are, and as many channels in as out. */
+ * of windows in steps of one, and as many channels in as out. */
 static void remember_turned(const struct fg_call *call, int m) {
   struct fg_call turned = *call;
   char key[FG_CONV_KEY_SIZE];
@@ -288,7 +293,7 @@ static void remember_turned(const struct fg_call *call, int m) {
   turned.op = call->op == FG_OP_conv ? FG_OP_conv_grad_input : FG_OP_conv;
   turned.in[0] = call->out[0];
   turned.out[0] = call->in[0];
-  fg_conv_key(fg_split_runs() ? "way with tiles" : "way", &turned, key);
+  key_of_way(&turned, key);
   if (fg_conv_recall(key) < 0)
     fg_conv_remember(key, m);
 }
@@ -316,7 +321,7 @@ int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *asked) {
   union fg_attrs attrs;
   struct fg_call whole = *call, trial = bare(device, call, &attrs);
   whole.in[0].layout = whole.out[0].layout = trial.in[0].layout;
-  fg_conv_key(fg_split_runs() ? "way with tiles" : "way", &whole, key);
+  key_of_way(&whole, key);
   int m = fg_conv_recall(key);
   for (int i = 0; i < WAYS; i++)
     if (m == way[i] && fits(call, m))

@@ -22,6 +22,17 @@
 /* For helpers of cloned bodies: inlined, so that they are compiled for the body's machine. */
 #define FG_INLINE static inline __attribute__((always_inline))
 
+/* Of numbers that are not negative: how many b hold a; the smaller; the larger. */
+static inline int64_t fg_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+static inline int64_t fg_least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+static inline int64_t fg_most(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+
 typedef void (*fg_cpu_body)(const void *ctx, int64_t begin, int64_t end);
 
 /* Runs body over [0, n) with as many threads as the work (n times `cost`, in units of about a

@@ -39,32 +39,20 @@ struct fg_image_split {
   uint16_t *weights;
 };
 
-static int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-static int64_t least(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
-static int64_t most(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-
 static struct fg_image_split cut(const struct fg_image_shape *t, int threads) {
   struct fg_image_split s = {.shape = *t,
                              .taps = t->c * t->r * t->s,
-                             .blocks = up(t->k, FG_SPLIT_TERMS),
+                             .blocks = fg_up(t->k, FG_SPLIT_TERMS),
                              .rows = (t->r - 1) * t->dilation[0] / t->stride[0] + 1,
                              .pieces = threads > 0 ? threads : 1};
   int64_t wide = MOST_VECS / 2 * LANES, before = (t->s - 1) * t->dilation[1] - t->pad[1];
   int64_t after = (t->stride[1] - 1 + t->pad[1]) / t->stride[1];
-  s.groups = up(s.taps, FG_SPLIT_ROWS);
-  s.columns = up(up(t->w, t->stride[1]), wide) * wide;
-  s.left = up(up(most(before, 0), t->stride[1]), LANES) * LANES;
-  int64_t last = most(up(t->q, FG_SPLIT_COLUMNS) * FG_SPLIT_COLUMNS, s.columns + after);
+  s.groups = fg_up(s.taps, FG_SPLIT_ROWS);
+  s.columns = fg_up(fg_up(t->w, t->stride[1]), wide) * wide;
+  s.left = fg_up(fg_up(fg_most(before, 0), t->stride[1]), LANES) * LANES;
+  int64_t last = fg_most(fg_up(t->q, FG_SPLIT_COLUMNS) * FG_SPLIT_COLUMNS, s.columns + after);
   /* An odd number of cache lines, so that taps do not fall into one set of the cache. */
-  s.pitch = (up(s.left + last, LANES) | 1) * LANES;
+  s.pitch = (fg_up(s.left + last, LANES) | 1) * LANES;
   return s;
 }
 
@@ -107,7 +95,7 @@ static void split_weights(struct fg_image_split *s, const float *w, float *turne
   int64_t k = s->shape.k;
   memset(s->weights, 0, (size_t)(s->groups * parts_of(s)) * sizeof *s->weights);
   for (int64_t g = 0; g < s->groups; g++) {
-    int64_t first = g * FG_SPLIT_ROWS, rows = least(s->taps - first, FG_SPLIT_ROWS);
+    int64_t first = g * FG_SPLIT_ROWS, rows = fg_least(s->taps - first, FG_SPLIT_ROWS);
     for (int64_t r = 0; r < rows; r++)
       for (int64_t i = 0; i < k; i++)
         turned[r * k + i] = w[i * s->taps + first + r];
@@ -290,11 +278,11 @@ static void sum_row(const struct fg_image_split *s, const struct room *room, int
 
 /* The rows of dy that row y may need. */
 static int64_t first_needed(const struct fg_image_shape *t, int64_t y) {
-  return most(up(y + t->pad[0] - (t->r - 1) * t->dilation[0], t->stride[0]), 0);
+  return fg_most(fg_up(y + t->pad[0] - (t->r - 1) * t->dilation[0], t->stride[0]), 0);
 }
 
 static int64_t last_needed(const struct fg_image_shape *t, int64_t y) {
-  return least((y + t->pad[0]) / t->stride[0], t->p - 1);
+  return fg_least((y + t->pad[0]) / t->stride[0], t->p - 1);
 }
 
 static void piece(const struct job *j, int64_t begin, int64_t end, const struct room *room) {
@@ -305,7 +293,7 @@ static void piece(const struct job *j, int64_t begin, int64_t end, const struct 
   for (int64_t i = begin; i < end; i++) {
     int64_t n = i / t->h, y = i % t->h;
     const float *dy = j->dy + n * t->k * t->p * t->q;
-    next = most(y ? next : 0, first_needed(t, y));
+    next = fg_most(y ? next : 0, first_needed(t, y));
     for (; next <= last_needed(t, y); next++)
       multiply_row(s, dy, next, room);
     sum_row(s, room, y, j->dx + n * t->c * t->h * t->w);

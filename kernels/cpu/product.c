@@ -8,10 +8,6 @@ enum {
   FAR = 16,   /* multiply-adds of a vector, a number of a or b from afar costs as much as */
 };
 
-static int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 bool fg_product_runs(void) {
   return fg_cpu_block() == 16 || fg_cpu_block() == 8;
 }
@@ -31,23 +27,23 @@ static int64_t width_of(const struct fg_product *p, int64_t panel) {
 
 /* What the busiest piece of so many times so many costs: its multiply-adds, and what it reads. */
 static int64_t cost_of(const struct fg_product *p, int64_t row_pieces, int64_t column_pieces) {
-  int64_t rows = up(p->shape.rows, row_pieces);
-  int64_t columns = up(p->panels, column_pieces) * columns_of_panel(p);
+  int64_t rows = fg_up(p->shape.rows, row_pieces);
+  int64_t columns = fg_up(p->panels, column_pieces) * columns_of_panel(p);
   return rows * columns + FAR * (rows + columns);
 }
 
 /* Where k is summed up in several steps, sums of all panels wait between them; else one place serves each. */
 static int64_t sums_of_row(const struct fg_product *p) {
-  int64_t panels = p->deep < p->k_vecs ? up(p->panels, p->column_pieces) : 1;
+  int64_t panels = p->deep < p->k_vecs ? fg_up(p->panels, p->column_pieces) : 1;
   return panels * columns_of_panel(p);
 }
 
 void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shape, int threads) {
   struct fg_product p = {.shape = *shape, .lanes = fg_cpu_block(), .row_pieces = threads};
   p.group = way_of(&p)->group;
-  p.k_vecs = up(shape->k, p.lanes);
-  p.n_vecs = up(shape->n, p.lanes);
-  p.panels = up(p.n_vecs, FG_PRODUCT_PANEL);
+  p.k_vecs = fg_up(shape->k, p.lanes);
+  p.n_vecs = fg_up(shape->n, p.lanes);
+  p.panels = fg_up(p.n_vecs, FG_PRODUCT_PANEL);
   p.column_pieces = 1;
   for (int64_t columns = 2; columns <= threads; columns++)
     if (threads % columns == 0 &&
@@ -55,9 +51,9 @@ void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shap
       p.column_pieces = columns;
       p.row_pieces = threads / columns;
     }
-  p.deep = up(p.k_vecs, up(p.k_vecs * p.lanes, DEEP));
+  p.deep = fg_up(p.k_vecs, fg_up(p.k_vecs * p.lanes, DEEP));
   int64_t of_row = (p.deep * p.lanes + sums_of_row(&p)) * (int64_t)sizeof(float);
-  int64_t near = fg_cpu_second_level_bytes() / 2 / of_row, rows = up(shape->rows, p.row_pieces);
+  int64_t near = fg_cpu_second_level_bytes() / 2 / of_row, rows = fg_up(shape->rows, p.row_pieces);
   p.chunk = near < p.group ? p.group : near < rows ? near / p.group * p.group : rows;
   *plan = p;
 }
@@ -80,7 +76,7 @@ struct chunk {
 
 /* A chunk's rows fall into groups of heights that differ by one at most. */
 static int64_t groups_of(const struct fg_product *p, const struct chunk *c) {
-  return up(c->rows, p->group);
+  return fg_up(c->rows, p->group);
 }
 
 static int64_t row_of(const struct fg_product *p, const struct chunk *c, int64_t group) {
@@ -136,7 +132,7 @@ static struct fg_product_ahead panel_ahead(const struct fg_product *p, const str
     return (struct fg_product_ahead){.at = panels};
   int64_t deep = p->k_vecs - k < c->deep ? p->k_vecs - k : c->deep;
   int64_t lines = deep * p->lanes * width_of(p, then) / FG_PRODUCT_LINE;
-  int64_t each = up(up(lines, groups_of(p, c)), c->deep), done = group * each * c->deep;
+  int64_t each = fg_up(fg_up(lines, groups_of(p, c)), c->deep), done = group * each * c->deep;
   if (done >= lines)
     return (struct fg_product_ahead){.at = panels};
   return (struct fg_product_ahead){.at = panel_at(p, panels, then, k) + done * FG_PRODUCT_LINE,
@@ -215,7 +211,7 @@ struct job {
 static void piece(const struct job *j, int64_t begin, int64_t end, struct chunk c, float *room) {
   const struct fg_product *p = j->plan;
   for (c.row = begin; c.row < end; c.row += c.rows) {
-    c.rows = (end - c.row) / up(end - c.row, p->chunk);
+    c.rows = (end - c.row) / fg_up(end - c.row, p->chunk);
     chunk(p, j->operands, c, j->panels, room);
   }
 }

@@ -11,14 +11,6 @@
 
 enum { MOST_TAPS = FG_SPLIT_WINDOW * FG_SPLIT_WINDOW, LINE = 64 };
 
-static int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-static int64_t least(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
 bool fg_split_runs(void) {
   unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), tiles = dnnl_cpu_isa_avx512_core_amx;
   return (isa & tiles) == tiles && fg_split_may();
@@ -51,8 +43,8 @@ static void make_panels(const void *ctx, int64_t begin, int64_t end) {
     for (int64_t at = 0; at < p->blocks; at++)
       for (int tap = 0; tap < window(p); tap++, to += FG_SPLIT_BLOCK) {
         int64_t j = panel * FG_SPLIT_COLUMNS, i = at * FG_SPLIT_TERMS;
-        int64_t columns = least(p->shape.k - j, FG_SPLIT_COLUMNS);
-        int64_t terms = least(p->shape.c - i, FG_SPLIT_TERMS);
+        int64_t columns = fg_least(p->shape.k - j, FG_SPLIT_COLUMNS);
+        int64_t terms = fg_least(p->shape.c - i, FG_SPLIT_TERMS);
         memset(block, 0, sizeof block);
         for (int64_t t = 0; t < terms; t++)
           for (int64_t c = 0; c < columns; c++)
@@ -100,11 +92,11 @@ struct room {
 };
 
 static int64_t lines(int64_t bytes) {
-  return up(bytes, LINE) * LINE;
+  return fg_up(bytes, LINE) * LINE;
 }
 
 static int64_t most_groups(const struct fg_split *p) {
-  return up(p->rows * up(p->axis[1].most * p->together, FG_SPLIT_HALF), 2);
+  return fg_up(p->rows * fg_up(p->axis[1].most * p->together, FG_SPLIT_HALF), 2);
 }
 
 /* Numbers of a plane, of a block of planes. */
@@ -284,12 +276,12 @@ static int64_t list_groups(const struct fg_split *p, const struct chunk *c, cons
         }
         room->at[l.halves * FG_SPLIT_HALF - (l.end - place)] = at;
         l.reach.y[1] = c->row + row;
-        l.reach.x[0] = least(l.reach.x[0], column);
+        l.reach.x[0] = fg_least(l.reach.x[0], column);
         l.reach.x[1] = column > l.reach.x[1] ? column : l.reach.x[1];
       }
     }
   close_group(p, pass, &l);
-  return up(l.halves, 2);
+  return fg_up(l.halves, 2);
 }
 
 static const float *at_or_null(const float *x, int64_t at) {
@@ -297,7 +289,7 @@ static const float *at_or_null(const float *x, int64_t at) {
 }
 
 static int64_t columns_of(const struct fg_split *p, int64_t panel) {
-  return least(p->shape.k - panel * FG_SPLIT_COLUMNS, FG_SPLIT_COLUMNS);
+  return fg_least(p->shape.k - panel * FG_SPLIT_COLUMNS, FG_SPLIT_COLUMNS);
 }
 
 static void finish(const struct job *j, const int64_t *at, int64_t rows, int64_t panel,
@@ -332,7 +324,8 @@ static void run_pass(const struct job *j, const struct chunk *c, int iy, int ix,
                                .b_tap = pass.b};
   for (int64_t panel = c->from; panel < c->to; panel++) {
     const uint16_t *next = j->panels + (panel + 1 < c->to ? panel + 1 : c->from) * panel_parts(p);
-    int64_t bytes = panel_parts(p) * (int64_t)sizeof *next, share = up(up(bytes, groups), LINE);
+    int64_t bytes = panel_parts(p) * (int64_t)sizeof *next,
+            share = fg_up(fg_up(bytes, groups), LINE);
     for (int64_t i = 0; i < groups; i++) {
       const struct group *g = &room->groups[i];
       const uint16_t *a[2] = {room->planes + g->first[0],
@@ -340,7 +333,7 @@ static void run_pass(const struct job *j, const struct chunk *c, int iy, int ix,
       walk.tap = g->tap;
       walk.taps = g->taps;
       walk.ahead = (const char *)next + i * share * LINE;
-      walk.lines = g->taps ? (int)up(share, p->blocks * g->taps) : 0;
+      walk.lines = g->taps ? (int)fg_up(share, p->blocks * g->taps) : 0;
       fg_split_sum(&walk, a, j->panels + panel * panel_parts(p), columns_of(p, panel), room->sums,
                    FG_SPLIT_COLUMNS);
       finish(j, room->at + i * FG_SPLIT_ROWS, g->rows, panel, room->sums);
@@ -355,7 +348,7 @@ static void activate(const struct job *j, const struct chunk *c) {
   const struct fg_split_operands *o = j->operands;
   int64_t n = j->plan->shape.k, first = c->from * FG_SPLIT_COLUMNS;
   for (int64_t r = c->sample; r < c->sample + c->samples; r++)
-    fg_cpu_act(o->act, o->y + r * n + first, least(c->to * FG_SPLIT_COLUMNS, n) - first);
+    fg_cpu_act(o->act, o->y + r * n + first, fg_least(c->to * FG_SPLIT_COLUMNS, n) - first);
 }
 
 static void run_chunk(const struct job *j, const struct chunk *c, char *memory) {
@@ -373,7 +366,7 @@ static void run_chunk(const struct job *j, const struct chunk *c, char *memory) 
 static void pieces(const void *ctx, int64_t first, int64_t last) {
   const struct job *j = ctx;
   const struct fg_split *p = j->plan;
-  int64_t strips = up(p->axis[0].most, p->rows);
+  int64_t strips = fg_up(p->axis[0].most, p->rows);
   fg_split_begin();
   for (int64_t i = first; i < last; i++) {
     int64_t r = i % p->row_pieces, k = i / p->row_pieces;
@@ -382,8 +375,8 @@ static void pieces(const void *ctx, int64_t first, int64_t last) {
                         .row = n % strips * p->rows,
                         .from = p->panels * k / p->column_pieces,
                         .to = p->panels * (k + 1) / p->column_pieces};
-      c.samples = least(p->together, p->shape.samples - c.sample);
-      c.rows = least(p->rows, p->axis[0].most - c.row);
+      c.samples = fg_least(p->together, p->shape.samples - c.sample);
+      c.rows = fg_least(p->rows, p->axis[0].most - c.row);
       run_chunk(j, &c, j->rooms + (size_t)i * lay(p, NULL, NULL));
     }
   }

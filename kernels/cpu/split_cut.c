@@ -2,18 +2,6 @@
 #include "split.h"
 #include "split_tile.h"
 
-static int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-static int64_t least(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
-static int64_t most(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-
 /* ---- an axis */
 
 /* b > 0; rounded down. */
@@ -27,7 +15,7 @@ static void forward(const struct fg_split_shape *s, int i, struct fg_split_axis 
   struct fg_split_pass *pass = &axis->pass[0];
   *axis = (struct fg_split_axis){.planes = stride, .passes = 1, .step = 1};
   for (int m = 0; m < stride; m++)
-    axis->length[m] = most(up(s->from[i] - m, stride), 0);
+    axis->length[m] = fg_most(fg_up(s->from[i] - m, stride), 0);
   *pass = (struct fg_split_pass){.n = s->to[i], .taps = s->window[i]};
   for (int t = 0; t < s->window[i]; t++) {
     int64_t far = (int64_t)t * s->dilation[i] - s->pad[i], at = floor_div(far, stride);
@@ -45,7 +33,7 @@ static void backward(const struct fg_split_shape *s, int i, struct fg_split_axis
     struct fg_split_pass *pass = &axis->pass[residue];
     int64_t u = -floor_div(residue - s->pad[i], stride);
     *pass = (struct fg_split_pass){.first = u * stride + residue - s->pad[i]};
-    pass->n = most(up(s->to[i] - pass->first, stride), 0);
+    pass->n = fg_most(fg_up(s->to[i] - pass->first, stride), 0);
     for (int t = 0; t < s->window[i]; t++)
       if (t * s->dilation[i] % stride == residue)
         pass->tap[pass->taps++] =
@@ -57,10 +45,10 @@ static void measure(struct fg_split_axis *axis) {
   bool any = false;
   for (int p = 0; p < axis->passes; p++) {
     const struct fg_split_pass *pass = &axis->pass[p];
-    axis->most = most(axis->most, pass->n);
+    axis->most = fg_most(axis->most, pass->n);
     for (int t = 0; t < pass->taps; t++, any = true) {
-      axis->low = any ? least(axis->low, pass->tap[t].at) : pass->tap[t].at;
-      axis->high = any ? most(axis->high, pass->tap[t].at) : pass->tap[t].at;
+      axis->low = any ? fg_least(axis->low, pass->tap[t].at) : pass->tap[t].at;
+      axis->high = any ? fg_most(axis->high, pass->tap[t].at) : pass->tap[t].at;
     }
   }
 }
@@ -76,11 +64,11 @@ int64_t fg_split_places_of(const struct fg_split *p) {
 static int64_t halves(const struct fg_split *p, int64_t rows, int64_t n) {
   int64_t count = 0, end = -1;
   for (int64_t row = 0; row < rows; row++) {
-    int64_t first = most(row * p->pitch * p->together, end);
+    int64_t first = fg_most(row * p->pitch * p->together, end);
     int64_t left = (row * p->pitch + n) * p->together - first;
     if (left > 0) {
-      count += up(left, FG_SPLIT_HALF);
-      end = first + up(left, FG_SPLIT_HALF) * FG_SPLIT_HALF;
+      count += fg_up(left, FG_SPLIT_HALF);
+      end = first + fg_up(left, FG_SPLIT_HALF) * FG_SPLIT_HALF;
     }
   }
   return count;
@@ -98,17 +86,17 @@ static int64_t halves(const struct fg_split *p, int64_t rows, int64_t n) {
 static double cycles(const struct fg_split *p, int threads) {
   const struct fg_split_axis *y = &p->axis[0], *x = &p->axis[1];
   double parts = (double)(fg_split_places_of(p) * p->blocks * y->planes * x->planes), work = 0;
-  double share = (double)up(p->panels, p->column_pieces);
+  double share = (double)fg_up(p->panels, p->column_pieces);
   for (int a = 0; a < y->passes; a++)
     for (int b = 0; b < x->passes; b++) {
-      int64_t rows = least(p->rows, y->pass[a].n);
+      int64_t rows = fg_least(p->rows, y->pass[a].n);
       double taps = y->pass[a].taps * x->pass[b].taps;
       work += (double)halves(p, rows, x->pass[b].n) *
               (taps * (double)p->blocks * HALF_CYCLES + END_CYCLES);
     }
   double far = share * (double)(p->blocks * p->shape.window[0] * p->shape.window[1]) *
                FG_SPLIT_BLOCK * FAR_CYCLES;
-  double rounds = (double)(p->column_pieces > 1 ? p->chunks : up(p->chunks, threads));
+  double rounds = (double)(p->column_pieces > 1 ? p->chunks : fg_up(p->chunks, threads));
   return rounds * (CHUNK_CYCLES + parts * PLACE_CYCLES + (work * share > far ? work * share : far));
 }
 
@@ -117,26 +105,25 @@ static void with(const struct fg_split *p, int64_t together, int64_t rows, int t
   *out = *p;
   out->together = together;
   out->rows = rows;
-  out->chunks = up(p->shape.samples, together) * up(p->axis[0].most, rows);
-  out->row_pieces = columns ? 1 : least(threads, out->chunks);
-  out->column_pieces = columns ? least(threads, p->panels) : 1;
+  out->chunks = fg_up(p->shape.samples, together) * fg_up(p->axis[0].most, rows);
+  out->row_pieces = columns ? 1 : fg_least(threads, out->chunks);
+  out->column_pieces = columns ? fg_least(threads, p->panels) : 1;
 }
 
 /* The cheapest of the chunks whose parts take half of the second-level cache at most: samples together while whole
  * images do, or else rows of one; shared out by chunks, or by columns. */
 static void choose(struct fg_split *p, int threads) {
   const struct fg_split_axis *y = &p->axis[0], *x = &p->axis[1];
-  int64_t place = p->blocks * y->planes * x->planes * FG_SPLIT_PARTS * FG_SPLIT_TERMS *
-                  (int64_t)sizeof(uint16_t);
+  int64_t place = p->blocks * y->planes * x->planes * FG_SPLIT_PLACE * (int64_t)sizeof(uint16_t);
   int64_t room = fg_cpu_second_level_bytes() / 2 / place, span = y->high - y->low;
-  int64_t together = most(least(room / ((y->most + span) * p->pitch), p->shape.samples), 1);
-  int64_t rows = least(most(room / p->pitch - span, 1), most(y->most, 1));
+  int64_t together = fg_most(fg_least(room / ((y->most + span) * p->pitch), p->shape.samples), 1);
+  int64_t rows = fg_least(fg_most(room / p->pitch - span, 1), fg_most(y->most, 1));
   struct fg_split best, other;
   with(p, 1, rows, threads, false, &best);
   for (int columns = 0; columns < 2; columns++) {
     for (int64_t n = 1; n <= together; n = n < FG_SPLIT_HALF ? n + 1 : n + FG_SPLIT_HALF / 2) {
-      with(p, n, most(y->most, 1), threads, columns, &other);
-      if (rows == most(y->most, 1) && cycles(&other, threads) < cycles(&best, threads))
+      with(p, n, fg_most(y->most, 1), threads, columns, &other);
+      if (rows == fg_most(y->most, 1) && cycles(&other, threads) < cycles(&best, threads))
         best = other;
     }
     for (int64_t n = rows; n > 0; n = n / 2) {
@@ -150,8 +137,8 @@ static void choose(struct fg_split *p, int threads) {
 
 void fg_split_cut(struct fg_split *plan, const struct fg_split_shape *shape, int threads) {
   struct fg_split p = {.shape = *shape,
-                       .blocks = up(shape->c, FG_SPLIT_TERMS),
-                       .panels = up(shape->k, FG_SPLIT_COLUMNS)};
+                       .blocks = fg_up(shape->c, FG_SPLIT_TERMS),
+                       .panels = fg_up(shape->k, FG_SPLIT_COLUMNS)};
   for (int i = 0; i < 2; i++) {
     (shape->turned ? backward : forward)(shape, i, &p.axis[i]);
     measure(&p.axis[i]);
@@ -159,9 +146,9 @@ void fg_split_cut(struct fg_split *plan, const struct fg_split_shape *shape, int
   const struct fg_split_axis *x = &p.axis[1];
   int64_t length = 0;
   for (int m = 0; m < x->planes; m++)
-    length = most(length, x->length[m]);
-  p.lead = most(-x->low, 0);
-  p.pitch = most(most(length + p.lead, x->most + most(x->high, 0)), 1);
+    length = fg_most(length, x->length[m]);
+  p.lead = fg_most(-x->low, 0);
+  p.pitch = fg_most(fg_most(length + p.lead, x->most + fg_most(x->high, 0)), 1);
   choose(&p, threads);
   *plan = p;
 }

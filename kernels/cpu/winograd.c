@@ -5,17 +5,13 @@
 
 enum { LINE = 16, FEW_TILES = 56, MANY_TILES = 84, PANEL_LANES = 16 * FG_WINOGRAD_PANEL };
 
-static int64_t up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 bool fg_winograd_runs(void) {
   return fg_cpu_block() == 16 || fg_cpu_block() == 8;
 }
 
 /* An odd number of cache lines that holds so many floats. */
 static int64_t odd_lines(int64_t floats) {
-  return (up(floats, LINE) | 1) * LINE;
+  return (fg_up(floats, LINE) | 1) * LINE;
 }
 
 static int places(const struct fg_winograd *plan) {
@@ -29,20 +25,20 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
   struct fg_winograd p = {
       .shape = *shape, .lanes = fg_cpu_block(), .edge = shape->m + shape->r - 1, .pieces = threads};
   p.group = p.lanes == 16 ? 14 : 6;
-  p.rows = up(shape->p, shape->m);
-  p.columns = up(shape->q, shape->m);
-  p.c_vecs = up(shape->c, p.lanes);
-  p.k_vecs = up(shape->k, p.lanes);
-  int64_t tiles = shape->samples * p.rows * p.columns, panels = up(p.k_vecs, FG_WINOGRAD_PANEL);
+  p.rows = fg_up(shape->p, shape->m);
+  p.columns = fg_up(shape->q, shape->m);
+  p.c_vecs = fg_up(shape->c, p.lanes);
+  p.k_vecs = fg_up(shape->k, p.lanes);
+  int64_t tiles = shape->samples * p.rows * p.columns, panels = fg_up(p.k_vecs, FG_WINOGRAD_PANEL);
   bool near = (int64_t)fg_winograd_weight_bytes(&p) <= fg_cpu_second_level_bytes() * 2;
   p.chunk = (near ? FEW_TILES : MANY_TILES) / p.group * p.group;
-  if (near && up(tiles, p.chunk) < threads)
-    p.chunk = up(tiles, threads);
+  if (near && fg_up(tiles, p.chunk) < threads)
+    p.chunk = fg_up(tiles, threads);
   p.chunk = p.chunk < tiles ? p.chunk : tiles;
-  p.chunks = up(tiles, p.chunk);
-  p.slices = p.chunks < threads ? up(threads, p.chunks) : 1;
+  p.chunks = fg_up(tiles, p.chunk);
+  p.slices = p.chunks < threads ? fg_up(threads, p.chunks) : 1;
   p.slices = p.slices < panels ? p.slices : panels;
-  int64_t whole_groups = up(p.chunk, p.group) * p.group;
+  int64_t whole_groups = fg_up(p.chunk, p.group) * p.group;
   p.v_floats = odd_lines(whole_groups * p.c_vecs * p.lanes);
   p.product_floats = odd_lines(whole_groups * FG_WINOGRAD_PANEL * p.lanes);
   if (p.chunks * p.slices < p.pieces)
