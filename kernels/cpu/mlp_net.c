@@ -8,21 +8,11 @@
 
 typedef float vec __attribute__((vector_size(32)));
 enum { LANES = 8, MOST_GROUPS = 8 };
-typedef float lanes __attribute__((vector_size(FG_MLP_SMALL_TILE * sizeof(float))));
-enum { VECS = FG_MLP_TILE / FG_MLP_SMALL_TILE };
-
-/* Results at a time: their sums and what is multiplied fill the registers, and are enough to hide how
- * long a multiply-add takes. A row is two registers: of AVX-512 of the larger tile, so that a weight is loaded once for
- * both, of AVX2 of the smaller. */
-enum { ROWS_AVX512 = 12, ROWS = 6 };
-
 void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
   int64_t at = 0;
-  bool large = fg_cpu_block() == 16;
-  *net = (struct fg_mlp_net){.a = a,
-                             .tile = large ? FG_MLP_TILE : FG_MLP_SMALL_TILE,
-                             .rows = large ? ROWS_AVX512 : ROWS,
-                             .widest = fg_mlp_padded(a->width[0])};
+  int lanes = fg_cpu_block();
+  *net = (struct fg_mlp_net){
+      .a = a, .tile = lanes ? lanes * FG_MLP_VECS : 1, .widest = fg_mlp_padded(a->width[0])};
   for (int l = 0; l < a->layers; l++) {
     int64_t n = a->width[l], m = a->width[l + 1], wide = fg_mlp_padded(m);
     net->forward[l] = at;
@@ -114,75 +104,16 @@ FG_CLONES static void mlp_product_of_one(const float *w, const float *in, int64_
   }
 }
 
-/* ---- a product for a tile: several results of all of its samples at a time */
-
-FG_INLINE void tile_rows(int rows, int vecs, const float *w, int64_t pitch, const float *in,
-                         int64_t n, const float *from, float *out) {
-  lanes sum[ROWS_AVX512][VECS];
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < vecs; v++)
-      sum[r][v] = (lanes){0} + (from ? from[r] : 0.0f);
-  for (int64_t i = 0; i < n; i++) {
-    const lanes *x = (const lanes *)in + i * vecs;
-    const float *factor = w + i * pitch;
-    for (int r = 0; r < rows; r++)
-      for (int v = 0; v < vecs; v++)
-        sum[r][v] += x[v] * factor[r];
-  }
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < vecs; v++)
-      ((lanes *)out)[r * vecs + v] = sum[r][v];
-}
-
-/* Cut into pieces of like size, at most `most`. */
-FG_INLINE void tile_product(int64_t most, int vecs, const float *w, const float *in, int64_t n,
-                            const float *from, float *out, int64_t m) {
-  int64_t pitch = fg_mlp_padded(m);
-  for (int64_t left = m, take; left; left -= take) {
-    int64_t pieces = (left + most - 1) / most;
-    take = (left + pieces - 1) / pieces;
-#define CASE(k)                                                                                    \
-  case k:                                                                                          \
-    tile_rows(k, vecs, w, pitch, in, n, from, out);                                                \
-    break
-    switch (take) {
-      CASE(1);
-      CASE(2);
-      CASE(3);
-      CASE(4);
-      CASE(5);
-      CASE(6);
-      CASE(7);
-      CASE(8);
-      CASE(9);
-      CASE(10);
-      CASE(11);
-      CASE(12);
-    }
-#undef CASE
-    w += take;
-    from = from ? from + take : NULL;
-    out += take * vecs * FG_MLP_SMALL_TILE;
-  }
-}
-
-FG_CLONES static void mlp_product_of_tile(int64_t most, int64_t tile, const float *w,
-                                          const float *in, int64_t n, const float *from, float *out,
-                                          int64_t m) {
-  if (tile == FG_MLP_TILE)
-    tile_product(most, VECS, w, in, n, from, out, m);
-  else
-    tile_product(most, 1, w, in, n, from, out, m);
-}
-
 /* ---- the network */
 
-static void multiply(int64_t tile, int64_t rows, const float *w, const float *in, int64_t n,
-                     const float *from, float *out, int64_t m) {
+static void multiply(int64_t tile, const float *w, const float *in, int64_t n, const float *from,
+                     float *out, int64_t m) {
   if (tile == 1)
     mlp_product_of_one(w, in, n, from, out, m);
+  else if (tile == 16 * FG_MLP_VECS)
+    fg_mlp_product_16(w, in, n, from, out, m);
   else
-    mlp_product_of_tile(rows, tile, w, in, n, from, out, m);
+    fg_mlp_product_8(w, in, n, from, out, m);
 }
 
 void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile) {
@@ -190,7 +121,7 @@ void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int6
   for (int l = 0; l < a->layers; l++) {
     int64_t m = a->width[l + 1];
     float *h = room->h[l + 1];
-    multiply(tile, net->rows, net->packed + net->forward[l], room->h[l], a->width[l],
+    multiply(tile, net->packed + net->forward[l], room->h[l], a->width[l],
              net->packed + net->bias[l], h, m);
     if (room->z[l])
       memcpy(room->z[l], h, (size_t)(m * tile) * sizeof *h);
@@ -203,8 +134,7 @@ void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int
   for (int l = a->layers - 1; l >= 0; l--) {
     int64_t m = a->width[l + 1];
     fg_cpu_act_grad(&a->act[l], room->z[l] ? room->z[l] : room->h[l + 1], room->d, m * tile);
-    multiply(tile, net->rows, net->packed + net->backward[l], room->d, m, NULL, room->other,
-             a->width[l]);
+    multiply(tile, net->packed + net->backward[l], room->d, m, NULL, room->other, a->width[l]);
     float *swap = room->d;
     room->d = room->other;
     room->other = swap;

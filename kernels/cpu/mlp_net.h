@@ -9,9 +9,8 @@
 
 #include "cpu.h"
 
-/* Of AVX-512 and of less. */
-#define FG_MLP_TILE 32
-#define FG_MLP_SMALL_TILE 16
+/* Vectors of a tile, so that a weight is loaded once for both; the most samples, which are AVX-512's. */
+enum { FG_MLP_VECS = 2, FG_MLP_TILE = 16 * FG_MLP_VECS };
 
 /* Weights as the loops want them, each layer's twice: `forward` [in][out, padded], `backward`
  * [out][in, padded]; padding is zero. Offsets count floats from `packed`. */
@@ -19,7 +18,7 @@ struct fg_mlp_net {
   const struct fg_mlp_attrs *a;
   int64_t forward[FG_MLP_LAYERS], bias[FG_MLP_LAYERS], backward[FG_MLP_LAYERS];
   int64_t packed_floats, widest;
-  int64_t tile, rows; /* samples of a tile; its results that are worked out side by side */
+  int64_t tile; /* its samples; 1 where the machine has no vectors that tiles are written for */
   const float *packed;
 };
 
@@ -45,5 +44,11 @@ int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_r
 void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);
 /* From dlogits in room->d to the gradient of x there. */
 void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);
+
+/* A layer's product for a tile (mlp_lanes.h): out [m] rows, from `in` of n rows and w [n][m, padded], beginning with
+ * from[m] or, where that is NULL, zeros. */
+typedef void fg_mlp_product(const float *w, const float *in, int64_t n, const float *from,
+                            float *out, int64_t m);
+fg_mlp_product fg_mlp_product_8, fg_mlp_product_16;
 
 #endif
