@@ -181,6 +181,8 @@ def quartiles(values):
 
 
 MOST_STAY, NEAR = 2, 1.1
+# OpenMP's idle threads look out for work before they sleep, for milliseconds, on cores that others want.
+REST = 0.05
 
 
 def screened(variants, device, rounds, least):
@@ -193,16 +195,18 @@ def screened(variants, device, rounds, least):
 def compare(theirs, our_seconds, device, rounds, screen=1, least=0.05):
     """theirs: variants; our_seconds(): ours. After `screen` rounds among themselves those within a tenth
     of the fastest stay, two at most, and go on in turns with ours, A B C A B C, in windows of at
-    least so many seconds; the faster of them by its median is compared with. As a dictionary, in which
-    those that stayed are told apart."""
+    least so many seconds, and rest before each, until the threads of whoever was before sleep; the faster of
+    them by its median is compared with. As a dictionary, in which those that stayed are told apart."""
     ranked = screened(list(theirs), device, screen, least)
     if not ranked:
         raise RuntimeError("PyTorch runs none of its variants")
     stay = [one for took, one in ranked if took <= NEAR * ranked[0][0]][:MOST_STAY]
     a, b = [], {one: [] for one in stay}
     for _ in range(rounds):
+        time.sleep(REST)
         a.append(our_seconds())
         for one in stay:
+            time.sleep(REST)
             b[one].append(seconds(one, device, least))
     best = min(stay, key=lambda one: statistics.median(b[one]))
     ratios = [theirs / mine for mine, theirs in zip(a, b[best])]
