@@ -319,8 +319,9 @@ static fgsm_status first_good(struct fg_cpu_device *device, const struct fg_call
   }
   if (fallback < 0)
     return status;
-  /* Right but unoptimised. Without a fusion there is more to choose from. */
-  if (s->residual || call->attrs->conv.act.kind != FG_UNARY_identity)
+  /* Right but unoptimised. Without a fusion there is more to choose from, while that is being asked for: not after,
+   * when layouts are settled. */
+  if (call->trial && (s->residual || call->attrs->conv.act.kind != FG_UNARY_identity))
     return FG_FAIL(UNSUPPORTED, "cpu: oneDNN fuses this convolution in its reference loop only");
   return build(device, call, s, (enum choice)fallback, p, &slow);
 }
