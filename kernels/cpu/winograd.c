@@ -78,27 +78,40 @@ static const double filter_6_5[][MOST_R] = {{1. / 4},
                                             {1. / 24, -1. / 12, 1. / 6, -1. / 3, 2. / 3},
                                             {0, 0, 0, 0, 1}};
 
-/* One axis of a window: to[n] from r values, of a panel of channels side by side. */
+/* One axis of a window: to[n] from r values, of a panel of channels side by side. n and r are constants where this is
+ * inlined, so that what a channel's values are multiplied by is known, and nothing by zero. */
 FG_INLINE void along(const double (*filter)[MOST_R], int n, int r, double (*g)[PANEL_LANES],
                      int step, double (*to)[PANEL_LANES], int to_step) {
-  for (int i = 0; i < n; i++)
-    for (int l = 0; l < PANEL_LANES; l++) {
-      double sum = filter[i][0] * g[0][l];
-      for (int j = 1; j < r; j++)
-        sum += filter[i][j] * g[j * step][l];
+  for (int l = 0; l < PANEL_LANES; l++)
+#pragma GCC unroll 6
+    for (int i = 0; i < n; i++) {
+      double sum = 0;
+#pragma GCC unroll 5
+      for (int j = 0; j < r; j++)
+        if (filter[i][j] != 0)
+          sum += filter[i][j] * g[j * step][l];
       to[i * to_step][l] = sum;
     }
 }
 
-/* G w G' for a panel: windows w[r * r], to[n * n]. */
-FG_CLONES static void winograd_windows(double (*w)[PANEL_LANES], int n, int r,
-                                       double (*to)[PANEL_LANES]) {
-  const double(*filter)[MOST_R] = n == 4 ? filter_4_3 : r == 3 ? filter_6_3 : filter_6_5;
+FG_INLINE void windows(const double (*filter)[MOST_R], int n, int r, double (*w)[PANEL_LANES],
+                       double (*to)[PANEL_LANES]) {
   double half[MOST_PLACES][PANEL_LANES];
   for (int j = 0; j < r; j++)
     along(filter, n, r, w + j, r, half + j, r);
   for (int i = 0; i < n; i++)
     along(filter, n, r, half + i * r, 1, to + i * n, 1);
+}
+
+/* G w G' for a panel: windows w[r * r], to[n * n]. */
+FG_CLONES static void winograd_windows(double (*restrict w)[PANEL_LANES], int n, int r,
+                                       double (*restrict to)[PANEL_LANES]) {
+  if (n == 4)
+    windows(filter_4_3, 4, 3, w, to);
+  else if (r == 3)
+    windows(filter_6_3, 6, 3, w, to);
+  else
+    windows(filter_6_5, 6, 5, w, to);
 }
 
 struct filters {
