@@ -277,9 +277,11 @@ static struct fg_call times(const struct fg_call *call, int64_t n) {
   return larger;
 }
 
-/* What is contested depends on whether there are tiles. */
+/* What is contested depends on whether there are tiles, and on how Winograd's are taken: choices that were
+ * kept from a slower way of taking them are not to last. */
 static void key_of_way(const struct fg_call *call, char key[FG_CONV_KEY_SIZE]) {
-  fg_conv_key(fg_split_runs() ? "way with tiles" : "way", call, key);
+  const char *of_vectors = fg_cpu_block() == 8 ? "way in strips" : "way";
+  fg_conv_key(fg_split_runs() ? "way with tiles" : of_vectors, call, key);
 }
 
 /* What is clear of a convolution is so of its gradient, and the other way round, where that is the same sums:

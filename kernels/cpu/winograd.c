@@ -3,7 +3,13 @@
  * order. */
 #include "winograd.h"
 
-enum { LINE = 16, FEW_TILES = 56, MANY_TILES = 84, PANEL_LANES = 16 * FG_WINOGRAD_PANEL };
+enum {
+  LINE = 16,
+  FEW_TILES = 56,
+  FEW_NARROW_TILES = 24, /* of 8 channels, whose machines have smaller caches */
+  MANY_TILES = 84,
+  PANEL_LANES = 16 * FG_WINOGRAD_PANEL
+};
 
 bool fg_winograd_runs(void) {
   return fg_cpu_block() == 16 || fg_cpu_block() == 8;
@@ -18,6 +24,14 @@ static int places(const struct fg_winograd *plan) {
   return plan->edge * plan->edge;
 }
 
+/* At most so many tiles a chunk, as many chunks for one thread as for another. */
+static int64_t even_chunk(int64_t tiles, int64_t most, int64_t group, int64_t threads) {
+  int64_t chunks = fg_up(tiles, most);
+  if (chunks > 1)
+    chunks = fg_up(chunks, threads) * threads;
+  return fg_up(fg_up(tiles, chunks), group) * group;
+}
+
 /* Tiles are done in chunks: few, whose transforms stay near, while the weights do so too; many where
  * the weights come from afar each time. Where there are fewer chunks than threads, tiles are shared
  * out, or the channels of the result are, whichever reads less. */
@@ -30,8 +44,12 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
   p.c_vecs = fg_up(shape->c, p.lanes);
   p.k_vecs = fg_up(shape->k, p.lanes);
   int64_t tiles = shape->samples * p.rows * p.columns, panels = fg_up(p.k_vecs, FG_WINOGRAD_PANEL);
-  bool near = (int64_t)fg_winograd_weight_bytes(&p) <= fg_cpu_second_level_bytes() * 2;
-  p.chunk = (near ? FEW_TILES : MANY_TILES) / p.group * p.group;
+  bool wide = p.lanes == 16;
+  bool near = (int64_t)fg_winograd_weight_bytes(&p) <= fg_cpu_second_level_bytes() * (wide ? 2 : 8);
+  int64_t few = wide ? FEW_TILES : FEW_NARROW_TILES;
+  p.chunk = (near ? few : MANY_TILES) / p.group * p.group;
+  if (!wide && !near)
+    p.chunk = even_chunk(tiles, p.chunk, p.group, threads);
   if (near && fg_up(tiles, p.chunk) < threads)
     p.chunk = fg_up(tiles, threads);
   p.chunk = p.chunk < tiles ? p.chunk : tiles;

@@ -1,16 +1,402 @@
-/* Winograd's products for AVX2: 6 tiles by 2 vectors of 8 channels fill 12 of 16 registers. */
-#define LANES 8
-#define GROUP 6
+/* One item of fg_winograd_run for AVX2, for vectors of 8 channels.
+ *
+ * Tiles are taken in strips, neighbours in a row of a sample: a column of x that two tiles share is
+ * transformed once, and what is outside is so for a whole strip. There are 16 registers, so between
+ * columns and rows a transform lies in memory, in the first-level cache.
+ *
+ * A room holds v, the transformed tiles of x of all channels,
+ *   [n^2][chunk / GROUP][c_vecs][GROUP][LANES],
+ * and the products for one panel of k, [n^2][chunk][panel * LANES]. Between the n^2 places
+ * there is an odd number of cache lines, so that they do not fall into one set of the cache. */
+#include "winograd.h"
+
+/* 6 tiles by 2 vectors of 8 channels fill 12 of 16 registers. */
+enum {
+  LANES = 8,
+  GROUP = 6,
+  PANEL = FG_WINOGRAD_PANEL,
+  MOST = 6,
+  MOST_M = 4,
+  STRIP = 8,
+  LINE = 16
+};
+enum { MOST_COLUMNS = STRIP * MOST_M + 2 };
+
+typedef float vec __attribute__((vector_size(LANES * 4), may_alias));
+typedef int32_t bits __attribute__((vector_size(LANES * 4), may_alias));
+#include "winograd_axis.h"
+
+#if defined(__x86_64__)
+#define TARGET __attribute__((target("arch=x86-64-v3")))
+#else
+#define TARGET
+#endif
+
+/* ---- strips */
+
+struct strip {
+  int64_t sample, y, x; /* of its first place in the result */
+  int64_t tiles;
+};
+
+/* The longest that begins at tile `i`, of `most` tiles. */
+static struct strip strip_at(const struct fg_winograd *p, int64_t i, int64_t most) {
+  int64_t of_sample = p->rows * p->columns, sample = i / of_sample, rest = i % of_sample;
+  int64_t row = rest / p->columns, column = rest % p->columns;
+  int64_t tiles = fg_least(fg_least(p->columns - column, most), STRIP);
+  return (struct strip){sample, row * p->shape.m, column * p->shape.m, tiles};
+}
+
+/* The one that begins at tile `i`, for what will be fetched; after the last tile, the first. */
+static struct strip strip_to_come(const struct fg_winograd *p, int64_t i) {
+  return strip_at(p, i < p->shape.samples * p->rows * p->columns ? i : 0, STRIP);
+}
+
+/* ---- tiles in */
+
+/* Vector `c` of the channels of a plain x: n rows of a strip's columns, zeros where there are none. */
+FG_INLINE void gather(const struct fg_winograd *p, const float *x, const struct strip *t, int64_t c,
+                      int64_t columns, vec *to, int n) {
+  const struct fg_winograd_shape *s = &p->shape;
+  int64_t plane = s->h * s->w, channel = c * LANES;
+  for (int i = 0; i < n; i++)
+    for (int64_t j = 0; j < columns; j++, to++) {
+      int64_t y = t->y - s->pad[0] + i, z = t->x - s->pad[1] + j;
+      *to = (vec){0};
+      if (y >= 0 && y < s->h && z >= 0 && z < s->w)
+        for (int l = 0; l < LANES && channel + l < s->c; l++)
+          (*to)[l] = x[(t->sample * s->c + channel + l) * plane + y * s->w + z];
+    }
+}
+
+/* B' d of each of a strip's columns, of which [begin, end) are there: half[columns][n]. The same rows
+ * of `next`, if any, are fetched meanwhile. */
+FG_INLINE void columns_in(const float *const *rows, const float *const *next, int64_t begin,
+                          int64_t end, int64_t columns, vec *half, int n) {
+  for (int64_t i = 0; i < begin * n; i++)
+    half[i] = (vec){0};
+  for (int64_t j = begin; j < end; j++) {
+    vec column[MOST];
+    if (next && j % 2 == 0)
+      for (int i = 0; i < n; i++)
+        __builtin_prefetch(next[i] + j * LANES);
+    for (int i = 0; i < n; i++)
+      column[i] = *(const vec *)(rows[i] + (j - begin) * LANES);
+    forward(column, half + j * n, n);
+  }
+  for (int64_t i = end * n; i < columns * n; i++)
+    half[i] = (vec){0};
+}
+
+/* (B' d) B of one tile, to `v` with `pitch` floats from place to place. */
+FG_INLINE void tile_in(const vec *half, float *v, int64_t pitch, int n) {
+  for (int i = 0; i < n; i++) {
+    vec row[MOST], to[MOST];
+    for (int j = 0; j < n; j++)
+      row[j] = half[j * n + i];
+    forward(row, to, n);
+    for (int j = 0; j < n; j++)
+      *(vec *)(v + (i * n + j) * pitch) = to[j];
+  }
+}
+
+/* Where tile `i` of a chunk begins in v. */
+FG_INLINE int64_t slot(const struct fg_winograd *p, int64_t i) {
+  return (i / GROUP * p->c_vecs * GROUP + i % GROUP) * LANES;
+}
+
+/* Where a strip's `n` rows begin in vector `c` of a blocked x; nearby, where there is none. */
+FG_INLINE void find_rows(const struct fg_winograd *p, const float *x, const struct strip *t,
+                         int64_t c, const float **rows, int n) {
+  const struct fg_winograd_shape *s = &p->shape;
+  for (int r = 0; r < n; r++) {
+    int64_t y = fg_least(fg_most(t->y - s->pad[0] + r, 0), s->h - 1);
+    int64_t z = fg_least(fg_most(t->x - s->pad[1], 0), s->w - 1);
+    rows[r] = x + (((t->sample * p->c_vecs + c) * s->h + y) * s->w + z) * LANES;
+  }
+}
+
+/* A strip whose first tile is the chunk's `i`th, and what comes after it. */
+FG_INLINE void strip_in(const struct fg_winograd *p, const float *x, const struct strip *t,
+                        const struct strip *after, int64_t i, float *v, int n, int m) {
+  static const float none[MOST_COLUMNS * LANES] __attribute__((aligned(32)));
+  const struct fg_winograd_shape *s = &p->shape;
+  int64_t columns = (t->tiles - 1) * m + n, left = t->x - s->pad[1], top = t->y - s->pad[0];
+  int64_t begin = fg_least(fg_most(-left, 0), columns);
+  int64_t end = fg_most(fg_least(columns, s->w - left), begin);
+  vec plain[MOST * MOST_COLUMNS], half[MOST_COLUMNS * MOST];
+  const float *rows[MOST], *next[MOST];
+  for (int64_t c = 0; c < p->c_vecs; c++, v += GROUP * LANES) {
+    if (s->x_blocked) {
+      bool last = c + 1 == p->c_vecs;
+      find_rows(p, x, t, c, rows, n);
+      find_rows(p, x, last ? after : t, last ? 0 : c + 1, next, n);
+      for (int r = 0; r < n; r++)
+        if (top + r < 0 || top + r >= s->h)
+          rows[r] = none;
+      columns_in(rows, next, begin, end, columns, half, n);
+    } else {
+      gather(p, x, t, c, columns, plain, n);
+      for (int r = 0; r < n; r++)
+        rows[r] = (const float *)(plain + r * columns);
+      columns_in(rows, NULL, 0, columns, columns, half, n);
+    }
+    for (int64_t j = 0; j < t->tiles; j++)
+      tile_in(half + j * m * n, v + slot(p, i + j), p->v_floats, n);
+  }
+}
+
+FG_INLINE void tiles_in(const struct fg_winograd *p, const float *x, int64_t first, int64_t many,
+                        float *v, int n, int m) {
+  for (int64_t i = 0; i < many;) {
+    struct strip t = strip_at(p, first + i, many - i);
+    struct strip after = strip_to_come(p, first + i + t.tiles);
+    strip_in(p, x, &t, &after, i, v, n, m);
+    i += t.tiles;
+  }
+}
+
+/* ---- products */
+
+/* `groups` times `rows` tiles times a panel of `vecs` vectors: v [c_vecs][GROUP][LANES], u [c_vecs *
+ * LANES][vecs * LANES], to [rows][vecs * LANES]. The weights that lie behind these, the next place's, are
+ * fetched while the first group is multiplied, and so is each next group. */
+FG_INLINE void product(const float *v, const float *u, int64_t c_vecs, int64_t groups, float *to,
+                       int rows, int vecs) {
+  int64_t ahead = c_vecs * LANES * vecs * LANES, group = c_vecs * GROUP * LANES;
+  for (int64_t g = 0; g < groups; g++, to += rows * vecs * LANES) {
+    const float *w = u;
+    vec sum[GROUP * PANEL];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows * vecs; i++)
+      sum[i] = (vec){0};
+    for (int64_t c = 0; c < c_vecs; c++, v += GROUP * LANES) {
+      for (int i = 0; i < GROUP * LANES; i += LINE)
+        __builtin_prefetch(v + group + i, 0, 2);
+      if (g == 0)
+        for (int i = 0; i < LANES * vecs * LANES; i += LINE)
+          __builtin_prefetch(w + ahead + i, 0, 2);
+      for (int l = 0; l < LANES; l++, w += vecs * LANES) {
+        vec a = *(const vec *)w, b = vecs == 1 ? a : *(const vec *)(w + LANES);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+          sum[r * vecs] += a * v[r * LANES + l];
+          if (vecs == 2)
+            sum[r * vecs + 1] += b * v[r * LANES + l];
+        }
+      }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows * vecs; i++)
+      *(vec *)(to + i * LANES) = sum[i];
+  }
+}
+
+/* Blocks of fewer rows are for a last group that is not full. Where none is as low as the group, the
+ * rows above it are computed from whatever lies there, and nobody reads them. */
 #define HEIGHTS(X)                                                                                 \
   X(6)                                                                                             \
   X(4)                                                                                             \
   X(3)                                                                                             \
   X(2)                                                                                             \
   X(1)
-#define ITEM fg_winograd_item_8
-#if defined(__x86_64__)
-#define TARGET __attribute__((target("arch=x86-64-v3")))
-#else
-#define TARGET
-#endif
-#include "winograd_lanes.h"
+typedef void product_fn(const float *v, const float *u, int64_t c_vecs, int64_t groups, float *to);
+
+#define PRODUCT(rows, vecs)                                                                        \
+  TARGET static void product_##rows##x##vecs(const float *v, const float *u, int64_t c_vecs,       \
+                                             int64_t groups, float *to) {                          \
+    product(v, u, c_vecs, groups, to, rows, vecs);                                                 \
+  }
+#define PRODUCTS(rows) PRODUCT(rows, 1) PRODUCT(rows, 2)
+HEIGHTS(PRODUCTS)
+
+static const struct height {
+  int rows;
+  product_fn *run[PANEL];
+} heights[] = {
+#define HEIGHT(rows) {rows, {product_##rows##x1, product_##rows##x2}},
+    HEIGHTS(HEIGHT)};
+
+/* The lowest block that holds so many rows. */
+static const struct height *height_for(int64_t rows) {
+  const struct height *h = heights + sizeof heights / sizeof *heights - 1;
+  while (h->rows < rows)
+    h--;
+  return h;
+}
+
+/* All places of `n` tiles times one panel. */
+static void panel_of(const struct fg_winograd *p, const float *v, const float *u, int64_t n,
+                     int vecs, float *to) {
+  int places = p->edge * p->edge;
+  int64_t groups = n / GROUP, full = groups * GROUP;
+  const struct height *most = height_for(GROUP), *last = height_for(n % GROUP);
+  for (int place = 0; place < places; place++) {
+    most->run[vecs - 1](v, u, p->c_vecs, groups, to);
+    if (n > full)
+      last->run[vecs - 1](v + full * p->c_vecs * LANES, u, p->c_vecs, 1, to + full * vecs * LANES);
+    v += p->v_floats;
+    to += p->product_floats;
+    u += p->c_vecs * LANES * vecs * LANES;
+  }
+}
+
+/* ---- tiles out */
+
+/* The vector's channels at one place of a plain tensor, and back. */
+FG_INLINE void pick(const float *from, int64_t plane, int64_t lanes, vec *to) {
+  *to = (vec){0};
+  for (int64_t l = 0; l < lanes; l++)
+    (*to)[l] = from[l * plane];
+}
+
+FG_INLINE void put(const vec *value, float *to, int64_t plane, int64_t lanes) {
+  for (int64_t l = 0; l < lanes; l++)
+    to[l * plane] = (*value)[l];
+}
+
+/* What is added at `places` places of a row of the result, what they are masked by, and there they go.
+ * NaN stays NaN. The same places `ahead` are fetched. */
+FG_INLINE void finish_blocks(const struct fg_winograd_operands *o, vec *values, int64_t at,
+                             int64_t ahead, int64_t places) {
+  for (int64_t b = 0; b < places * LANES; b += LINE) {
+    if (o->residual)
+      __builtin_prefetch(o->residual + at + ahead + b);
+    if (o->mask)
+      __builtin_prefetch(o->mask + at + ahead + b);
+    __builtin_prefetch(o->y + at + ahead + b, 1);
+  }
+  if (o->residual)
+    for (int64_t b = 0; b < places; b++)
+      values[b] += ((const vec *)(o->residual + at))[b];
+  if (o->act == FG_WINOGRAD_RELU)
+    for (int64_t b = 0; b < places; b++)
+      values[b] = (vec)(~(values[b] <= 0) & (bits)values[b]);
+  if (o->mask)
+    for (int64_t b = 0; b < places; b++)
+      values[b] = (vec)(~(((const vec *)(o->mask + at))[b] <= 0) & (bits)values[b]);
+  for (int64_t b = 0; b < places; b++)
+    ((vec *)(o->y + at))[b] = values[b];
+}
+
+static void finish_plain(const struct fg_winograd *p, const struct fg_winograd_operands *o,
+                         vec *values, int64_t at, int64_t places, int64_t lanes) {
+  int64_t plane = p->shape.p * p->shape.q;
+  for (int64_t b = 0; b < places; b++, at++) {
+    vec value = values[b], other;
+    if (o->residual) {
+      pick(o->residual + at, plane, lanes, &other);
+      value += other;
+    }
+    if (o->act == FG_WINOGRAD_RELU)
+      value = (vec)(~(value <= 0) & (bits)value);
+    if (o->mask) {
+      pick(o->mask + at, plane, lanes, &other);
+      value = (vec)(~(other <= 0) & (bits)value);
+    }
+    put(&value, o->y + at, plane, lanes);
+  }
+}
+
+/* A' product A of one tile of `height` rows and `width` columns; `from` with `pitch` floats from place
+ * to place, `at` its first place in the result. */
+FG_INLINE void tile_out(const struct fg_winograd *p, const struct fg_winograd_operands *o,
+                        const float *from, const vec *bias, int64_t at, int64_t ahead,
+                        int64_t height, int64_t width, int64_t lanes, int n, int m) {
+  int64_t pitch = p->product_floats, row = p->shape.q * (p->shape.y_blocked ? LANES : 1);
+  vec half[MOST_M * MOST];
+  for (int b = 0; b < n; b++) {
+    vec column[MOST], to[MOST_M];
+    for (int a = 0; a < n; a++)
+      column[a] = *(const vec *)(from + (a * n + b) * pitch);
+    backward(column, to, n, m);
+    for (int a = 0; a < m; a++)
+      half[a * n + b] = to[a];
+  }
+  for (int64_t a = 0; a < height; a++, at += row) {
+    vec to[MOST_M];
+    backward(half + a * n, to, n, m);
+    for (int b = 0; b < m; b++)
+      to[b] += *bias;
+    if (!p->shape.y_blocked)
+      finish_plain(p, o, to, at, width, lanes);
+    else if (width == m)
+      finish_blocks(o, to, at, ahead, m);
+    else
+      finish_blocks(o, to, at, ahead, width);
+  }
+}
+
+/* Where a strip begins in vector `k` of the result's channels. */
+FG_INLINE int64_t place(const struct fg_winograd *p, const struct strip *t, int64_t k) {
+  const struct fg_winograd_shape *s = &p->shape;
+  int64_t plane = s->p * s->q, of_plane = t->y * s->q + t->x;
+  return s->y_blocked ? ((t->sample * p->k_vecs + k) * plane + of_plane) * LANES
+                      : (t->sample * s->k + k * LANES) * plane + of_plane;
+}
+
+/* A strip's vector `k` of channels; `from`, its first tile's product, `apart` from the next one's. */
+FG_INLINE void strip_out(const struct fg_winograd *p, const struct fg_winograd_operands *o,
+                         const struct strip *t, int64_t k, int64_t ahead, const float *from,
+                         int64_t apart, int n, int m) {
+  const struct fg_winograd_shape *s = &p->shape;
+  int64_t lanes = fg_least(s->k - k * LANES, LANES), at = place(p, t, k);
+  int64_t height = fg_least(m, s->p - t->y), step = m * (s->y_blocked ? LANES : 1);
+  vec bias = {0};
+  if (o->bias)
+    pick(o->bias + k * LANES, 1, lanes, &bias);
+  for (int64_t j = 0; j < t->tiles; j++, at += step)
+    tile_out(p, o, from + j * apart, &bias, at, ahead, height, fg_least(m, s->q - t->x - j * m),
+             lanes, n, m);
+}
+
+FG_INLINE void tiles_out(const struct fg_winograd *p, const struct fg_winograd_operands *o,
+                         int64_t first, int64_t many, int64_t k, int vecs, const float *from, int n,
+                         int m) {
+  for (int64_t i = 0; i < many;) {
+    struct strip t = strip_at(p, first + i, many - i);
+    struct strip after = strip_to_come(p, first + i + t.tiles);
+    for (int j = 0; j < vecs; j++) {
+      int64_t next = j + 1 < vecs ? place(p, &t, k + j + 1) : place(p, &after, k);
+      strip_out(p, o, &t, k + j, next - place(p, &t, k + j), from + (i * vecs + j) * LANES,
+                vecs * LANES, n, m);
+    }
+    i += t.tiles;
+  }
+}
+
+/* ---- an item */
+
+#define STRIPS(n, m)                                                                               \
+  TARGET static void tiles_in_##n##_##m(const struct fg_winograd *p, const float *x,               \
+                                        int64_t first, int64_t many, float *v) {                   \
+    tiles_in(p, x, first, many, v, n, m);                                                          \
+  }                                                                                                \
+  TARGET static void tiles_out_##n##_##m(const struct fg_winograd *p,                              \
+                                         const struct fg_winograd_operands *o, int64_t first,      \
+                                         int64_t many, int64_t k, int vecs, const float *from) {   \
+    tiles_out(p, o, first, many, k, vecs, from, n, m);                                             \
+  }
+STRIPS(4, 2)
+STRIPS(6, 4)
+STRIPS(6, 2)
+
+void fg_winograd_item_8(const struct fg_winograd *p, const float *u,
+                        const struct fg_winograd_operands *o, int64_t item, float *room) {
+  int places = p->edge * p->edge;
+  int64_t tiles = p->shape.samples * p->rows * p->columns, panels = fg_up(p->k_vecs, PANEL);
+  int64_t first = item / p->slices * p->chunk, slice = item % p->slices;
+  int64_t n = fg_least(tiles - first, p->chunk);
+  float *products = room + places * p->v_floats;
+  (p->edge == 4      ? tiles_in_4_2
+   : p->shape.m == 4 ? tiles_in_6_4
+                     : tiles_in_6_2)(p, o->x, first, n, room);
+  for (int64_t i = panels * slice / p->slices; i < panels * (slice + 1) / p->slices; i++) {
+    int64_t k = i * PANEL;
+    int vecs = p->k_vecs - k < PANEL ? (int)(p->k_vecs - k) : PANEL;
+    panel_of(p, room, u + k * LANES * places * p->c_vecs * LANES, n, vecs, products);
+    (p->edge == 4      ? tiles_out_4_2
+     : p->shape.m == 4 ? tiles_out_6_4
+                       : tiles_out_6_2)(p, o, first, n, k, vecs, products);
+  }
+}
