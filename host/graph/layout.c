@@ -38,7 +38,7 @@ static bool can_lie(const struct layouts *l, const struct fg_node *node, int slo
     return false;
   int64_t channels = fg_value(l->g, id)->dim[1];
   bool last = l->device->layout == FG_NHWC;
-  if (node->op == FG_OP_conv_grad_input_step && (is_out || (slot != 0 && !(last && slot == 7))))
+  if (node->op == FG_OP_conv_grad_input_step && (is_out || (slot != 0 && slot != 7)))
     return false;
   return last || (!is_weight(node->op, slot, is_out) && channels > 0 &&
                   channels % l->device->channel_block == 0);

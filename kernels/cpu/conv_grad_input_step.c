@@ -17,6 +17,7 @@
 
 #include "image_grad.h"
 #include "image_split.h"
+#include "image_strip.h"
 #include "step.h"
 
 enum { DY, W, X0, X, EPS_MAP, MASK, PARAMS, INDEX };
@@ -36,9 +37,11 @@ struct shape {
 
 struct state {
   struct shape shape;
-  int lanes;                    /* of dy: 1 where it is plain         */
-  float *packed;                /* NULL: packed at each run           */
-  int pieces;                   /* with a room each, where dy is plain */
+  int lanes;      /* of dy: 1 where it is plain         */
+  float *packed;  /* NULL: packed at each run           */
+  int pieces;     /* with a room each, where dy is plain */
+  bool by_strips; /* of AVX2, instead of that */
+  struct fg_image_strips strips;
   struct fg_image_split *split; /* instead of all that, or NULL */
 };
 
@@ -186,9 +189,8 @@ static void pieces(const void *ctx, int64_t begin, int64_t end) {
 static void blocked_rows(const void *ctx, int64_t begin, int64_t end) {
   const struct job *j = ctx;
   const struct fg_image_shape *t = &j->t->of;
-  fg_image_row *row = fg_cpu_block() == 16 ? fg_image_row_16 : fg_image_row_8;
   for (int64_t i = begin; i < end; i++)
-    row(t, j->w, j->dy, i / t->h, i % t->h, j->dx);
+    fg_image_row_16(t, j->w, j->dy, i / t->h, i % t->h, j->dx);
 }
 
 /* ---- the kernel */
@@ -203,12 +205,24 @@ static void release(struct fg_call *call) {
   call->state = NULL;
 }
 
+/* By strips alone, of windows whose places are bytes. */
+static fgsm_status check_pool(const struct fg_call *call) {
+  const struct fg_tensor *index = fg_cpu_optional(call, INDEX);
+  if (!index)
+    return FGSM_OK;
+  if (!fg_image_strips_run_here() || call->attrs->conv_step.pool.spatial != 2 ||
+      index->type != FG_U8 || index->layout != call->in[DY].layout)
+    return FG_FAIL(UNSUPPORTED, "cpu: %s: such a pool", fg_op_name(call->op));
+  return FGSM_OK;
+}
+
 static fgsm_status check(const struct fg_call *call) {
   const struct fg_conv_attrs *a = &call->attrs->conv_step.conv;
   const struct fg_tensor *dy = &call->in[DY], *w = &call->in[W], *x0 = &call->in[X0];
   FG_TRY(fg_cpu_need_f32(call, 4, 3));
-  if (fg_cpu_optional(call, INDEX) || (call->n_out > BYTES && fg_cpu_present(&call->out[BYTES])))
-    return FG_FAIL(UNSUPPORTED, "cpu: %s: a pool, or bytes", fg_op_name(call->op));
+  if (call->n_out > BYTES && fg_cpu_present(&call->out[BYTES]))
+    return FG_FAIL(UNSUPPORTED, "cpu: %s: bytes", fg_op_name(call->op));
+  FG_TRY(check_pool(call));
   if (a->spatial != 2 || a->group != 1 || dy->rank != 4 || w->rank != 4 || x0->rank != 4 ||
       w->dim[1] > MOST_CHANNELS || w->dim[1] < 1 || w->dim[2] > FG_IMAGE_WINDOW ||
       w->dim[3] > FG_IMAGE_WINDOW)
@@ -223,6 +237,8 @@ static fgsm_status check(const struct fg_call *call) {
                    fg_op_name(call->op));
   struct fg_call rest = *call;
   rest.in[DY].layout = FG_PLAIN;
+  if (fg_cpu_optional(call, INDEX))
+    rest.in[INDEX].layout = FG_PLAIN;
   FG_TRY(fg_cpu_check_features(&rest, x0, EPS_MAP, MASK));
   FG_TRY(fg_cpu_check_params(call, PARAMS, 0));
   if (dy->layout == FG_BLOCKED && !divides)
@@ -234,7 +250,9 @@ static fgsm_status check(const struct fg_call *call) {
 
 static void shape_of(const struct fg_call *call, struct shape *t) {
   const struct fg_conv_attrs *a = &call->attrs->conv_step.conv;
-  const int64_t *x = call->in[X0].dim, *y = call->in[DY].dim, *w = call->in[W].dim;
+  const int64_t *x = call->in[X0].dim, *w = call->in[W].dim;
+  const int64_t *y =
+      fg_cpu_optional(call, INDEX) ? call->attrs->conv_step.pool.dim : call->in[DY].dim;
   *t = (struct shape){.of = {.samples = x[0],
                              .c = x[1],
                              .h = x[2],
@@ -257,6 +275,8 @@ static void shape_of(const struct fg_call *call, struct shape *t) {
 }
 
 static int64_t rooms_floats(const struct state *state) {
+  if (state->by_strips)
+    return (int64_t)(fg_image_strips_scratch_bytes(&state->strips) / sizeof(float));
   if (state->split)
     return (int64_t)(fg_image_split_scratch_bytes(state->split) / sizeof(float));
   return state->lanes > 1 ? 0 : state->pieces * room_floats(&state->shape);
@@ -264,6 +284,13 @@ static int64_t rooms_floats(const struct state *state) {
 
 static size_t gradient_bytes(const struct fg_call *call) {
   return (fg_bytes(&call->in[X0]) + 63) / 64 * 64;
+}
+
+static void pack_weights(const struct state *state, const float *w, float *to) {
+  if (state->by_strips)
+    fg_image_strips_pack(&state->strips, w, to);
+  else
+    fg_image_pack(&state->shape.of, state->lanes, w, to);
 }
 
 /* Weights in the order in which they are read: now, where they are constant. */
@@ -277,9 +304,29 @@ static fgsm_status pack(struct fg_call *call, struct state *state) {
   state->packed = aligned_alloc(64, weights ? weights : 64);
   if (!state->packed)
     return FG_FAIL(MEMORY, "no memory for a convolution's weights");
-  fg_image_pack(&state->shape.of, state->lanes, call->in[W].data, state->packed);
+  pack_weights(state, call->in[W].data, state->packed);
   call->state_bytes = weights;
   return FGSM_OK;
+}
+
+static void by_strips(const struct fg_call *call, struct state *state) {
+  const struct fg_pool_attrs *a = &call->attrs->conv_step.pool;
+  const int64_t *small = call->in[DY].dim;
+  struct fg_pool pool = {.h = state->shape.of.p,
+                         .w = state->shape.of.q,
+                         .oh = small[2],
+                         .ow = small[3],
+                         .kh = a->window[0],
+                         .kw = a->window[1],
+                         .sh = a->stride[0],
+                         .sw = a->stride[1],
+                         .dh = a->dilation[0],
+                         .dw = a->dilation[1],
+                         .ph = a->pad_lo[0],
+                         .pw = a->pad_lo[1]};
+  state->by_strips = true;
+  fg_image_strips_cut(&state->shape.of, state->lanes, fg_cpu_optional(call, INDEX) ? &pool : NULL,
+                      state->pieces, &state->strips);
 }
 
 static fgsm_status on_tiles(struct fg_call *call, struct state *state) {
@@ -300,6 +347,8 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   shape_of(call, &state->shape);
   state->lanes = call->in[DY].layout == FG_BLOCKED ? fg_cpu_block() : 1;
   state->pieces = base->threads > 0 ? base->threads : 1;
+  if (fg_image_strips_run_here())
+    by_strips(call, state);
   fgsm_status status = fg_image_split_fits(device, call, &state->shape.of) ? on_tiles(call, state)
                                                                            : pack(call, state);
   if (status != FGSM_OK)
@@ -307,12 +356,14 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *base) {
   return status;
 }
 
-static void gradient(const struct state *state, const struct job *j) {
+static void gradient(const struct state *state, const struct job *j, const uint8_t *index) {
   const struct fg_image_shape *t = &state->shape.of;
   double macs = (double)(t->samples * t->k * t->p * t->q) * (double)(t->r * t->s * t->c);
   int64_t rows = t->samples * t->h;
   if (state->split)
     fg_image_split_run(state->split, j->dy, j->dx, j->rooms);
+  else if (state->by_strips)
+    fg_image_strips_run(&state->strips, j->w, j->dy, index, j->dx, j->rooms);
   else if (state->lanes > 1)
     fg_cpu_parallel(rows, 1, macs / 40 / (double)(rows > 0 ? rows : 1), blocked_rows, j);
   else
@@ -327,14 +378,15 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   float *own = rooms + rooms_floats(state);
   float *packed = own + gradient_bytes(call) / sizeof *own;
   if (!state->packed && !state->split)
-    fg_image_pack(&state->shape.of, state->lanes, in[W].data, packed);
+    pack_weights(state, in[W].data, packed);
   struct job j = {.t = &state->shape,
                   .dy = in[DY].data,
                   .w = state->packed ? state->packed : packed,
                   .dx = dx ? dx : own,
                   .rooms = rooms,
                   .pieces = state->pieces};
-  gradient(state, &j);
+  const struct fg_tensor *index = fg_cpu_optional(call, INDEX);
+  gradient(state, &j, index ? index->data : NULL);
   struct fg_cpu_step step = {
     .eps_map = fg_cpu_optional(call, EPS_MAP),
     .mask = fg_cpu_optional(call, MASK),

@@ -1,4 +1,4 @@
-/* The gradient of a first convolution from a dy in channel blocks, a row of dx at a time. An image has
+/* The gradient of a first convolution from a dy in blocks of 16 channels, a row of dx at a time. An image has
  * few channels, so the lanes of a vector are dy's: neighbours along the row, with all channels of dx,
  * are summed side by side, each over all taps and blocks, and a sum's lanes are added at the end. */
 #ifndef FG_CPU_IMAGE_GRAD_H
@@ -28,9 +28,8 @@ void fg_image_columns(const struct fg_image_shape *t, int64_t residue, struct fg
 /* Windows as they are read: [k / lanes][r][s][c][lanes]. */
 void fg_image_pack(const struct fg_image_shape *t, int lanes, const float *w, float *to);
 
-/* Row y of sample n of dx, of all channels (image_grad_lanes.h, by vectors of 8 and 16 lanes). */
-typedef void fg_image_row(const struct fg_image_shape *t, const float *packed, const float *dy,
-                          int64_t n, int64_t y, float *dx);
-fg_image_row fg_image_row_8, fg_image_row_16;
+/* Row y of sample n of dx, of all channels, from a dy in blocks of 16. */
+void fg_image_row_16(const struct fg_image_shape *t, const float *packed, const float *dy,
+                     int64_t n, int64_t y, float *dx);
 
 #endif

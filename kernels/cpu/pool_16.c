@@ -1,5 +1,6 @@
 /* Max-pools in channel blocks for AVX-512. */
 #define LANES 16
+#define LINKAGE
 #define MAX_ROW fg_pool_max_row_16
 #define MAX_GRAD_ROW fg_pool_max_grad_row_16
 #if defined(__x86_64__)

@@ -1,5 +1,5 @@
 /* Rows of max_pool and of its gradient in channel blocks (pool.h). Included by a file per width, which
- * defines LANES, TARGET, MAX_ROW and MAX_GRAD_ROW. The width has a file of its own, rather than clones
+ * defines LANES, TARGET, LINKAGE, MAX_ROW and MAX_GRAD_ROW. The width has a file of its own, rather than clones
  * of one function, because gcc takes comparisons of vectors apart before it knows a clone's machine. */
 #include <math.h>
 
@@ -28,7 +28,7 @@ FG_INLINE struct span columns_at(const struct fg_pool *p, int64_t c) {
   return s;
 }
 
-TARGET void MAX_ROW(const struct fg_pool *pool, const float *x, int64_t at, int64_t o) {
+TARGET LINKAGE void MAX_ROW(const struct fg_pool *pool, const float *x, int64_t at, int64_t o) {
   const struct fg_pool geometry = *pool; /* no vector that is written is part of it */
   const struct fg_pool *p = &geometry;
   const struct span rows = rows_at(p, o);
@@ -54,7 +54,7 @@ TARGET void MAX_ROW(const struct fg_pool *pool, const float *x, int64_t at, int6
   }
 }
 
-TARGET void MAX_GRAD_ROW(const struct fg_pool *pool, const float *dy, int64_t at, int64_t o,
+TARGET LINKAGE void MAX_GRAD_ROW(const struct fg_pool *pool, const float *dy, int64_t at, int64_t o,
                          float *dx) {
   const struct fg_pool geometry = *pool;
   const struct fg_pool *p = &geometry;

@@ -50,20 +50,20 @@ static const char *keeps_within(const struct fg_call *call) {
     .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within,                      \
     .flags = FG_CASE_CPU_DECLINES                                                                  \
   }
-#define POOLED(label, conv_, dy, w, x, y, grad, stats, bytes)                                      \
+#define POOLED(label, conv_, dy, w, x, y, size, step_, pad, grad, stats, bytes)                    \
   {                                                                                                \
     .name = label, .op = FG_OP_conv_grad_input_step,                                               \
     .attrs = {.conv_step = {.conv = {conv_},                                                       \
                             .step = {FG_NORM_linf, true},                                          \
                             .pool = {.spatial = 2,                                                 \
-                                     .window = {3, 3},                                             \
-                                     .stride = {2, 2},                                             \
+                                     .window = {size, size},                                       \
+                                     .stride = {step_, step_},                                     \
                                      .dilation = {1, 1},                                           \
-                                     .pad_lo = {1, 1},                                             \
-                                     .pad_hi = {1, 1},                                             \
+                                     .pad_lo = {pad, pad},                                         \
+                                     .pad_hi = {pad, pad},                                         \
                                      .dim = FG_DIMS(y)}}},                                         \
     .in = {G4(dy), G4(w), IMAGE(x), IMAGE(x),                                                      \
-           NONE,   NONE,  PIXELS,   FG_TD(U8, FG_INTEGER(0, 8), 4, dy)},                           \
+           NONE,   NONE,  PIXELS,   FG_TD(U8, FG_INTEGER(0, (size) * (size)-1), 4, dy)},           \
     .out = {G4(x), grad, stats, bytes}, .constant = 2, .check = keeps_within,                      \
     .flags = FG_CASE_CPU_DECLINES                                                                  \
   }
@@ -173,9 +173,20 @@ static const struct fg_case cases[] = {
          D(2, 16, 6, 18), D(16, 3, 4, 5), D(2, 3, 14, 53), NONE, NONE, PIXELS, G4(D(2, 3, 14, 53)),
          FG_Y(2, 3), NONE),
     POOLED("conv step 7x7 stride 2 behind a pool", STEM_7X7, D(2, 24, 9, 10), D(24, 3, 7, 7),
-           D(2, 3, 34, 38), D(2, 24, 17, 19), NONE, FG_Y(2, 3), NONE),
+           D(2, 3, 34, 38), D(2, 24, 17, 19), 3, 2, 1, NONE, FG_Y(2, 3), NONE),
+    POOLED("conv step 5x5 of 1 channel behind a pool of 2x2", WINDOW(1, 1, 1, 1, 1, 2, 2, 2, 2),
+           D(2, 32, 6, 14), D(32, 1, 5, 5), D(2, 1, 13, 28), D(2, 32, 13, 28), 2, 2, 0,
+           G4(D(2, 1, 13, 28)), FG_Y(2, 3), NONE),
+    POOLED("conv step 3x3 behind a pool of 2x2 with a rest", SAME_3X3, D(1, 16, 4, 9),
+           D(16, 3, 3, 3), D(1, 3, 9, 19), D(1, 16, 9, 19), 2, 2, 0, G4(D(1, 3, 9, 19)), NONE,
+           NONE),
+    CONV("conv step 5x5 of 1 channel from 8, rows dilated", WINDOW(1, 1, 1, 2, 1, 4, 2, 4, 2),
+         D(1, 8, 11, 40), D(8, 1, 5, 5), D(1, 1, 11, 40), NONE, NONE, PIXELS, G4(D(1, 1, 11, 40)),
+         NONE, NONE),
+    CONV("conv step 7x7 stride 2 of 1 channel from 8", STEM_7X7, D(1, 8, 17, 19), D(8, 1, 7, 7),
+         D(1, 1, 33, 38), NONE, NONE, PIXELS, G4(D(1, 1, 33, 38)), NONE, NONE),
     POOLED("conv step 3x3 behind a pool", SAME_3X3, D(2, 6, 5, 4), D(6, 2, 3, 3), D(2, 2, 9, 8),
-           D(2, 6, 9, 8), G4(D(2, 2, 9, 8)), FG_Y(2, 3), BYTES(D(2, 2, 9, 8))),
+           D(2, 6, 9, 8), 3, 2, 1, G4(D(2, 2, 9, 8)), FG_Y(2, 3), BYTES(D(2, 2, 9, 8))),
     {.name = "conv step 3x3 behind a pool of its own kind",
      .op = FG_OP_conv_grad_input_step,
      .attrs = {.conv_step = {.conv = {SAME_3X3},
