@@ -159,9 +159,9 @@ static float *noise(size_t bytes) {
   return memory;
 }
 
-/* Wider windows have the small tile alone. */
+/* Wider windows have the small tile alone, those of stride 2 the large one. */
 static bool has_tile(const struct fg_call *call, int m) {
-  return m != 4 || call->in[1].dim[2] == 3;
+  return m == 4 ? call->in[1].dim[2] == 3 : call->attrs->conv.stride[0] == 1;
 }
 
 static bool fits(const struct fg_call *call, int m) {

@@ -20,9 +20,12 @@ static bool has_shape(const struct fg_conv_attrs *a, const struct fg_tensor *w) 
   if (a->spatial != 2 || a->group != 1 || w->rank != 4 || w->dim[2] != w->dim[3] ||
       (w->dim[2] != 3 && w->dim[2] != 5))
     return false;
+  int stride = a->stride[0];
+  if (stride != 1 && (stride != 2 || w->dim[2] != 3 || fg_cpu_block() != 8))
+    return false;
   for (int i = 0; i < 2; i++)
-    if (a->stride[i] != 1 || a->dilation[i] != 1 || a->pad_lo[i] < 0 || a->pad_lo[i] >= w->dim[2] ||
-        a->pad_hi[i] < 0)
+    if (a->stride[i] != stride || a->dilation[i] != 1 || a->pad_lo[i] < 0 ||
+        a->pad_lo[i] >= w->dim[2] || a->pad_hi[i] < 0)
       return false;
   return true;
 }
@@ -30,6 +33,16 @@ static bool has_shape(const struct fg_conv_attrs *a, const struct fg_tensor *w) 
 bool fg_conv_winograd_fits(const struct fg_call *call) {
   return fg_winograd_runs() && !call->attrs->conv.plain_sums && fg_conv_may_be_fast(call) &&
          has_shape(&call->attrs->conv, &call->in[1]);
+}
+
+/* 3 x 3 of stride 2 as windows of 2 x 2 of stride 1 (winograd.h). */
+static void use_kinds(struct fg_winograd_shape *shape, const int pad[2], bool gradient) {
+  shape->r = 2;
+  *(gradient ? &shape->y_step : &shape->x_step) = 2;
+  for (int i = 0; i < 2; i++) {
+    shape->stride_pad[i] = (uint8_t)pad[i];
+    shape->pad[i] = gradient ? pad[i] == 0 : (pad[i] + 1) / 2;
+  }
 }
 
 void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
@@ -50,7 +63,11 @@ void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
       .q = y->dim[3],
       .pad = {gradient ? last - pad[0] : pad[0], gradient ? last - pad[1] : pad[1]},
       .x_blocked = x->layout == FG_BLOCKED,
-      .y_blocked = y->layout == FG_BLOCKED};
+      .y_blocked = y->layout == FG_BLOCKED,
+      .x_step = 1,
+      .y_step = 1};
+  if (call->attrs->conv.stride[0] == 2)
+    use_kinds(&shape, pad, gradient);
   fg_winograd_cut(plan, &shape, threads);
 }
 

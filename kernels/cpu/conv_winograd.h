@@ -7,11 +7,11 @@
 
 struct fg_conv_winograd;
 
-/* Whether the call is a 3x3 or 5x5 window of stride 1 over constant weights, with no tail but bias,
+/* Whether the call is a 3x3 or 5x5 window of stride 1, or for vectors of 8 channels a 3x3 window of stride 2, over constant weights, with no tail but bias,
  * residual and ReLU, or ReLU's slope, and equal windows need not have equal sums. */
 bool fg_conv_winograd_fits(const struct fg_call *call);
 
-/* m: 2, or 4 for 3x3. *kept_bytes: of weights that nobody had transformed before. */
+/* m: 2, or 4 for 3x3, which a stride of 2 has alone. *kept_bytes: of weights that nobody had transformed before. */
 fgsm_status fg_conv_winograd_create(struct fg_cpu_device *device, const struct fg_call *call, int m,
                                     struct fg_conv_winograd **out,
                                     size_t *kept_bytes) FGSM_MUST_USE;

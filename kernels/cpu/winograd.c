@@ -39,10 +39,12 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
   struct fg_winograd p = {
       .shape = *shape, .lanes = fg_cpu_block(), .edge = shape->m + shape->r - 1, .pieces = threads};
   p.group = p.lanes == 16 ? 14 : 6;
-  p.rows = fg_up(shape->p, shape->m);
-  p.columns = fg_up(shape->q, shape->m);
-  p.c_vecs = fg_up(shape->c, p.lanes);
-  p.k_vecs = fg_up(shape->k, p.lanes);
+  p.rows = fg_up(fg_up(shape->p, shape->y_step), shape->m);
+  p.columns = fg_up(fg_up(shape->q, shape->y_step), shape->m);
+  p.x_vecs = fg_up(shape->c, p.lanes);
+  p.y_vecs = fg_up(shape->k, p.lanes);
+  p.c_vecs = p.x_vecs * shape->x_step * shape->x_step;
+  p.k_vecs = p.y_vecs * shape->y_step * shape->y_step;
   int64_t tiles = shape->samples * p.rows * p.columns, panels = fg_up(p.k_vecs, FG_WINOGRAD_PANEL);
   bool wide = p.lanes == 16;
   bool near = (int64_t)fg_winograd_weight_bytes(&p) <= fg_cpu_second_level_bytes() * (wide ? 2 : 8);
@@ -83,6 +85,8 @@ enum { MOST_R = 5, MOST_PLACES = 36, MOST_WINDOW = 25 };
 
 /* G of the transforms, [n][r]: powers of the points 0, 1, -1 (2, -2) and infinity, scaled. */
 static const double filter_4_3[][MOST_R] = {{1}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+static const double filter_5_2[][MOST_R] = {
+    {1. / 2}, {-1. / 2, -1. / 2}, {-1. / 6, 1. / 6}, {1. / 6, 1. / 3}, {0, 1}};
 static const double filter_6_3[][MOST_R] = {{1. / 4},
                                             {-1. / 6, -1. / 6, -1. / 6},
                                             {-1. / 6, 1. / 6, -1. / 6},
@@ -126,6 +130,8 @@ FG_CLONES static void winograd_windows(double (*restrict w)[PANEL_LANES], int n,
                                        double (*restrict to)[PANEL_LANES]) {
   if (n == 4)
     windows(filter_4_3, 4, 3, w, to);
+  else if (n == 5)
+    windows(filter_5_2, 5, 2, w, to);
   else if (r == 3)
     windows(filter_6_3, 6, 3, w, to);
   else
@@ -139,23 +145,53 @@ struct filters {
   float *u;
 };
 
+/* The place in a 2 x 2 window along one axis of tap `i` of the 3 that a stride of 2 moves, for places of
+ * odd or even number; -1 where they do not meet. */
+static int place_of_tap(int i, int pad, int odd, bool turned) {
+  if ((i + pad + odd) % 2)
+    return -1;
+  return turned ? (odd + pad - i) / 2 + (pad == 0) : (i + pad % 2) / 2;
+}
+
+/* Which numbers of a window [c][k] of the tensor of weights are multiplied: w[window][lane]. */
+static void take_window(const struct filters *f, int64_t c, int64_t k, double (*w)[PANEL_LANES],
+                        int64_t lane) {
+  const struct fg_winograd *plan = f->plan;
+  const struct fg_winograd_shape *s = &plan->shape;
+  bool strided = s->x_step * s->y_step > 1;
+  int size = strided ? 3 : s->r, window = size * size;
+  int64_t of_c = plan->x_vecs * plan->lanes, of_k = plan->y_vecs * plan->lanes;
+  int kind = (int)(c / of_c + k / of_k);
+  c %= of_c;
+  k %= of_k;
+  if (c >= s->c || k >= s->k)
+    return;
+  const float *from = f->w + (f->turned ? c * s->k + k : k * s->c + c) * window;
+  for (int i = 0; i < window; i++)
+    if (strided) {
+      int y = place_of_tap(i / size, s->stride_pad[0], kind / 2, f->turned),
+          x = place_of_tap(i % size, s->stride_pad[1], kind % 2, f->turned);
+      if (y >= 0 && x >= 0)
+        w[y * s->r + x][lane] = from[i];
+    } else {
+      w[i][lane] = from[f->turned ? window - 1 - i : i];
+    }
+}
+
 /* Channels [begin, end) of x, of every panel. */
 static void transform_filters(const void *ctx, int64_t begin, int64_t end) {
   const struct filters *f = ctx;
   const struct fg_winograd *plan = f->plan;
   const struct fg_winograd_shape *s = &plan->shape;
-  int n = places(plan), window = s->r * s->r;
+  int n = places(plan);
   int64_t wide_c = plan->c_vecs * plan->lanes, wide_k = plan->k_vecs * plan->lanes;
   int64_t panel = (int64_t)plan->lanes * FG_WINOGRAD_PANEL;
   for (int64_t first = 0; first < wide_k; first += panel) {
     int64_t width = wide_k - first < panel ? wide_k - first : panel;
     for (int64_t c = begin; c < end; c++) {
       double w[MOST_WINDOW][PANEL_LANES] = {{0}}, to[MOST_PLACES][PANEL_LANES];
-      for (int64_t k = first; k < first + width && k < s->k && c < s->c; k++) {
-        const float *from = f->w + (f->turned ? c * s->k + k : k * s->c + c) * window;
-        for (int i = 0; i < window; i++)
-          w[i][k - first] = from[f->turned ? window - 1 - i : i];
-      }
+      for (int64_t k = first; k < first + width; k++)
+        take_window(f, c, k, w, k - first);
       winograd_windows(w, plan->edge, s->r, to);
       for (int i = 0; i < n; i++)
         for (int64_t l = 0; l < width; l++)

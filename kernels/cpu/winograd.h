@@ -8,6 +8,11 @@
  * a quarter of them for m = 4. It is paid for in rounding.
  *
  * The gradient of x is a convolution too, of dy with the turned window, so one kernel serves both.
+ * A 3 x 3 window of stride 2 reads places of x of even and of odd rows and columns, each kind by a window
+ * of 2 x 2 of its own: it is a convolution of stride 1 of four times as many channels, the kinds side by
+ * side, by F(4x4, 2x2), a hundred multiplications where there were 144. Its gradient has four times as
+ * many channels in the result instead. Vectors of 8 channels alone have it.
+ *
  * Bias, residual and ReLU, or ReLU's slope, are applied to the tile while it is in registers. */
 #ifndef FG_CPU_WINOGRAD_H
 #define FG_CPU_WINOGRAD_H
@@ -16,10 +21,12 @@
 
 /* y [samples, k, p, q] from x [samples, c, h, w]; x's row -pad[0] meets the first row of the window. */
 struct fg_winograd_shape {
-  int m, r; /* 2, 3; 4, 3; or 2, 5 */
+  int m, r; /* 2, 3; 4, 3; 2, 5; or 4, 2 */
   int64_t samples, c, h, w, k, p, q;
   int pad[2];
   bool x_blocked, y_blocked; /* residual and mask lie as y does */
+  uint8_t x_step, y_step;    /* 1; one of them 2, for r = 2, which a stride makes of 3 x 3 */
+  uint8_t stride_pad[2];     /* of the stride's window */
 };
 
 enum fg_winograd_act { FG_WINOGRAD_AS_IT_IS, FG_WINOGRAD_RELU, FG_WINOGRAD_SLOPE };
@@ -42,6 +49,7 @@ struct fg_winograd {
   int64_t chunks, slices;           /* items: chunks of tiles, times slices of k */
   int64_t v_floats, product_floats; /* of a room, for one of the n^2 places */
   int pieces;
+  int64_t x_vecs, y_vecs; /* vectors of channels of x and y themselves */
 };
 
 /* Whether this machine has vectors that the kernel is written for. */
@@ -52,7 +60,7 @@ size_t fg_winograd_weight_bytes(const struct fg_winograd *plan);
 size_t fg_winograd_scratch_bytes(const struct fg_winograd *plan);
 
 /* G w G' in double, in the order in which the products read it. `w` is [k, c, r, r], or where
- * `turned` [c, k, r, r], of which the window is turned by half. */
+ * `turned` [c, k, r, r], of which the window is turned by half; of a stride, the 3 x 3 windows. */
 void fg_winograd_weights(const struct fg_winograd *plan, const float *w, bool turned, float *u);
 
 void fg_winograd_run(const struct fg_winograd *plan, const float *u,

@@ -54,14 +54,29 @@ static struct strip strip_to_come(const struct fg_winograd *p, int64_t i) {
 
 /* ---- tiles in */
 
+/* Which places of x, or of the result, a vector of channels is of: all, or where there is a stride those
+ * of every second row and column, from there on. */
+struct kind {
+  int64_t step, y, x, vec; /* `vec`: of the tensor's own channels */
+};
+
+FG_INLINE struct kind kind_of(int64_t i, int64_t vecs, int64_t step) {
+  return (struct kind){step, i / vecs / 2, i / vecs % 2, i % vecs};
+}
+
+/* How many of `all` places in a line are of that kind. */
+FG_INLINE int64_t places_of(int64_t all, int64_t step, int64_t from) {
+  return (all - from + step - 1) / step;
+}
+
 /* Vector `c` of the channels of a plain x: n rows of a strip's columns, zeros where there are none. */
-FG_INLINE void gather(const struct fg_winograd *p, const float *x, const struct strip *t, int64_t c,
-                      int64_t columns, vec *to, int n) {
+FG_INLINE void gather(const struct fg_winograd *p, const float *x, const struct strip *t,
+                      struct kind c, int64_t columns, vec *to, int n) {
   const struct fg_winograd_shape *s = &p->shape;
-  int64_t plane = s->h * s->w, channel = c * LANES;
+  int64_t plane = s->h * s->w, channel = c.vec * LANES;
   for (int i = 0; i < n; i++)
     for (int64_t j = 0; j < columns; j++, to++) {
-      int64_t y = t->y - s->pad[0] + i, z = t->x - s->pad[1] + j;
+      int64_t y = (t->y - s->pad[0] + i) * c.step + c.y, z = (t->x - s->pad[1] + j) * c.step + c.x;
       *to = (vec){0};
       if (y >= 0 && y < s->h && z >= 0 && z < s->w)
         for (int l = 0; l < LANES && channel + l < s->c; l++)
@@ -72,16 +87,16 @@ FG_INLINE void gather(const struct fg_winograd *p, const float *x, const struct 
 /* B' d of each of a strip's columns, of which [begin, end) are there: half[columns][n]. The same rows
  * of `next`, if any, are fetched meanwhile. */
 FG_INLINE void columns_in(const float *const *rows, const float *const *next, int64_t begin,
-                          int64_t end, int64_t columns, vec *half, int n) {
+                          int64_t end, int64_t columns, int64_t step, vec *half, int n) {
   for (int64_t i = 0; i < begin * n; i++)
     half[i] = (vec){0};
   for (int64_t j = begin; j < end; j++) {
     vec column[MOST];
-    if (next && j % 2 == 0)
+    if (next && j * step % 2 == 0)
       for (int i = 0; i < n; i++)
-        __builtin_prefetch(next[i] + j * LANES);
+        __builtin_prefetch(next[i] + j * step * LANES);
     for (int i = 0; i < n; i++)
-      column[i] = *(const vec *)(rows[i] + (j - begin) * LANES);
+      column[i] = *(const vec *)(rows[i] + (j - begin) * step * LANES);
     forward(column, half + j * n, n);
   }
   for (int64_t i = end * n; i < columns * n; i++)
@@ -105,41 +120,42 @@ FG_INLINE int64_t slot(const struct fg_winograd *p, int64_t i) {
   return (i / GROUP * p->c_vecs * GROUP + i % GROUP) * LANES;
 }
 
-/* Where a strip's `n` rows begin in vector `c` of a blocked x; nearby, where there is none. */
+/* Where a strip's `n` rows begin in a vector of a blocked x; nearby, where there is none. */
 FG_INLINE void find_rows(const struct fg_winograd *p, const float *x, const struct strip *t,
-                         int64_t c, const float **rows, int n) {
+                         struct kind c, const float **rows, int n) {
   const struct fg_winograd_shape *s = &p->shape;
+  int64_t z = fg_least(fg_most(t->x - s->pad[1], 0) * c.step + c.x, s->w - 1);
   for (int r = 0; r < n; r++) {
-    int64_t y = fg_least(fg_most(t->y - s->pad[0] + r, 0), s->h - 1);
-    int64_t z = fg_least(fg_most(t->x - s->pad[1], 0), s->w - 1);
-    rows[r] = x + (((t->sample * p->c_vecs + c) * s->h + y) * s->w + z) * LANES;
+    int64_t y = fg_least(fg_most((t->y - s->pad[0] + r) * c.step + c.y, 0), s->h - 1);
+    rows[r] = x + (((t->sample * p->x_vecs + c.vec) * s->h + y) * s->w + z) * LANES;
   }
 }
 
-/* A strip whose first tile is the chunk's `i`th, and what comes after it. */
+/* A strip whose first tile is the chunk's `i`th, and what comes after it. Places have kinds for n = 5. */
 FG_INLINE void strip_in(const struct fg_winograd *p, const float *x, const struct strip *t,
                         const struct strip *after, int64_t i, float *v, int n, int m) {
-  static const float none[MOST_COLUMNS * LANES] __attribute__((aligned(32)));
+  static const float none[2 * MOST_COLUMNS * LANES] __attribute__((aligned(32)));
   const struct fg_winograd_shape *s = &p->shape;
   int64_t columns = (t->tiles - 1) * m + n, left = t->x - s->pad[1], top = t->y - s->pad[0];
-  int64_t begin = fg_least(fg_most(-left, 0), columns);
-  int64_t end = fg_most(fg_least(columns, s->w - left), begin);
+  int64_t begin = fg_least(fg_most(-left, 0), columns), step = n == 5 ? s->x_step : 1;
   vec plain[MOST * MOST_COLUMNS], half[MOST_COLUMNS * MOST];
   const float *rows[MOST], *next[MOST];
   for (int64_t c = 0; c < p->c_vecs; c++, v += GROUP * LANES) {
+    struct kind kind = kind_of(c, p->x_vecs, step);
     if (s->x_blocked) {
       bool last = c + 1 == p->c_vecs;
-      find_rows(p, x, t, c, rows, n);
-      find_rows(p, x, last ? after : t, last ? 0 : c + 1, next, n);
+      int64_t end = fg_most(fg_least(columns, places_of(s->w, step, kind.x) - left), begin);
+      find_rows(p, x, t, kind, rows, n);
+      find_rows(p, x, last ? after : t, kind_of(last ? 0 : c + 1, p->x_vecs, step), next, n);
       for (int r = 0; r < n; r++)
-        if (top + r < 0 || top + r >= s->h)
+        if (top + r < 0 || (top + r) * step + kind.y >= s->h)
           rows[r] = none;
-      columns_in(rows, next, begin, end, columns, half, n);
+      columns_in(rows, next, begin, end, columns, step, half, n);
     } else {
-      gather(p, x, t, c, columns, plain, n);
+      gather(p, x, t, kind, columns, plain, n);
       for (int r = 0; r < n; r++)
         rows[r] = (const float *)(plain + r * columns);
-      columns_in(rows, NULL, 0, columns, columns, half, n);
+      columns_in(rows, NULL, 0, columns, columns, 1, half, n);
     }
     for (int64_t j = 0; j < t->tiles; j++)
       tile_in(half + j * m * n, v + slot(p, i + j), p->v_floats, n);
@@ -258,31 +274,32 @@ FG_INLINE void put(const vec *value, float *to, int64_t plane, int64_t lanes) {
 /* What is added at `places` places of a row of the result, what they are masked by, and there they go.
  * NaN stays NaN. The same places `ahead` are fetched. */
 FG_INLINE void finish_blocks(const struct fg_winograd_operands *o, vec *values, int64_t at,
-                             int64_t ahead, int64_t places) {
-  for (int64_t b = 0; b < places * LANES; b += LINE) {
+                             int64_t ahead, int64_t places, int64_t step) {
+  for (int64_t b = 0; b < places * step * LANES; b += LINE) {
     if (o->residual)
       __builtin_prefetch(o->residual + at + ahead + b);
     if (o->mask)
       __builtin_prefetch(o->mask + at + ahead + b);
     __builtin_prefetch(o->y + at + ahead + b, 1);
   }
+  step *= LANES;
   if (o->residual)
     for (int64_t b = 0; b < places; b++)
-      values[b] += ((const vec *)(o->residual + at))[b];
+      values[b] += *(const vec *)(o->residual + at + b * step);
   if (o->act == FG_WINOGRAD_RELU)
     for (int64_t b = 0; b < places; b++)
       values[b] = (vec)(~(values[b] <= 0) & (bits)values[b]);
   if (o->mask)
     for (int64_t b = 0; b < places; b++)
-      values[b] = (vec)(~(((const vec *)(o->mask + at))[b] <= 0) & (bits)values[b]);
+      values[b] = (vec)(~(*(const vec *)(o->mask + at + b * step) <= 0) & (bits)values[b]);
   for (int64_t b = 0; b < places; b++)
-    ((vec *)(o->y + at))[b] = values[b];
+    *(vec *)(o->y + at + b * step) = values[b];
 }
 
 static void finish_plain(const struct fg_winograd *p, const struct fg_winograd_operands *o,
-                         vec *values, int64_t at, int64_t places, int64_t lanes) {
+                         vec *values, int64_t at, int64_t places, int64_t step, int64_t lanes) {
   int64_t plane = p->shape.p * p->shape.q;
-  for (int64_t b = 0; b < places; b++, at++) {
+  for (int64_t b = 0; b < places; b++, at += step) {
     vec value = values[b], other;
     if (o->residual) {
       pick(o->residual + at, plane, lanes, &other);
@@ -303,7 +320,8 @@ static void finish_plain(const struct fg_winograd *p, const struct fg_winograd_o
 FG_INLINE void tile_out(const struct fg_winograd *p, const struct fg_winograd_operands *o,
                         const float *from, const vec *bias, int64_t at, int64_t ahead,
                         int64_t height, int64_t width, int64_t lanes, int n, int m) {
-  int64_t pitch = p->product_floats, row = p->shape.q * (p->shape.y_blocked ? LANES : 1);
+  int64_t pitch = p->product_floats, step = n == 5 ? p->shape.y_step : 1;
+  int64_t row = step * p->shape.q * (p->shape.y_blocked ? LANES : 1);
   vec half[MOST_M * MOST];
   for (int b = 0; b < n; b++) {
     vec column[MOST], to[MOST_M];
@@ -319,46 +337,51 @@ FG_INLINE void tile_out(const struct fg_winograd *p, const struct fg_winograd_op
     for (int b = 0; b < m; b++)
       to[b] += *bias;
     if (!p->shape.y_blocked)
-      finish_plain(p, o, to, at, width, lanes);
+      finish_plain(p, o, to, at, width, step, lanes);
     else if (width == m)
-      finish_blocks(o, to, at, ahead, m);
+      finish_blocks(o, to, at, ahead, m, step);
     else
-      finish_blocks(o, to, at, ahead, width);
+      finish_blocks(o, to, at, ahead, width, step);
   }
 }
 
-/* Where a strip begins in vector `k` of the result's channels. */
-FG_INLINE int64_t place(const struct fg_winograd *p, const struct strip *t, int64_t k) {
+/* Where a strip begins in a vector of the result's channels. */
+FG_INLINE int64_t place(const struct fg_winograd *p, const struct strip *t, struct kind k) {
   const struct fg_winograd_shape *s = &p->shape;
-  int64_t plane = s->p * s->q, of_plane = t->y * s->q + t->x;
-  return s->y_blocked ? ((t->sample * p->k_vecs + k) * plane + of_plane) * LANES
-                      : (t->sample * s->k + k * LANES) * plane + of_plane;
+  int64_t plane = s->p * s->q, of_plane = (t->y * k.step + k.y) * s->q + t->x * k.step + k.x;
+  return s->y_blocked ? ((t->sample * p->y_vecs + k.vec) * plane + of_plane) * LANES
+                      : (t->sample * s->k + k.vec * LANES) * plane + of_plane;
 }
 
-/* A strip's vector `k` of channels; `from`, its first tile's product, `apart` from the next one's. */
+/* A strip's vector of channels; `from`, its first tile's product, `apart` from the next one's. */
 FG_INLINE void strip_out(const struct fg_winograd *p, const struct fg_winograd_operands *o,
-                         const struct strip *t, int64_t k, int64_t ahead, const float *from,
+                         const struct strip *t, struct kind k, int64_t ahead, const float *from,
                          int64_t apart, int n, int m) {
   const struct fg_winograd_shape *s = &p->shape;
-  int64_t lanes = fg_least(s->k - k * LANES, LANES), at = place(p, t, k);
-  int64_t height = fg_least(m, s->p - t->y), step = m * (s->y_blocked ? LANES : 1);
+  int64_t lanes = fg_least(s->k - k.vec * LANES, LANES), at = place(p, t, k);
+  int64_t height = fg_least(m, places_of(s->p, k.step, k.y) - t->y);
+  int64_t width = places_of(s->q, k.step, k.x) - t->x;
+  int64_t step = m * k.step * (s->y_blocked ? LANES : 1);
   vec bias = {0};
   if (o->bias)
-    pick(o->bias + k * LANES, 1, lanes, &bias);
+    pick(o->bias + k.vec * LANES, 1, lanes, &bias);
   for (int64_t j = 0; j < t->tiles; j++, at += step)
-    tile_out(p, o, from + j * apart, &bias, at, ahead, height, fg_least(m, s->q - t->x - j * m),
-             lanes, n, m);
+    tile_out(p, o, from + j * apart, &bias, at, ahead, height, fg_least(m, width - j * m), lanes, n,
+             m);
 }
 
 FG_INLINE void tiles_out(const struct fg_winograd *p, const struct fg_winograd_operands *o,
                          int64_t first, int64_t many, int64_t k, int vecs, const float *from, int n,
                          int m) {
+  int64_t step = n == 5 ? p->shape.y_step : 1;
   for (int64_t i = 0; i < many;) {
     struct strip t = strip_at(p, first + i, many - i);
     struct strip after = strip_to_come(p, first + i + t.tiles);
     for (int j = 0; j < vecs; j++) {
-      int64_t next = j + 1 < vecs ? place(p, &t, k + j + 1) : place(p, &after, k);
-      strip_out(p, o, &t, k + j, next - place(p, &t, k + j), from + (i * vecs + j) * LANES,
+      struct kind kind = kind_of(k + j, p->y_vecs, step);
+      int64_t next = j + 1 < vecs ? place(p, &t, kind_of(k + j + 1, p->y_vecs, step))
+                                  : place(p, &after, kind_of(k, p->y_vecs, step));
+      strip_out(p, o, &t, kind, next - place(p, &t, kind), from + (i * vecs + j) * LANES,
                 vecs * LANES, n, m);
     }
     i += t.tiles;
@@ -380,6 +403,7 @@ FG_INLINE void tiles_out(const struct fg_winograd *p, const struct fg_winograd_o
 STRIPS(4, 2)
 STRIPS(6, 4)
 STRIPS(6, 2)
+STRIPS(5, 4)
 
 void fg_winograd_item_8(const struct fg_winograd *p, const float *u,
                         const struct fg_winograd_operands *o, int64_t item, float *room) {
@@ -389,6 +413,7 @@ void fg_winograd_item_8(const struct fg_winograd *p, const float *u,
   int64_t n = fg_least(tiles - first, p->chunk);
   float *products = room + places * p->v_floats;
   (p->edge == 4      ? tiles_in_4_2
+   : p->edge == 5    ? tiles_in_5_4
    : p->shape.m == 4 ? tiles_in_6_4
                      : tiles_in_6_2)(p, o->x, first, n, room);
   for (int64_t i = panels * slice / p->slices; i < panels * (slice + 1) / p->slices; i++) {
@@ -396,6 +421,7 @@ void fg_winograd_item_8(const struct fg_winograd *p, const float *u,
     int vecs = p->k_vecs - k < PANEL ? (int)(p->k_vecs - k) : PANEL;
     panel_of(p, room, u + k * LANES * places * p->c_vecs * LANES, n, vecs, products);
     (p->edge == 4      ? tiles_out_4_2
+     : p->edge == 5    ? tiles_out_5_4
      : p->shape.m == 4 ? tiles_out_6_4
                        : tiles_out_6_2)(p, o, first, n, k, vecs, products);
   }
