@@ -102,7 +102,8 @@ void fg_image_strips_cut(const struct fg_image_shape *shape, int lanes, const st
   s.rows = rows_of(t, s.height);
   /* An odd number of cache lines, so that channels do not fall into one set of the cache. */
   s.plane = (fg_up(s.rows * s.pitch, LINE) | 1) * LINE;
-  s.line = fg_up(fg_up(t->w, t->stride[1]), MOST_VECS * LANES) * MOST_VECS * LANES;
+  s.line =
+      (fg_up(fg_up(t->w, t->stride[1]), LANES) + MOST_VECS) * LANES; /* a block may end beyond */
   *to = s;
 }
 
