@@ -1,9 +1,10 @@
 /* conv_grad_input_step: the gradient of a first convolution, whose input has few channels, and the
  * step along it. oneDNN's kernels fill vectors with channels, of which an image has three.
  *
- * A dy in channel blocks fills vectors with its own channels, image_grad.h, or the processor's tiles,
- * where it has them, image_split.h. Where dy is plain, the lanes are neighbours of a row of dx: with
- * the stride fixed, columns of one residue take neighbouring columns of dy for each tap of the window.
+ * By AVX2 the lanes are neighbours of a row of dx, whatever dy's layout, and a pool's gradient is taken on the
+ * way: image_strip.h. Elsewhere a dy in channel blocks fills vectors with its own channels, image_grad.h, or the
+ * processor's tiles, where it has them, image_split.h. Where dy is plain, the lanes are neighbours of a row of dx:
+ * with the stride fixed, columns of one residue take neighbouring columns of dy for each tap of the window.
  * A strip of rows is computed at a time from the rows of dy that it needs, copied once between margins
  * of zeros, so that no tap asks where the image ends. Sums run over output channels, then taps, in
  * order, whatever the strip or thread.
@@ -11,7 +12,8 @@
  * Accepted for up to four channels on one side and windows that overlap, where the other side has at
  * most sixteen channels or they divide into blocks, as they then will: more of them in a plain dy are
  * oneDNN's. Patches (stride as wide as the window) have one tap a place and are a product, which is
- * oneDNN's too. A pool in front and bytes behind are left to their own kernels. */
+ * oneDNN's too. A pool in front of other vectors than AVX2's, and bytes behind, are
+ * left to their own kernels. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -71,13 +71,13 @@ static int64_t rows_of(const struct fg_image_shape *t, int64_t height) {
   return floor_div(height - 1 + (t->r - 1) * t->dilation[0], t->stride[0]) + 2;
 }
 
-/* Strips as high as half of the second-level cache holds, and of a height that steps of the window divide; lower,
+/* Strips as high as three quarters of the second-level cache hold, and of a height that steps of the window divide; lower,
  * where there are more threads than strips. */
 static int64_t height_of(const struct fg_image_strips *s) {
   const struct fg_image_shape *t = &s->of;
   int64_t step = t->stride[0], height = fg_up(fg_most(t->h, 1), step) * step;
   int64_t bytes = t->k * s->pitch * (int64_t)sizeof(float);
-  int64_t most = fg_cpu_second_level_bytes() / 2;
+  int64_t most = fg_cpu_second_level_bytes() / 4 * 3;
   while (height > step &&
          (rows_of(t, height) * bytes > most || t->samples * fg_up(t->h, height) < s->pieces))
     height -= step;
@@ -102,7 +102,8 @@ void fg_image_strips_cut(const struct fg_image_shape *shape, int lanes, const st
   s.rows = rows_of(t, s.height);
   /* An odd number of cache lines, so that channels do not fall into one set of the cache. */
   s.plane = (fg_up(s.rows * s.pitch, LINE) | 1) * LINE;
-  s.line = fg_up(fg_up(t->w, t->stride[1]), MOST_VECS * LANES) * MOST_VECS * LANES;
+  s.line =
+      (fg_up(fg_up(t->w, t->stride[1]), LANES) + MOST_VECS) * LANES; /* a block may end beyond */
   *to = s;
 }
 
@@ -171,12 +172,12 @@ static void clear_row(const struct fg_image_strips *s, float *room, int64_t k, i
     memset(room + (k + l) * s->plane + i * s->pitch, 0, (size_t)s->of.q * sizeof *room);
 }
 
-/* Rows of sample n from p0 on; zeros where there are none. */
-static void copy_rows(const struct job *j, int64_t n, int64_t p0, float *room) {
+/* Rows of sample n to a room that begins with row p0, from its row `first` on; zeros where there are none. */
+static void copy_rows(const struct job *j, int64_t n, int64_t p0, int64_t first, float *room) {
   const struct fg_image_strips *s = j->s;
   const struct fg_image_shape *t = &s->of;
   for (int64_t k = 0; k < t->k; k += s->lanes)
-    for (int64_t i = 0; i < s->rows; i++) {
+    for (int64_t i = first; i < s->rows; i++) {
       int64_t p = p0 + i;
       float *to = room + k * s->plane + i * s->pitch;
       const float *from = j->dy + ((n * t->k + k) * t->p + p * s->lanes) * t->q;
@@ -206,13 +207,14 @@ static void find_places(const struct fg_image_strips *s, struct places *to) {
   }
 }
 
-/* What row o of the pool's results gives back in channels from k on, added to a room whose first row is p0 of dy. */
+/* What row o of the pool's results gives back in channels from k on, to rows from `least` on, added to a room
+ * whose first row is p0 of dy. */
 static void spread_row(const struct job *j, const struct places *places, int64_t n, int64_t k,
-                       int64_t o, int64_t p0, float *room) {
+                       int64_t o, int64_t p0, int64_t least, float *room) {
   const struct fg_image_strips *s = j->s;
   const struct fg_pool *p = &s->pool;
   const int64_t lanes = s->lanes, y0 = o * p->sh - p->ph, last = fg_least(p0 + s->rows, p->h);
-  const bool whole = y0 >= p0 && y0 >= 0 && y0 + (p->kh - 1) * p->dh < last;
+  const bool whole = y0 >= least && y0 + (p->kh - 1) * p->dh < last;
   int64_t at = ((n * s->of.k + k) * p->oh + o * lanes) * p->ow;
   for (int64_t c = 0; c < p->ow; c++) {
     int64_t x0 = c * p->sw - p->pw;
@@ -220,7 +222,7 @@ static void spread_row(const struct job *j, const struct places *places, int64_t
     bool inside = whole && x0 >= 0 && x0 + (p->kw - 1) * p->dw < p->w;
     for (int64_t l = 0; l < lanes; l++, at++, to += s->plane) {
       int64_t i = j->index[at], y = y0 + places->y[i], x = x0 + places->x[i];
-      if (i < places->n && (inside || (y >= p0 && y >= 0 && y < last && x >= 0 && x < p->w)))
+      if (i < places->n && (inside || (y >= least && y < last && x >= 0 && x < p->w)))
         to[places->at[i]] += j->dy[at];
     }
   }
@@ -228,7 +230,7 @@ static void spread_row(const struct job *j, const struct places *places, int64_t
 
 /* The same where windows of 2 x 2 lie side by side, from blocks of channels; all that they cover is written. */
 TARGET static void spread_pairs(const struct job *j, int64_t n, int64_t k, int64_t o, int64_t p0,
-                                float *room) {
+                                int64_t least, float *room) {
   const struct fg_image_strips *s = j->s;
   const struct fg_pool *p = &s->pool;
   for (int64_t c = 0; c < p->ow; c += LANES) {
@@ -247,7 +249,7 @@ TARGET static void spread_pairs(const struct job *j, int64_t n, int64_t k, int64
     for (int row = 0; row < 2; row++) {
       vec even[LANES], odd[LANES];
       int64_t y = 2 * o + row - p0;
-      if (y < 0 || y >= s->rows)
+      if (y < least - p0 || y >= s->rows)
         continue;
       for (int i = 0; i < LANES; i++) {
         even[i] = (vec)(d[i] & (index[i] == 2 * row));
@@ -268,21 +270,22 @@ static bool in_pairs(const struct fg_image_strips *s) {
 }
 
 static void spread_rows(const struct job *j, const struct places *places, int64_t n, int64_t p0,
-                        float *room) {
+                        int64_t first, float *room) {
   const struct fg_image_strips *s = j->s;
   const struct fg_pool *p = &s->pool;
   bool pairs = in_pairs(s);
   int64_t covered = pairs ? 2 * p->oh : 0, below = (p->kh - 1) * p->dh - p->ph;
+  int64_t least = fg_most(p0 + first, 0);
   for (int64_t k = 0; k < s->of.k; k += s->lanes) {
-    for (int64_t i = 0; i < s->rows; i++)
+    for (int64_t i = first; i < s->rows; i++)
       if (p0 + i < 0 || p0 + i >= covered)
         clear_row(s, room, k, i);
     for (int64_t o = 0; o < p->oh; o++)
-      if (o * p->sh + below >= p0 && o * p->sh - p->ph < p0 + s->rows) {
+      if (o * p->sh + below >= least && o * p->sh - p->ph < p0 + s->rows) {
         if (pairs)
-          spread_pairs(j, n, k, o, p0, room);
+          spread_pairs(j, n, k, o, p0, least, room);
         else
-          spread_row(j, places, n, k, o, p0, room);
+          spread_row(j, places, n, k, o, p0, least, room);
       }
   }
 }
@@ -348,6 +351,7 @@ FG_INLINE void sum_row(const struct block *block, int c, int vecs) {
   for (int64_t k = 0; k < b->k; k++, from += b->plane)
     for (int i = 0; i < taps; i++, w += c) {
       const float *x = from + b->at[i];
+      __builtin_prefetch(x + b->plane); /* the next channel's comes from afar */
       for (int v = 0; v < vecs; v++) {
         vec value = *(const vec *)(x + v * LANES);
         for (int l = 0; l < c; l++)
@@ -481,6 +485,16 @@ static void sum_strip(const struct job *j, const float *room, int64_t n, int64_t
 
 /* ---- pieces */
 
+/* The next strip's first rows are the last of this one, from row `shift` on; how many they are. */
+static int64_t keep_rows(const struct fg_image_strips *s, int64_t shift, float *room) {
+  int64_t kept = s->rows - shift;
+  if (kept <= 0)
+    return 0;
+  for (int64_t k = 0; k < s->of.k; k++, room += s->plane)
+    memmove(room, room + shift * s->pitch, (size_t)(kept * s->pitch) * sizeof *room);
+  return kept;
+}
+
 static void pieces(const void *ctx, int64_t begin, int64_t end) {
   const struct job *j = ctx;
   const struct fg_image_strips *s = j->s;
@@ -491,13 +505,16 @@ static void pieces(const void *ctx, int64_t begin, int64_t end) {
   for (int64_t piece = begin; piece < end; piece++) {
     float *room = j->rooms + piece * room_floats(s), *sums = room + t->k * s->plane;
     memset(room, 0, (size_t)(t->k * s->plane) * sizeof *room);
-    for (int64_t i = items * piece / s->pieces; i < items * (piece + 1) / s->pieces; i++) {
-      int64_t n = i / s->strips, y0 = i % s->strips * s->height;
+    int64_t from = items * piece / s->pieces;
+    for (int64_t i = from; i < items * (piece + 1) / s->pieces; i++) {
+      int64_t n = i / s->strips, y0 = i % s->strips * s->height, first = 0;
       int64_t p0 = floor_div(y0 + t->pad[0] - (t->r - 1) * t->dilation[0], t->stride[0]);
+      if (y0 > 0 && i > from)
+        first = keep_rows(s, s->height / t->stride[0], room);
       if (s->pooled)
-        spread_rows(j, &places, n, p0, room + s->left);
+        spread_rows(j, &places, n, p0, first, room + s->left);
       else
-        copy_rows(j, n, p0, room + s->left);
+        copy_rows(j, n, p0, first, room + s->left);
       sum_strip(j, room, n, y0, p0, sums);
     }
   }

@@ -42,6 +42,8 @@ TARGET static void max_row_of_pairs(const struct fg_pool *pool, const float *x, 
     int64_t c = fg_least(i, p->ow - AT_ONCE);
     bits places = {0};
     for (int k = 0; k < AT_ONCE; k++) {
+      __builtin_prefetch(a + (2 * p->w + 2 * (c + k)) * LANES); /* the rows below */
+      __builtin_prefetch(b + (2 * p->w + 2 * (c + k)) * LANES);
       vec top;
       bits index;
       of_window(a + 2 * (c + k) * LANES, b + 2 * (c + k) * LANES, &top, &index);

@@ -55,7 +55,7 @@ TARGET LINKAGE void MAX_ROW(const struct fg_pool *pool, const float *x, int64_t 
 }
 
 TARGET LINKAGE void MAX_GRAD_ROW(const struct fg_pool *pool, const float *dy, int64_t at, int64_t o,
-                         float *dx) {
+                                 float *dx) {
   const struct fg_pool geometry = *pool;
   const struct fg_pool *p = &geometry;
   const struct span rows = rows_at(p, o);

@@ -183,6 +183,8 @@ static const struct fg_case cases[] = {
     CONV("conv step 5x5 of 1 channel from 8, rows dilated", WINDOW(1, 1, 1, 2, 1, 4, 2, 4, 2),
          D(1, 8, 11, 40), D(8, 1, 5, 5), D(1, 1, 11, 40), NONE, NONE, PIXELS, G4(D(1, 1, 11, 40)),
          NONE, NONE),
+    CONV("conv step 3x3 of 4 channels from 8, wide", SAME_3X3, D(1, 8, 5, 61), D(8, 4, 3, 3),
+         D(1, 4, 5, 61), NONE, NONE, PIXELS, G4(D(1, 4, 5, 61)), NONE, NONE),
     CONV("conv step 7x7 stride 2 of 1 channel from 8", STEM_7X7, D(1, 8, 17, 19), D(8, 1, 7, 7),
          D(1, 1, 33, 38), NONE, NONE, PIXELS, G4(D(1, 1, 33, 38)), NONE, NONE),
     POOLED("conv step 3x3 behind a pool", SAME_3X3, D(2, 6, 5, 4), D(6, 2, 3, 3), D(2, 2, 9, 8),
