@@ -55,6 +55,23 @@ Test(products, leave_the_rest_to_the_library) {
   }
 }
 
+/* With vectors of 8, whatever the rows. */
+Test(products, order_large_weights_of_many_rows_too) {
+  static const struct fg_case c = {.name = "product",
+                                   .op = FG_OP_matmul,
+                                   .attrs = {.matmul = {.alpha = 1}},
+                                   .in = {FG_R(FG_NORMAL, 361, 760), FG_R(FG_NORMAL, 760, 700)},
+                                   .out = {FG_R(FG_NORMAL, 361, 700)},
+                                   .constant = 2};
+  struct fg_run one = ran(&c, 1), two = ran(&c, 2);
+  if (one.device->channel_block == 8) {
+    cr_expect_geq(one.call.state_bytes + two.call.state_bytes, 760 * 700 * sizeof(float));
+    cr_expect_eq(memcmp(one.view.out[0].data, two.view.out[0].data, fg_bytes(&one.view.out[0])), 0);
+  }
+  end(&one);
+  end(&two);
+}
+
 Test(products, are_the_same_for_every_number_of_threads) {
   static const int threads[] = {1, 2, 3, 8};
   for (int i = 0; i < fg_cases_packed.n; i++) {

@@ -13,7 +13,14 @@ enum { BIAS = 2, RESIDUAL = 3 };
 /* dnnl_sgemm puts b in order in each call, unless rows are so few that it does without. Of more rows that
  * is little of the work, and it keeps no second b. The processor's tiles, where it has them, are faster from
  * the first whole group of rows on. */
-enum { FEW_ROWS = 16, MANY_ROWS = 112, ROWS_OF_TILES = 32, FEW_COLUMNS = 32, FEW_TERMS = 32 };
+enum {
+  FEW_ROWS = 16,
+  MANY_ROWS = 112,
+  ROWS_OF_TILES = 32,
+  FEW_COLUMNS = 32,
+  FEW_TERMS = 32,
+  LARGE = 1 << 19, /* numbers of b: 2 MiB */
+};
 
 struct fg_matmul_packed {
   bool splits;
@@ -34,6 +41,11 @@ static bool splits(const struct fg_cpu_device *device, const struct fg_product_s
          fg_split_runs();
 }
 
+/* Of vectors of 8, large b go by product.h whatever the rows. */
+static bool few_enough(const struct fg_product_shape *s) {
+  return s->rows <= MANY_ROWS || (fg_cpu_block() == 8 && s->k * s->n >= LARGE);
+}
+
 bool fg_matmul_packed_fits(const struct fg_cpu_device *device, const struct fg_call *call) {
   const struct fg_tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
   if (!fg_product_runs() || call->attrs->matmul.trans_a || !(call->constant >> 1 & 1) || !b->data ||
@@ -41,7 +53,7 @@ bool fg_matmul_packed_fits(const struct fg_cpu_device *device, const struct fg_c
       fg_cpu_span(a, 0, a->rank - 1) != fg_cpu_span(y, 0, y->rank - 1))
     return false;
   struct fg_product_shape s = shape_of(call);
-  return s.rows >= FEW_ROWS && (s.rows <= MANY_ROWS || splits(device, &s)) && s.n >= FEW_COLUMNS &&
+  return s.rows >= FEW_ROWS && (few_enough(&s) || splits(device, &s)) && s.n >= FEW_COLUMNS &&
          s.k >= FEW_TERMS;
 }
 

@@ -17,12 +17,12 @@ static const struct fg_product_way *way_of(const struct fg_product *p) {
 }
 
 static int64_t columns_of_panel(const struct fg_product *p) {
-  return (int64_t)p->lanes * FG_PRODUCT_PANEL;
+  return (int64_t)p->lanes * p->panel;
 }
 
 static int64_t width_of(const struct fg_product *p, int64_t panel) {
-  int64_t left = p->n_vecs - panel * FG_PRODUCT_PANEL;
-  return (left < FG_PRODUCT_PANEL ? left : FG_PRODUCT_PANEL) * p->lanes;
+  int64_t left = p->n_vecs - panel * p->panel;
+  return (left < p->panel ? left : p->panel) * p->lanes;
 }
 
 /* What the busiest piece of so many times so many costs: its multiply-adds, and what it reads. */
@@ -38,12 +38,20 @@ static int64_t sums_of_row(const struct fg_product *p) {
   return panels * columns_of_panel(p);
 }
 
+/* What the second-level cache is to keep of a row: its terms, and sums that wait. Those of vectors of 8 it need not
+ * keep: they come by half as fast, a tile having half the numbers and as many terms. */
+static int64_t near_bytes_of_row(const struct fg_product *p) {
+  int64_t sums = p->lanes == 8 ? 0 : sums_of_row(p);
+  return (p->deep * p->lanes + sums) * (int64_t)sizeof(float);
+}
+
 void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shape, int threads) {
   struct fg_product p = {.shape = *shape, .lanes = fg_cpu_block(), .row_pieces = threads};
   p.group = way_of(&p)->group;
+  p.panel = way_of(&p)->panel;
   p.k_vecs = fg_up(shape->k, p.lanes);
   p.n_vecs = fg_up(shape->n, p.lanes);
-  p.panels = fg_up(p.n_vecs, FG_PRODUCT_PANEL);
+  p.panels = fg_up(p.n_vecs, p.panel);
   p.column_pieces = 1;
   for (int64_t columns = 2; columns <= threads; columns++)
     if (threads % columns == 0 &&
@@ -52,8 +60,8 @@ void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shap
       p.row_pieces = threads / columns;
     }
   p.deep = fg_up(p.k_vecs, fg_up(p.k_vecs * p.lanes, DEEP));
-  int64_t of_row = (p.deep * p.lanes + sums_of_row(&p)) * (int64_t)sizeof(float);
-  int64_t near = fg_cpu_second_level_bytes() / 2 / of_row, rows = fg_up(shape->rows, p.row_pieces);
+  int64_t near = fg_cpu_second_level_bytes() / 2 / near_bytes_of_row(&p),
+          rows = fg_up(shape->rows, p.row_pieces);
   p.chunk = near < p.group ? p.group : near < rows ? near / p.group * p.group : rows;
   *plan = p;
 }
@@ -69,28 +77,22 @@ size_t fg_product_scratch_bytes(const struct fg_product *p) {
 
 /* ---- a chunk */
 
-/* Rows [row, row + rows), vectors [k, k + deep) of them, panels [from, to). */
+/* Rows [row, row + rows), vectors [k, k + deep) of them, panels [from, to). The rows fall into groups of
+ * heights that differ by one at most. */
 struct chunk {
-  int64_t row, rows, k, deep, from, to;
+  int64_t row, rows, groups, k, deep, from, to;
 };
 
-/* A chunk's rows fall into groups of heights that differ by one at most. */
-static int64_t groups_of(const struct fg_product *p, const struct chunk *c) {
-  return fg_up(c->rows, p->group);
+static int64_t row_of(const struct chunk *c, int64_t group) {
+  return c->rows * group / c->groups;
 }
 
-static int64_t row_of(const struct fg_product *p, const struct chunk *c, int64_t group) {
-  return c->rows * group / groups_of(p, c);
-}
-
-/* A group's rows of a to [deep][p->group][lanes], zeros beyond its k. */
+/* Rows [row, row + rows) of a chunk, zeros beyond their k. */
 static void copy_group(const struct fg_product *p, const struct fg_product_operands *o,
-                       const struct chunk *c, int64_t group, float *to) {
+                       const struct chunk *c, int64_t row, int64_t rows, float *to) {
   int64_t first = c->k * p->lanes, deep = c->deep * p->lanes;
   int64_t terms = p->shape.k - first < deep ? p->shape.k - first : deep;
-  for (int64_t r = row_of(p, c, group); r < row_of(p, c, group + 1); r++, to += p->lanes)
-    way_of(p)->copy(o->a + (c->row + r) * p->shape.k + first, terms, to,
-                    (int64_t)p->group * p->lanes);
+  way_of(p)->copy(o->a + (c->row + row) * p->shape.k + first, rows, p->shape.k, terms, to);
 }
 
 static const float *at_or_null(const float *x, int64_t at) {
@@ -98,10 +100,10 @@ static const float *at_or_null(const float *x, int64_t at) {
 }
 
 /* What a tile's end will write is asked for while the tile is summed up. */
-static void fetch(const struct fg_product_end *end, int64_t rows, int64_t lanes) {
+static void fetch(const struct fg_product *p, const struct fg_product_end *end, int64_t rows) {
   for (int64_t r = 0; r < rows; r++)
-    for (int64_t v = 0; v < FG_PRODUCT_PANEL; v++)
-      __builtin_prefetch(end->to + r * end->row + v * lanes, 1);
+    for (int64_t v = 0; v < p->panel; v++)
+      __builtin_prefetch(end->to + r * end->row + v * p->lanes, 1);
 }
 
 static const float *panel_at(const struct fg_product *p, const float *panels, int64_t panel,
@@ -114,31 +116,44 @@ static const float *panel_at(const struct fg_product *p, const float *panels, in
 static struct fg_product_ahead rows_ahead(const struct fg_product *p,
                                           const struct fg_product_operands *o,
                                           const struct chunk *c, int64_t group) {
-  if (group + 1 == groups_of(p, c))
+  if (group + 1 == c->groups)
     return (struct fg_product_ahead){.at = o->a};
-  int64_t row = row_of(p, c, group + 1), rows = row_of(p, c, group + 2) - row;
+  int64_t row = row_of(c, group + 1), rows = row_of(c, group + 2) - row;
   return (struct fg_product_ahead){.at = o->a + (c->row + row) * p->shape.k + c->k * p->lanes,
                                    .apart = p->shape.k,
                                    .step = p->lanes,
                                    .lines = (int)rows};
 }
 
-/* With the other panels, a part of what comes after this one. */
-static struct fg_product_ahead panel_ahead(const struct fg_product *p, const struct chunk *c,
-                                           const float *panels, int64_t panel, int64_t group) {
+/* What comes after a panel: so many cache lines, of which each vector of a group's k fetches a few. */
+struct after {
+  const float *at;
+  int64_t lines, each;
+};
+
+static struct after after(const struct fg_product *p, const struct chunk *c, const float *panels,
+                          int64_t panel) {
   bool same_k = panel + 1 < c->to;
   int64_t k = same_k ? c->k : c->k + c->deep, then = same_k ? panel + 1 : c->from;
   if (k == p->k_vecs)
-    return (struct fg_product_ahead){.at = panels};
+    return (struct after){.at = panels};
   int64_t deep = p->k_vecs - k < c->deep ? p->k_vecs - k : c->deep;
   int64_t lines = deep * p->lanes * width_of(p, then) / FG_PRODUCT_LINE;
-  int64_t each = fg_up(fg_up(lines, groups_of(p, c)), c->deep), done = group * each * c->deep;
-  if (done >= lines)
-    return (struct fg_product_ahead){.at = panels};
-  return (struct fg_product_ahead){.at = panel_at(p, panels, then, k) + done * FG_PRODUCT_LINE,
+  return (struct after){.at = panel_at(p, panels, then, k),
+                        .lines = lines,
+                        .each = fg_up(fg_up(lines, c->groups), c->deep)};
+}
+
+/* With the other panels, a part of what comes after this one. */
+static struct fg_product_ahead panel_ahead(const struct chunk *c, const struct after *after,
+                                           int64_t group) {
+  int64_t done = group * after->each * c->deep;
+  if (done >= after->lines)
+    return (struct fg_product_ahead){.at = after->at};
+  return (struct fg_product_ahead){.at = after->at + done * FG_PRODUCT_LINE,
                                    .apart = FG_PRODUCT_LINE,
-                                   .step = each * FG_PRODUCT_LINE,
-                                   .lines = (int)each};
+                                   .step = after->each * FG_PRODUCT_LINE,
+                                   .lines = (int)after->each};
 }
 
 /* The chunk times one panel; the first of them has the rows copied to `a`. */
@@ -149,30 +164,31 @@ static void multiply(const struct fg_product *p, const struct fg_product_operand
   int64_t lanes = p->lanes, column = panel * columns_of_panel(p), width = width_of(p, panel);
   int64_t columns = p->shape.n - column < width ? p->shape.n - column : width;
   bool goes_on = c->k > 0, ends = c->k + c->deep == p->k_vecs, waits = goes_on || !ends;
+  bool first = panel == c->from;
   const float *b = panel_at(p, panels, panel, c->k);
+  struct after next = after(p, c, panels, panel);
   struct fg_product_end end = {.alpha = o->alpha,
                                .row = p->shape.n,
                                .bias = at_or_null(o->bias, column),
                                .relu = o->act->kind == FG_UNARY_relu};
   if (waits)
     sums += (panel - c->from) * columns_of_panel(p) * c->rows;
-  for (int64_t g = 0; g < groups_of(p, c); g++, a += c->deep * p->group * lanes) {
-    int64_t row = row_of(p, c, g), rows = row_of(p, c, g + 1) - row;
+  for (int64_t g = 0, row = 0, rows; g < c->groups; g++, row += rows) {
+    rows = row_of(c, g + 1) - row;
     int64_t at = (c->row + row) * p->shape.n + column;
-    bool first = panel == c->from;
-    struct fg_product_ahead ahead =
-        first ? rows_ahead(p, o, c, g) : panel_ahead(p, c, panels, panel, g);
+    struct fg_product_ahead ahead = first ? rows_ahead(p, o, c, g) : panel_ahead(c, &next, g);
     end.to = o->y + at;
     end.add = at_or_null(o->add, at);
     if (first)
-      copy_group(p, o, c, g, a);
+      copy_group(p, o, c, row, rows, a);
     if (ends)
-      fetch(&end, rows, lanes);
+      fetch(p, &end, rows);
     way->tile[rows - 1][width / lanes - 1](a, b, c->deep, &ahead, goes_on, sums);
     if (ends)
       way->end(&end, sums, rows, columns);
     if (waits)
       sums += rows * width;
+    a += c->deep * p->group * lanes;
   }
 }
 
@@ -212,6 +228,7 @@ static void piece(const struct job *j, int64_t begin, int64_t end, struct chunk 
   const struct fg_product *p = j->plan;
   for (c.row = begin; c.row < end; c.row += c.rows) {
     c.rows = (end - c.row) / fg_up(end - c.row, p->chunk);
+    c.groups = fg_up(c.rows, p->group);
     chunk(p, j->operands, c, j->panels, room);
   }
 }

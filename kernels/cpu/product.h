@@ -1,10 +1,9 @@
 /* Products of a few rows with weights that were put in order once: y = alpha a b, then bias, what is added,
  * and the activation, while the result is still in cache.
  *
- * b lies in panels of FG_PRODUCT_PANEL vectors of columns, [panel][k][columns], the last one as narrow
- * as will do; k is filled up to whole vectors with zeros. k is summed up in steps for which a panel of b stays
- * in the first-level cache: rows of a are copied to [k / lanes][rows][lanes], a chunk at a time, a tile of them
- * times a panel is summed in registers, and its sums wait for the next step. Every number is one sum along
+ * b lies in panels of a few vectors of columns, [panel][k][columns], the last one as narrow as will do; k is
+ * filled up to whole vectors with zeros. k is summed up in steps for which a panel of b stays in the first-level
+ * cache: rows of a are copied to the tiles' order (product_lanes.h), a chunk at a time, a tile of them times a panel is summed in registers, and its sums wait for the next step. Every number is one sum along
  * k, in order, whatever the tiles, the batch and the threads.
  *
  * The way of Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". */
@@ -29,7 +28,7 @@ struct fg_product_operands {
 /* How a shape is cut for a number of threads. */
 struct fg_product {
   struct fg_product_shape shape;
-  int lanes, group;                  /* numbers in a vector; rows of a tile */
+  int lanes, group, panel;           /* numbers in a vector; rows of a tile; vectors of a panel */
   int64_t k_vecs, n_vecs, panels;    /* vectors of k, vectors and panels of n */
   int64_t deep;                      /* vectors of k that are summed up at a time */
   int64_t chunk;                     /* rows that are done at a time */
@@ -52,7 +51,7 @@ void fg_product_run(const struct fg_product *plan, const float *panels,
 
 /* ---- what is compiled for a width of vectors (product_lanes.h) */
 
-enum { FG_PRODUCT_PANEL = 2, FG_PRODUCT_LINE = 16 };
+enum { FG_PRODUCT_PANEL = 3, FG_PRODUCT_LINE = 16 };
 
 /* Cache lines that will be wanted soon and come from afar: for each vector of k `lines` of them, `apart` floats
  * from each other, and `step` floats further for the next vector. */
@@ -62,7 +61,7 @@ struct fg_product_ahead {
   int lines;
 };
 
-/* Adds a tile's products to its sums, which `go_on` or begin: a [k_vecs][group][lanes], b [k][vecs][lanes], sums
+/* Adds a tile's products to its sums, which `go_on` or begin: a as it was copied, b [k][vecs][lanes], sums
  * [rows][vecs][lanes]. Meanwhile what lies ahead is fetched into the second-level cache. */
 typedef void fg_product_tile(const float *a, const float *b, int64_t k_vecs,
                              const struct fg_product_ahead *ahead, bool go_on, float *sums);
@@ -77,12 +76,12 @@ struct fg_product_end {
 };
 
 struct fg_product_way {
-  int group;                                        /* the most rows of a tile */
+  int group, panel;                                 /* the most rows and vectors of a tile */
   fg_product_tile *const (*tile)[FG_PRODUCT_PANEL]; /* [rows - 1][vecs - 1] */
   /* `columns` of the tile's vectors are there. */
   void (*end)(const struct fg_product_end *end, const float *sums, int64_t rows, int64_t columns);
-  /* Terms of a row in vectors `step` floats apart, zeros beyond them. */
-  void (*copy)(const float *from, int64_t terms, float *to, int64_t step);
+  /* Terms of a group's rows, which lie `apart` floats apart, in the tiles' order, zeros beyond them. */
+  void (*copy)(const float *from, int64_t rows, int64_t apart, int64_t terms, float *to);
 };
 extern const struct fg_product_way fg_product_way_8, fg_product_way_16;
 

@@ -1,5 +1,9 @@
 /* The tiles of product.h, for vectors of LANES numbers. Included by a file per width, which defines LANES,
- * GROUP (the most rows of a tile), HEIGHTS (every number of rows up to it), TARGET and WAY. */
+ * GROUP and PANEL (the most rows and vectors of a tile), HEIGHTS and WIDTHS (every number up to them), TURNS,
+ * UNROLL, UNROLL_TERMS, TARGET and WAY.
+ *
+ * A group's rows of a lie in vectors of their terms, or, where it TURNS them, all rows of a term beside each
+ * other: a tile then reads a cache line from end to end before the next. */
 #include <string.h>
 
 #include "product.h"
@@ -7,9 +11,13 @@
 typedef float vec __attribute__((vector_size(LANES * 4), may_alias));
 typedef float loose __attribute__((vector_size(LANES * 4), may_alias, aligned(4)));
 typedef int32_t bits __attribute__((vector_size(LANES * 4), may_alias));
-enum { PANEL = FG_PRODUCT_PANEL };
 
 /* ---- sums */
+
+/* Where a term of a vector of terms lies in a group's rows. */
+FG_INLINE int place(int row, int term) {
+  return TURNS ? term * GROUP + row : row * LANES + term;
+}
 
 FG_INLINE void tile(const float *a, const float *b, int64_t k_vecs,
                     const struct fg_product_ahead *ahead, bool go_on, float *sums, int rows,
@@ -18,23 +26,21 @@ FG_INLINE void tile(const float *a, const float *b, int64_t k_vecs,
   int64_t apart = ahead->apart, step = ahead->step;
   int lines = ahead->lines;
   vec sum[GROUP * PANEL];
-  for (int i = 0; i < rows * vecs; i++)
-    sum[i] = go_on ? *(const vec *)(sums + i * LANES) : (vec){0};
+  UNROLL for (int i = 0; i < rows * vecs; i++) sum[i] =
+      go_on ? *(const vec *)(sums + i * LANES) : (vec){0};
   for (int64_t k = 0; k < k_vecs; k++, a += GROUP * LANES, next += step) {
     for (int i = 0; i < lines; i++)
       __builtin_prefetch(next + i * apart, 0, 2);
-    for (int l = 0; l < LANES; l++, b += vecs * LANES) {
+    UNROLL_TERMS for (int l = 0; l < LANES; l++, b += vecs * LANES) {
       vec w[PANEL];
-      for (int v = 0; v < vecs; v++)
-        w[v] = *(const vec *)(b + v * LANES);
-      __builtin_prefetch(a + (GROUP + l) * LANES);
-      for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vecs; v++)
-          sum[r * vecs + v] += w[v] * a[r * LANES + l];
+      UNROLL for (int v = 0; v < vecs; v++) w[v] = *(const vec *)(b + v * LANES);
+      if (!TURNS)
+        __builtin_prefetch(a + (GROUP + l) * LANES);
+      UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < vecs; v++)
+          sum[r * vecs + v] += w[v] * a[place(r, l)];
     }
   }
-  for (int i = 0; i < rows * vecs; i++)
-    *(vec *)(sums + i * LANES) = sum[i];
+  UNROLL for (int i = 0; i < rows * vecs; i++) * (vec *)(sums + i * LANES) = sum[i];
 }
 
 #define TILE(rows, vecs)                                                                           \
@@ -43,11 +49,12 @@ FG_INLINE void tile(const float *a, const float *b, int64_t k_vecs,
                                           float *sums) {                                           \
     tile(a, b, k_vecs, ahead, go_on, sums, rows, vecs);                                            \
   }
-#define TILES(rows) TILE(rows, 1) TILE(rows, 2)
+#define TILES(rows) WIDTHS(TILE, rows)
 HEIGHTS(TILES)
 
-static fg_product_tile *const tiles[][PANEL] = {
-#define HEIGHT(rows) {tile_##rows##x1, tile_##rows##x2},
+static fg_product_tile *const tiles[][FG_PRODUCT_PANEL] = {
+#define WIDTH(rows, vecs) tile_##rows##x##vecs,
+#define HEIGHT(rows) {WIDTHS(WIDTH, rows)},
     HEIGHTS(HEIGHT)};
 
 /* ---- what becomes of them */
@@ -86,12 +93,6 @@ FG_INLINE void finish(const struct fg_product_end *e, const vec *sum, int64_t co
   put(&y, e->to + at, lanes);
 }
 
-/* A row's terms to places `step` apart, filled up with zeros. */
-TARGET static void copy_row(const float *from, int64_t terms, float *to, int64_t step) {
-  for (int64_t k = 0; k < terms; k += LANES, to += step)
-    get(from + k, terms - k, (vec *)to);
-}
-
 /* The end is copied first, because stores of vectors may alias it. */
 TARGET static void end_of(const struct fg_product_end *given, const float *sums, int64_t rows,
                           int64_t columns) {
@@ -102,4 +103,55 @@ TARGET static void end_of(const struct fg_product_end *given, const float *sums,
       finish(&e, (const vec *)sums, column, at, columns - column);
 }
 
-const struct fg_product_way WAY = {GROUP, tiles, end_of, copy_row};
+/* ---- rows in order */
+
+#if TURNS
+
+typedef float half __attribute__((vector_size(LANES * 2), may_alias));
+
+/* Two rows' terms by turns: terms 0, 1, 4 and 5, or 2, 3, 6 and 7. */
+FG_INLINE void by_turns(const vec *rows, bool later, vec *to) {
+  *to = later ? __builtin_shufflevector(rows[0], rows[1], 2, 10, 3, 11, 6, 14, 7, 15)
+              : __builtin_shufflevector(rows[0], rows[1], 0, 8, 1, 9, 4, 12, 5, 13);
+}
+
+/* Of four rows eight terms each. */
+FG_INLINE void turn(const vec *row, float *to) {
+  for (int later = 0; later < 2; later++, to += 2 * GROUP) {
+    vec x, y;
+    by_turns(row, later, &x);
+    by_turns(row + 2, later, &y);
+    *(half *)to = __builtin_shufflevector(x, y, 0, 1, 8, 9);
+    *(half *)(to + GROUP) = __builtin_shufflevector(x, y, 2, 3, 10, 11);
+    *(half *)(to + 4 * GROUP) = __builtin_shufflevector(x, y, 4, 5, 12, 13);
+    *(half *)(to + 5 * GROUP) = __builtin_shufflevector(x, y, 6, 7, 14, 15);
+  }
+}
+
+/* In place of rows that are not there stands the last one. */
+TARGET static void copy_rows(const float *from, int64_t rows, int64_t apart, int64_t terms,
+                             float *to) {
+  for (int64_t k = 0; k < terms; k += LANES, to += GROUP * LANES) {
+    vec row[GROUP];
+    UNROLL for (int r = 0; r < GROUP; r++)
+        get(from + (r < rows ? r : rows - 1) * apart + k, terms - k, &row[r]);
+    turn(row, to);
+  }
+}
+
+#else
+
+/* A row's terms to places `step` apart, filled up with zeros. */
+TARGET static void copy_row(const float *from, int64_t terms, float *to, int64_t step) {
+  for (int64_t k = 0; k < terms; k += LANES, to += step)
+    get(from + k, terms - k, (vec *)to);
+}
+
+static void copy_rows(const float *from, int64_t rows, int64_t apart, int64_t terms, float *to) {
+  for (int64_t r = 0; r < rows; r++)
+    copy_row(from + r * apart, terms, to + r * LANES, (int64_t)GROUP * LANES);
+}
+
+#endif
+
+const struct fg_product_way WAY = {GROUP, PANEL, tiles, end_of, copy_rows};

@@ -22,8 +22,7 @@ enum { LINE = 16 };
 static void order_panels(const void *ctx, int64_t begin, int64_t end) {
   const struct weights *w = ctx;
   const struct fg_product *p = w->plan;
-  int64_t wide = (int64_t)p->lanes * FG_PRODUCT_PANEL, all = p->n_vecs * p->lanes,
-          deep = deep_of(p);
+  int64_t wide = (int64_t)p->lanes * p->panel, all = p->n_vecs * p->lanes, deep = deep_of(p);
   for (int64_t first = begin * wide; first < end * wide && first < all; first += wide) {
     int64_t width = all - first < wide ? all - first : wide;
     int64_t there = p->shape.n - first < width ? p->shape.n - first : width;
@@ -54,7 +53,6 @@ fgsm_status fg_product_take(const struct fg_product *p, const float *b, int64_t 
   *kept_bytes = fresh ? (size_t)(p->n_vecs * p->lanes * deep_of(p)) * sizeof(float) : 0;
   struct weights w = {p, b, ldb, turned, memory};
   if (fresh)
-    fg_cpu_parallel(p->panels, 1, (double)(deep_of(p) * p->lanes) * FG_PRODUCT_PANEL, order_panels,
-                    &w);
+    fg_cpu_parallel(p->panels, 1, (double)(deep_of(p) * p->lanes * p->panel), order_panels, &w);
   return FGSM_OK;
 }
