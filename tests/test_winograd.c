@@ -225,7 +225,8 @@ Test(winograd, keeps_the_signs_of_resnet20) {
       same += (got[i] > 0) == (want[i] > 0) && (got[i] < 0) == (want[i] < 0) ? fabs(want[i]) : 0;
     }
     cr_expect(info.n_fast > 30 || !block, "%s: only %d calls", ways[w].name, info.n_fast);
-    cr_expect(info.n_calls <= plain.n_calls - 14 || !block,
+    /* Under AVX2 they are none by plain sums either. */
+    cr_expect(info.n_calls <= plain.n_calls - (block == 16 ? 14 : 0) || !block,
               "slopes of ReLU are calls of their own");
     cr_expect(same / all >= 0.9999, "%s: signs agree in %.6f by weight", ways[w].name, same / all);
     free(got);

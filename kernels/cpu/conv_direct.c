@@ -6,7 +6,10 @@
  * reorder - and the first that is not one of oneDNN's reference loops wins. Only for a large input
  * gradient into few channels (the layer next to the image), where the order of merit differs from
  * machine to machine, are the candidates timed; the verdict is kept (choice_cache.h), so that equal
- * calls run equal code. */
+ * calls run equal code.
+ *
+ * An input gradient's tail, another gradient and an activation's slope, oneDNN does not know. Under AVX2 it is
+ * taken here: a few samples at a time, whose gradient is then still in cache. */
 #include "conv.h"
 
 #include <math.h>
@@ -14,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "feature.h"
+#include "unary.h"
 
 /* ---- candidates */
 
@@ -326,19 +332,99 @@ static fgsm_status first_good(struct fg_cpu_device *device, const struct fg_call
   return build(device, call, s, (enum choice)fallback, p, &slow);
 }
 
+/* ---- an input gradient's tail */
+
+enum { SLOPE_OF = 2, OTHER = 3, WIDTH_WITH_TAILS = 8, PART_BYTES = 4 << 20, TILE = 1024 };
+
+static bool has_tail(const struct fg_call *call) {
+  return fg_conv_is_gradient(call) &&
+         (fg_cpu_optional(call, SLOPE_OF) || fg_cpu_optional(call, OTHER));
+}
+
+static bool lies_as_result(const struct fg_call *call, int i) {
+  const struct fg_tensor *t = fg_cpu_optional(call, i), *dx = &call->out[0];
+  return !t || (t->layout == dx->layout && fg_same_shape(t, dx));
+}
+
+/* The samples that are done at a time: of the numbers that divide them all, the most whose gradient is small. */
+static int64_t samples_of_part(const struct fg_call *call) {
+  int64_t all = call->out[0].dim[0], n = all;
+  size_t sample = fg_bytes(&call->out[0]) / (size_t)all;
+  while (n > 1 && (all % n || (size_t)n * sample > PART_BYTES))
+    n--;
+  return n;
+}
+
+/* The bare gradient of a part. */
+static struct fg_call part_of(const struct fg_call *call) {
+  struct fg_call part = *call;
+  part.in[0].dim[0] = part.out[0].dim[0] = samples_of_part(call);
+  part.n_in = SLOPE_OF;
+  return part;
+}
+
+struct tail {
+  const struct fg_unary_attrs *act;
+  const float *v, *other; /* or NULL */
+  float *d;
+};
+
+FG_CLONES static void conv_add_other(const float *other, int64_t n, float *d) {
+  for (int64_t i = 0; i < n; i++)
+    d[i] += other[i];
+}
+
+static void tail_range(const void *ctx, int64_t begin, int64_t end) {
+  const struct tail *t = ctx;
+  for (int64_t i = begin; i < end; i += TILE) {
+    int64_t n = fg_least(TILE, end - i);
+    if (t->other)
+      conv_add_other(t->other + i, n, t->d + i);
+    if (t->v)
+      fg_cpu_act_grad(t->act, t->v + i, t->d + i, n);
+  }
+}
+
+static const float *data_at(const struct fg_call *call, int i, int64_t at) {
+  const struct fg_tensor *t = fg_cpu_optional(call, i);
+  return t ? (const float *)t->data + at : NULL;
+}
+
+static fgsm_status run_with_tail(const struct fg_dnnl_primitive *p, const struct fg_call *call,
+                                 void *scratch) {
+  const struct fg_call part = part_of(call);
+  int64_t n = part.out[0].dim[0], from = fg_count(&part.in[0]), to = fg_count(&part.out[0]);
+  for (int64_t i = 0; i < call->out[0].dim[0] / n; i++) {
+    struct tail tail = {.act = &call->attrs->conv.act,
+                        .v = data_at(call, SLOPE_OF, i * to),
+                        .other = data_at(call, OTHER, i * to),
+                        .d = (float *)call->out[0].data + i * to};
+    void *data[FG_DNNL_MAX_OPERANDS] = {(float *)call->in[0].data + i * from, call->in[1].data,
+                                        tail.d};
+    FG_TRY(fg_dnnl_primitive_run(p, data, scratch));
+    fg_cpu_flat(to, 0.3, tail_range, &tail);
+  }
+  return FGSM_OK;
+}
+
 fgsm_status fg_conv_direct(struct fg_cpu_device *device, struct fg_call *call,
                            struct fg_dnnl_primitive *p) {
-  struct fg_conv_sides s = fg_conv_sides_of(call);
+  struct fg_call bare = *call;
+  if (has_tail(call)) {
+    if (device->base.channel_block != WIDTH_WITH_TAILS)
+      return FG_FAIL(UNSUPPORTED, "cpu: oneDNN's input gradient is not fused with what follows");
+    if (!lies_as_result(call, SLOPE_OF) || !lies_as_result(call, OTHER))
+      return FG_FAIL(UNSUPPORTED, "cpu: what a gradient is fused with has its shape and layout");
+    bare = part_of(call);
+  }
+  struct fg_conv_sides s = fg_conv_sides_of(&bare);
   enum choice list[CHOICES + 1];
   int group = call->attrs->conv.group;
-  if (call->op == FG_OP_conv_grad_input && call->n_in > 2)
-    return FG_FAIL(UNSUPPORTED, "cpu: oneDNN's input gradient is not fused with what follows");
   order(&s, group, list);
   if (!worth_measuring(&s, group))
-    return first_good(device, call, &s, list, p);
-  struct fg_call timed = *call;
-  timed.trial = false;
-  return fastest(device, &timed, &s, list, p);
+    return first_good(device, &bare, &s, list, p);
+  bare.trial = false;
+  return fastest(device, &bare, &s, list, p);
 }
 
 /* ---- running */
@@ -351,6 +437,8 @@ static void copy_range(const void *ctx, int64_t begin, int64_t end) {
 
 fgsm_status fg_conv_direct_run(const struct fg_dnnl_primitive *p, const struct fg_call *call,
                                void *scratch) {
+  if (has_tail(call))
+    return run_with_tail(p, call, scratch);
   struct fg_conv_sides s = fg_conv_sides_of(call);
   void *data[FG_DNNL_MAX_OPERANDS] = {call->in[0].data, call->in[1].data, call->out[0].data};
   int n = 3;

@@ -63,6 +63,15 @@
     }                                                                                              \
   }
 
+/* An input gradient, the slope of what lies before it, and another gradient. */
+#define BEHIND(label, group, act_, other, x, w, y)                                                 \
+  {                                                                                                \
+    .name = label, .op = FG_OP_conv_grad_input,                                                    \
+    .attrs = {.conv = {ATTRS(group, 1, 1, 1, 1, 0, 0, 0, 0), .act = act_}},                        \
+    .in = {T(y), T(w), T(x), other}, .out = {T(x)}, .constant = 2,                                 \
+    .flags = FG_CASE_NO_GRADIENT | FG_CASE_MAY_DECLINE                                             \
+  }
+
 static const struct fg_case cases[] = {
     ALL("conv 3x3", PLAIN_ATTRS(1, 1, 1, 1, 1, 1, 1, 1, 1), D(2, 16, 8, 8), D(16, 16, 3, 3),
         D(2, 16, 8, 8), 16),
@@ -168,6 +177,17 @@ static const struct fg_case cases[] = {
      .out = {T(D(2, 20, 6, 5))},
      .constant = 6,
      .flags = FG_CASE_NO_GRADIENT | FG_CASE_CPU_DECLINES},
+    BEHIND("conv input gradient behind relu6", 1, ACT(relu6, 0, 0), NONE, D(2, 16, 6, 5),
+           D(24, 16, 3, 3), D(2, 24, 4, 3)),
+    BEHIND("conv input gradient behind silu, plainly", 1, ACT(silu, 1, 0), T(D(2, 5, 6, 5)),
+           D(2, 5, 6, 5), D(7, 5, 3, 3), D(2, 7, 4, 3)),
+    BEHIND("conv depthwise, input gradient with another behind relu6", 16, ACT(relu6, 0, 0),
+           T(D(2, 16, 9, 7)), D(2, 16, 9, 7), D(16, 1, 3, 3), D(2, 16, 7, 5)),
+    BEHIND("conv 1x1, input gradient behind relu, a sample at a time", 1, ACT(relu, 0, 0), NONE,
+           D(3, 16, 150, 160), D(8, 16, 1, 1), D(3, 8, 150, 160)),
+    BEHIND("conv 1x1, input gradient with another behind relu, two samples at a time", 1,
+           ACT(relu, 0, 0), T(D(4, 16, 150, 160)), D(4, 16, 150, 160), D(8, 16, 1, 1),
+           D(4, 8, 150, 160)),
     {.name = "conv at points",
      .op = FG_OP_conv,
      .attrs = PLAIN_ATTRS(1, 1, 1, 1, 1, 1, 0, 0, 0),
