@@ -3,8 +3,9 @@
  *
  * b lies in panels of a few vectors of columns, [panel][k][columns], the last one as narrow as will do; k is
  * filled up to whole vectors with zeros. k is summed up in steps for which a panel of b stays in the first-level
- * cache: rows of a are copied to the tiles' order (product_lanes.h), a chunk at a time, a tile of them times a panel is summed in registers, and its sums wait for the next step. Every number is one sum along
- * k, in order, whatever the tiles, the batch and the threads.
+ * cache: rows of a are copied to the tiles' order (product_lanes.h), a chunk at a time, a tile of them times a panel
+ * is summed in registers, and its sums wait for the next step. Every number is one sum along k, in order, whatever
+ * the tiles, the batch and the threads.
  *
  * The way of Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". */
 #ifndef FG_CPU_PRODUCT_H
