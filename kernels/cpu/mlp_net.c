@@ -106,14 +106,19 @@ FG_CLONES static void mlp_product_of_one(const float *w, const float *in, int64_
 
 /* ---- the network */
 
+/* Whether a tile's product takes the layer's activation, or its slope, with it. */
+static bool ends_product(const struct fg_mlp_attrs *a, int layer, int64_t tile) {
+  return tile > 1 && layer >= 0 && a->act[layer].kind == FG_UNARY_relu;
+}
+
 static void multiply(int64_t tile, const float *w, const float *in, int64_t n, const float *from,
-                     float *out, int64_t m) {
+                     struct fg_mlp_end end, float *out, int64_t m) {
   if (tile == 1)
     mlp_product_of_one(w, in, n, from, out, m);
   else if (tile == 16 * FG_MLP_VECS)
-    fg_mlp_product_16(w, in, n, from, out, m);
+    fg_mlp_product_16(w, in, n, from, end, out, m);
   else
-    fg_mlp_product_8(w, in, n, from, out, m);
+    fg_mlp_product_8(w, in, n, from, end, out, m);
 }
 
 void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile) {
@@ -121,20 +126,26 @@ void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int6
   for (int l = 0; l < a->layers; l++) {
     int64_t m = a->width[l + 1];
     float *h = room->h[l + 1];
+    struct fg_mlp_end end = {.relu = ends_product(a, l, tile)};
     multiply(tile, net->packed + net->forward[l], room->h[l], a->width[l],
-             net->packed + net->bias[l], h, m);
+             net->packed + net->bias[l], end, h, m);
     if (room->z[l])
       memcpy(room->z[l], h, (size_t)(m * tile) * sizeof *h);
-    fg_cpu_act(&a->act[l], h, m * tile);
+    if (!end.relu)
+      fg_cpu_act(&a->act[l], h, m * tile);
   }
 }
 
 void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile) {
   const struct fg_mlp_attrs *a = net->a;
+  bool taken = false;
   for (int l = a->layers - 1; l >= 0; l--) {
     int64_t m = a->width[l + 1];
-    fg_cpu_act_grad(&a->act[l], room->z[l] ? room->z[l] : room->h[l + 1], room->d, m * tile);
-    multiply(tile, net->packed + net->backward[l], room->d, m, NULL, room->other, a->width[l]);
+    struct fg_mlp_end end = {.slope_of = ends_product(a, l - 1, tile) ? room->h[l] : NULL};
+    if (!taken)
+      fg_cpu_act_grad(&a->act[l], room->z[l] ? room->z[l] : room->h[l + 1], room->d, m * tile);
+    multiply(tile, net->packed + net->backward[l], room->d, m, NULL, end, room->other, a->width[l]);
+    taken = end.slope_of != NULL;
     float *swap = room->d;
     room->d = room->other;
     room->other = swap;

@@ -45,10 +45,17 @@ void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int6
 /* From dlogits in room->d to the gradient of x there. */
 void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);
 
+/* What becomes of a product's results while they are in registers: ReLU, or they are multiplied by ReLU's slope at
+ * slope_of, which lies as they do; neither where it is NULL. */
+struct fg_mlp_end {
+  bool relu;
+  const float *slope_of;
+};
+
 /* A layer's product for a tile (mlp_lanes.h): out [m] rows, from `in` of n rows and w [n][m, padded], beginning with
  * from[m] or, where that is NULL, zeros. */
 typedef void fg_mlp_product(const float *w, const float *in, int64_t n, const float *from,
-                            float *out, int64_t m);
+                            struct fg_mlp_end end, float *out, int64_t m);
 fg_mlp_product fg_mlp_product_8, fg_mlp_product_16;
 
 #endif
