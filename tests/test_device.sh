@@ -143,16 +143,16 @@ expect 0 '.' attack coarse.npy --device cuda --exact --json
 
 # A batch that does not fit the card's memory is made smaller, which is said; one that was asked for is
 # refused with one that would fit, which depends on how many threads want room.
-FAKE_LANES=1 FAKE_MEMORY=2 expect 0 'the batch is [0-9]*, because 64 would need [0-9.]* MiB of the card.s memory' \
+FAKE_LANES=1 FAKE_MEMORY=4 expect 0 'the batch is [0-9]*, because 64 would need [0-9.]* MiB of the card.s memory' \
   "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --threads 1 --device cuda --quiet --out small.npy
 batch=$("$json_get" batch <small.npy.json)
-[ "$batch" -gt 1 ] && [ "$batch" -lt 64 ] || { echo "a batch of $batch in 2 MiB"; failed=1; }
+[ "$batch" -gt 1 ] && [ "$batch" -lt 64 ] || { echo "a batch of $batch in 4 MiB"; failed=1; }
 expect 0 '.' "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device cpu --threads 1 --batch "$batch" \
   --quiet --out whole.npy
 cmp small.npy whole.npy || failed=1
-FAKE_LANES=1 FAKE_MEMORY=2 expect 6 "of it are free; --batch $batch would fit" attack card.npy \
+FAKE_LANES=1 FAKE_MEMORY=4 expect 6 "of it are free; --batch $batch would fit" attack card.npy \
   --device cuda --batch 64
-FAKE_LANES=2 FAKE_MEMORY=2 expect 0 'the batch is [0-9]*, because 64 ' \
+FAKE_LANES=2 FAKE_MEMORY=4 expect 0 'the batch is [0-9]*, because 64 ' \
   "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --threads 1 --device cuda --quiet --json
 halves=$("$json_get" batch <stdout)
 [ "$halves" -lt "$batch" ] || { echo "two lanes take batches of $halves, one of $batch"; failed=1; }

@@ -149,7 +149,7 @@ static fgsm_status try_batch(struct trial *t, int64_t batch, struct fg_shortage 
 
 /* About the largest batch below `most`, which was refused for `first`, that fits. Memory grows by
  * about the same for each sample, so two needs give a good guess; where that fails, the truth lies
- * between what fitted and what did not. */
+ * between what fitted and what did not, and is looked for until more than one sample fits. */
 static fgsm_status search(struct trial *t, int64_t most, const struct fg_shortage *first) {
   enum { TRIES = 4 };
   struct fg_shortage shortage;
@@ -163,7 +163,7 @@ static fgsm_status search(struct trial *t, int64_t most, const struct fg_shortag
   if (need > one && limit > one)
     guess = 1 + (int64_t)((double)(limit - one) / (double)(need - one) * (double)(most - 1));
   guess = guess < most ? guess : most - 1;
-  for (int i = 0; i < TRIES && failed - fitted > 1; i++) {
+  for (int i = 0; (i < TRIES || fitted == 1) && failed - fitted > 1; i++) {
     guess = guess > fitted && guess < failed ? guess : (fitted + failed) / 2;
     FG_TRY(try_batch(t, guess, &shortage, &got));
     *(shortage.any ? &failed : &fitted) = guess;
