@@ -369,17 +369,12 @@ struct tail {
   float *d;
 };
 
-FG_CLONES static void conv_add_other(const float *other, int64_t n, float *d) {
-  for (int64_t i = 0; i < n; i++)
-    d[i] += other[i];
-}
-
 static void tail_range(const void *ctx, int64_t begin, int64_t end) {
   const struct tail *t = ctx;
   for (int64_t i = begin; i < end; i += TILE) {
     int64_t n = fg_least(TILE, end - i);
     if (t->other)
-      conv_add_other(t->other + i, n, t->d + i);
+      fg_cpu_add(t->d + i, t->other + i, n);
     if (t->v)
       fg_cpu_act_grad(t->act, t->v + i, t->d + i, n);
   }

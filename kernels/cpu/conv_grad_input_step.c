@@ -313,22 +313,13 @@ static fgsm_status pack(struct fg_call *call, struct state *state) {
 
 static void by_strips(const struct fg_call *call, struct state *state) {
   const struct fg_pool_attrs *a = &call->attrs->conv_step.pool;
-  const int64_t *small = call->in[DY].dim;
-  struct fg_pool pool = {.h = state->shape.of.p,
-                         .w = state->shape.of.q,
-                         .oh = small[2],
-                         .ow = small[3],
-                         .kh = a->window[0],
-                         .kw = a->window[1],
-                         .sh = a->stride[0],
-                         .sw = a->stride[1],
-                         .dh = a->dilation[0],
-                         .dw = a->dilation[1],
-                         .ph = a->pad_lo[0],
-                         .pw = a->pad_lo[1]};
+  bool pooled = fg_cpu_optional(call, INDEX) != NULL;
+  struct fg_pool pool = {0};
+  if (pooled)
+    pool = fg_pool_of(a, a->dim, call->in[DY].dim);
   state->by_strips = true;
-  fg_image_strips_cut(&state->shape.of, state->lanes, fg_cpu_optional(call, INDEX) ? &pool : NULL,
-                      state->pieces, &state->strips);
+  fg_image_strips_cut(&state->shape.of, state->lanes, pooled ? &pool : NULL, state->pieces,
+                      &state->strips);
 }
 
 static fgsm_status on_tiles(struct fg_call *call, struct state *state) {

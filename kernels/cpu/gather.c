@@ -1,9 +1,9 @@
 /* gather, gather_grad: rows of x by index along one axis. An index out of range is bad data, found
  * before anything is written. The gradient adds rows in the order of the index, so repeated indices
  * sum the same way every time. */
-#include "cpu.h"
-
 #include <string.h>
+
+#include "unary.h"
 
 struct gather {
   const char *from;
@@ -40,11 +40,6 @@ static void take(const void *ctx, int64_t begin, int64_t end) {
   }
 }
 
-FG_CLONES static void add(float *restrict to, const float *restrict from, int64_t n) {
-  for (int64_t i = 0; i < n; i++)
-    to[i] += from[i];
-}
-
 /* Items: outer indices, each with all of its rows. */
 static void give(const void *ctx, int64_t begin, int64_t end) {
   const struct gather *g = ctx;
@@ -53,7 +48,7 @@ static void give(const void *ctx, int64_t begin, int64_t end) {
     const float *dy = (const float *)g->from + o * g->n * g->run;
     memset(dx, 0, (size_t)(g->rows * g->run) * sizeof *dx);
     for (int64_t i = 0; i < g->n; i++)
-      add(dx + load(g->index, i, g->rows) * g->run, dy + i * g->run, g->run);
+      fg_cpu_add(dx + load(g->index, i, g->rows) * g->run, dy + i * g->run, g->run);
   }
 }
 

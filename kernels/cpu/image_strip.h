@@ -38,4 +38,9 @@ void fg_image_strips_pack(const struct fg_image_strips *s, const float *w, float
 void fg_image_strips_run(const struct fg_image_strips *s, const float *packed, const float *dy,
                          const uint8_t *index, float *dx, void *scratch);
 
+/* A strip's rows of sample n to a piece's room, whose first row is p0 of dy, from its row `first` on; `room` is where
+ * its rows' first numbers lie (image_strip_rows.c). */
+void fg_image_strips_read(const struct fg_image_strips *s, const float *dy, const uint8_t *index,
+                          int64_t n, int64_t p0, int64_t first, float *room);
+
 #endif

@@ -29,18 +29,12 @@ struct product {
 
 /* ---- what follows the product */
 
-FG_CLONES static void add_bias_row(float *y, const float *bias, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; i++)
-    y[i] += bias[i];
-}
-
 static void finish_rows(const void *ctx, int64_t begin, int64_t end) {
   const struct product *p = ctx;
   for (int64_t i = begin; i < end; i++) {
     float *y = p->y + i * p->n;
     if (p->bias)
-      add_bias_row(y, p->bias, p->n);
+      fg_cpu_add(y, p->bias, p->n);
     fg_cpu_act(p->act, y, p->n);
   }
 }

@@ -8,6 +8,7 @@
 
 typedef float vec __attribute__((vector_size(32)));
 enum { LANES = 8, MOST_GROUPS = 8 };
+
 void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
   int64_t at = 0;
   int lanes = fg_cpu_block();
@@ -115,7 +116,7 @@ static void multiply(int64_t tile, const float *w, const float *in, int64_t n, c
                      struct fg_mlp_end end, float *out, int64_t m) {
   if (tile == 1)
     mlp_product_of_one(w, in, n, from, out, m);
-  else if (tile == 16 * FG_MLP_VECS)
+  else if (tile == FG_MLP_TILE)
     fg_mlp_product_16(w, in, n, from, end, out, m);
   else
     fg_mlp_product_8(w, in, n, from, end, out, m);

@@ -9,8 +9,8 @@
 
 #include "cpu.h"
 
-/* Vectors of a tile, so that a weight is loaded once for both; the most samples, which are AVX-512's. */
-enum { FG_MLP_VECS = 2, FG_MLP_TILE = 16 * FG_MLP_VECS };
+/* Vectors of a tile, so that a weight is loaded once for both; its samples, of AVX2 and of AVX-512. */
+enum { FG_MLP_VECS = 2, FG_MLP_SMALL_TILE = 8 * FG_MLP_VECS, FG_MLP_TILE = 16 * FG_MLP_VECS };
 
 /* Weights as the loops want them, each layer's twice: `forward` [in][out, padded], `backward`
  * [out][in, padded]; padding is zero. Offsets count floats from `packed`. */

@@ -58,8 +58,8 @@ FG_CLONES static void mlp_loss_rows(const float *z, int64_t k, const int32_t *la
                                     int32_t *prediction) {
   if (tile == 1)
     loss_rows(z, k, labels, n, 1, targeted, d, loss, prediction);
-  else if (tile == FG_MLP_TILE / 2)
-    loss_rows(z, k, labels, n, FG_MLP_TILE / 2, targeted, d, loss, prediction);
+  else if (tile == FG_MLP_SMALL_TILE)
+    loss_rows(z, k, labels, n, FG_MLP_SMALL_TILE, targeted, d, loss, prediction);
   else
     loss_rows(z, k, labels, n, FG_MLP_TILE, targeted, d, loss, prediction);
 }
@@ -105,8 +105,8 @@ FG_CLONES static void mlp_step_rows(const struct fg_cpu_step *c, const float *x,
                                     int64_t n, int64_t tile, float *next, struct found *found) {
   if (tile == 1)
     step_rows(c, x, g, n, 1, next, found);
-  else if (tile == FG_MLP_TILE / 2)
-    step_rows(c, x, g, n, FG_MLP_TILE / 2, next, found);
+  else if (tile == FG_MLP_SMALL_TILE)
+    step_rows(c, x, g, n, FG_MLP_SMALL_TILE, next, found);
   else
     step_rows(c, x, g, n, FG_MLP_TILE, next, found);
 }

@@ -254,24 +254,12 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
 
 static struct fg_pool geometry(const struct fg_call *call, const struct fg_tensor *x,
                                const struct fg_tensor *y) {
-  const struct fg_pool_attrs *a = &call->attrs->pool;
-  return (struct fg_pool){.in = call->in[0].data,
-                          .out = call->out[0].data,
-                          .wide = (int64_t)a->window[0] * a->window[1] > 255,
-                          .h = x->dim[2],
-                          .w = x->dim[3],
-                          .oh = y->dim[2],
-                          .ow = y->dim[3],
-                          .kh = a->window[0],
-                          .kw = a->window[1],
-                          .sh = a->stride[0],
-                          .sw = a->stride[1],
-                          .dh = a->dilation[0],
-                          .dw = a->dilation[1],
-                          .ph = a->pad_lo[0],
-                          .pw = a->pad_lo[1],
-                          .lanes = fg_cpu_planes(x).lanes,
-                          .include_pad = a->include_pad};
+  struct fg_pool p = fg_pool_of(&call->attrs->pool, x->dim, y->dim);
+  p.in = call->in[0].data;
+  p.out = call->out[0].data;
+  p.lanes = fg_cpu_planes(x).lanes;
+  p.include_pad = call->attrs->pool.include_pad;
+  return p;
 }
 
 static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) {

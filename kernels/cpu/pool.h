@@ -14,6 +14,30 @@ struct fg_pool {
   bool include_pad;
 };
 
+/* Of an image and results with these axes [n, c, y, x]; what lies where is the caller's to say. */
+static inline struct fg_pool fg_pool_of(const struct fg_pool_attrs *a, const int64_t *image,
+                                        const int64_t *results) {
+  return (struct fg_pool){.wide = (int64_t)a->window[0] * a->window[1] > 255,
+                          .h = image[2],
+                          .w = image[3],
+                          .oh = results[2],
+                          .ow = results[3],
+                          .kh = a->window[0],
+                          .kw = a->window[1],
+                          .sh = a->stride[0],
+                          .sw = a->stride[1],
+                          .dh = a->dilation[0],
+                          .dw = a->dilation[1],
+                          .ph = a->pad_lo[0],
+                          .pw = a->pad_lo[1]};
+}
+
+/* Whether all windows are of 2 x 2, side by side, and on the image. */
+static inline bool fg_pool_in_pairs(const struct fg_pool *p) {
+  return p->kh == 2 && p->kw == 2 && p->sh == 2 && p->sw == 2 && p->dh == 1 && p->dw == 1 &&
+         p->ph == 0 && p->pw == 0 && 2 * p->oh <= p->h && 2 * p->ow <= p->w;
+}
+
 /* a / b of numbers that are not negative; windows mostly step by 1 or 2. */
 FG_INLINE int64_t fg_pool_over(int64_t a, int64_t b) {
   return b == 1 ? a : b == 2 ? a >> 1 : a / b;

@@ -14,10 +14,8 @@ enum { AT_ONCE = 4, PLACES = 4 };
 
 typedef uint8_t packed __attribute__((vector_size(AT_ONCE * LANES), aligned(1), may_alias));
 
-/* Whether all windows are such, lie on the image, and four or more of them in a row. */
-static bool in_pairs(const struct fg_pool *p) {
-  return p->kh == 2 && p->kw == 2 && p->sh == 2 && p->sw == 2 && p->dh == 1 && p->dw == 1 &&
-         p->ph == 0 && p->pw == 0 && 2 * p->oh <= p->h && 2 * p->ow <= p->w && p->ow >= AT_ONCE;
+static bool in_fours(const struct fg_pool *p) {
+  return fg_pool_in_pairs(p) && p->ow >= AT_ONCE;
 }
 
 /* The window's maximum and its place: `a` and `b` are its rows. */
@@ -76,10 +74,10 @@ TARGET static void max_grad_row_of_pairs(const struct fg_pool *p, const float *d
 }
 
 void fg_pool_max_row_8(const struct fg_pool *p, const float *x, int64_t at, int64_t o) {
-  (in_pairs(p) ? max_row_of_pairs : any_max_row)(p, x, at, o);
+  (in_fours(p) ? max_row_of_pairs : any_max_row)(p, x, at, o);
 }
 
 void fg_pool_max_grad_row_8(const struct fg_pool *p, const float *dy, int64_t at, int64_t o,
                             float *dx) {
-  (in_pairs(p) ? max_grad_row_of_pairs : any_max_grad_row)(p, dy, at, o, dx);
+  (in_fours(p) ? max_grad_row_of_pairs : any_max_grad_row)(p, dy, at, o, dx);
 }

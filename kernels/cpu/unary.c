@@ -414,6 +414,15 @@ void fg_cpu_act_grad(const struct fg_unary_attrs *act, const float *v, float *d,
   grad_body(act)(&c, 0, n);
 }
 
+FG_CLONES static void add_to_row(float *restrict to, const float *restrict from, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    to[i] += from[i];
+}
+
+void fg_cpu_add(float *restrict to, const float *restrict from, int64_t n) {
+  add_to_row(to, from, n);
+}
+
 /* ---- unary */
 
 static bool is_whole(enum fg_unary_kind kind) {

@@ -1,5 +1,5 @@
 /* Cutting, weights and threads of Winograd's convolution; what a piece of it does is in
- * winograd_lanes.h. No result depends on how the tiles are cut: every sum runs over the channels in
+ * winograd_8.c and winograd_16.c. No result depends on how the tiles are cut: every sum runs over the channels in
  * order. */
 #include "winograd.h"
 

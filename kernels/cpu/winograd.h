@@ -66,7 +66,7 @@ void fg_winograd_weights(const struct fg_winograd *plan, const float *w, bool tu
 void fg_winograd_run(const struct fg_winograd *plan, const float *u,
                      const struct fg_winograd_operands *operands, void *scratch);
 
-/* Chunk `item / slices`, slice `item % slices`, in a room of one piece (winograd_lanes.h). */
+/* Chunk `item / slices`, slice `item % slices`, in a room of one piece (winograd_8.c, winograd_16.c). */
 typedef void fg_winograd_item(const struct fg_winograd *plan, const float *u,
                               const struct fg_winograd_operands *operands, int64_t item,
                               float *room);

@@ -10,27 +10,23 @@
  * there is an odd number of cache lines, so that they do not fall into one set of the cache. */
 #include "winograd.h"
 
-/* 6 tiles by 2 vectors of 8 channels fill 12 of 16 registers. */
-enum {
-  LANES = 8,
-  GROUP = 6,
-  PANEL = FG_WINOGRAD_PANEL,
-  MOST = 6,
-  MOST_M = 4,
-  STRIP = 8,
-  LINE = 16
-};
-enum { MOST_COLUMNS = STRIP * MOST_M + 2 };
-
-typedef float vec __attribute__((vector_size(LANES * 4), may_alias));
-typedef int32_t bits __attribute__((vector_size(LANES * 4), may_alias));
-#include "winograd_axis.h"
-
+#define LANES 8
+#define GROUP 6 /* tiles by 2 vectors fill 12 of 16 registers */
+#define HEIGHTS(X)                                                                                 \
+  X(6)                                                                                             \
+  X(4)                                                                                             \
+  X(3)                                                                                             \
+  X(2)                                                                                             \
+  X(1)
 #if defined(__x86_64__)
 #define TARGET __attribute__((target("arch=x86-64-v3")))
 #else
 #define TARGET
 #endif
+typedef void product_fn(const float *v, const float *u, int64_t c_vecs, int64_t groups, float *to);
+#include "winograd_lanes.h"
+
+enum { MOST_M = 4, STRIP = 8, LINE = 16, MOST_COLUMNS = STRIP * MOST_M + 2 };
 
 /* ---- strips */
 
@@ -208,16 +204,6 @@ FG_INLINE void product(const float *v, const float *u, int64_t c_vecs, int64_t g
   }
 }
 
-/* Blocks of fewer rows are for a last group that is not full. Where none is as low as the group, the
- * rows above it are computed from whatever lies there, and nobody reads them. */
-#define HEIGHTS(X)                                                                                 \
-  X(6)                                                                                             \
-  X(4)                                                                                             \
-  X(3)                                                                                             \
-  X(2)                                                                                             \
-  X(1)
-typedef void product_fn(const float *v, const float *u, int64_t c_vecs, int64_t groups, float *to);
-
 #define PRODUCT(rows, vecs)                                                                        \
   TARGET static void product_##rows##x##vecs(const float *v, const float *u, int64_t c_vecs,       \
                                              int64_t groups, float *to) {                          \
@@ -225,21 +211,6 @@ typedef void product_fn(const float *v, const float *u, int64_t c_vecs, int64_t 
   }
 #define PRODUCTS(rows) PRODUCT(rows, 1) PRODUCT(rows, 2)
 HEIGHTS(PRODUCTS)
-
-static const struct height {
-  int rows;
-  product_fn *run[PANEL];
-} heights[] = {
-#define HEIGHT(rows) {rows, {product_##rows##x1, product_##rows##x2}},
-    HEIGHTS(HEIGHT)};
-
-/* The lowest block that holds so many rows. */
-static const struct height *height_for(int64_t rows) {
-  const struct height *h = heights + sizeof heights / sizeof *heights - 1;
-  while (h->rows < rows)
-    h--;
-  return h;
-}
 
 /* All places of `n` tiles times one panel. */
 static void panel_of(const struct fg_winograd *p, const float *v, const float *u, int64_t n,
@@ -258,18 +229,6 @@ static void panel_of(const struct fg_winograd *p, const float *v, const float *u
 }
 
 /* ---- tiles out */
-
-/* The vector's channels at one place of a plain tensor, and back. */
-FG_INLINE void pick(const float *from, int64_t plane, int64_t lanes, vec *to) {
-  *to = (vec){0};
-  for (int64_t l = 0; l < lanes; l++)
-    (*to)[l] = from[l * plane];
-}
-
-FG_INLINE void put(const vec *value, float *to, int64_t plane, int64_t lanes) {
-  for (int64_t l = 0; l < lanes; l++)
-    to[l * plane] = (*value)[l];
-}
 
 /* What is added at `places` places of a row of the result, what they are masked by, and there they go.
  * NaN stays NaN. The same places `ahead` are fetched. */
