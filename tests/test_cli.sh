@@ -474,6 +474,9 @@ expect 3 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" 
   --max-memory 64M --out out/adv.npy
 says "would fit"
 gone
+expect 3 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --batch 4096 \
+  --max-memory 3M
+says "--batch \([2-9]\|[1-9][0-9]*[0-9]\) would fit"
 expect 0 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --device "$device" --limit 3 \
   --max-memory 1G
 expect 2 "$fgsm" attack "$model" images-idx3-ubyte --eps 0.1 --max-memory lots
