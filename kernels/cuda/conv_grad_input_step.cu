@@ -54,6 +54,13 @@ __device__ __forceinline__ int64_t place_in_image(const Shape &s, int m, int f) 
   return ((int64_t)ch * s.h + y) * s.w + x;
 }
 
+/* The next of a thread's results to the first's place: a step is long (linf.cuh), and all go by one copy of it. */
+__device__ __forceinline__ void rotate(float g[4][4]) {
+  FGSM_UNROLL
+  for (int e = 0; e < 15; e++)
+    g[e / 4][e % 4] = g[(e + 1) / 4][(e + 1) % 4];
+}
+
 /* Rows of one image only, so that a block's statistics are one sample's.
  * ptxas budget: patches registers 64 shared 8896 */
 __global__ void __launch_bounds__(TILE_THREADS) patches(Call c) {
@@ -71,14 +78,13 @@ __global__ void __launch_bounds__(TILE_THREADS) patches(Call c) {
   tile_product(map, row0, col0, area, features, s.filters, g);
   Partial p = {0, 0, 0, 0, 0};
   const Budget b = load_budget(c.step.params);
-  FGSM_UNROLL
-  for (int i = 0; i < 4; i++) {
-    FGSM_UNROLL
-    for (int j = 0; j < 4; j++) {
-      const int m = row0 + (int)threadIdx.x / 16 * 4 + i, f = col0 + (int)threadIdx.x % 16 * 4 + j;
-      if (m < area && f < features)
-        take(c.step, b, n, place_in_image(s, m, f), g[i][j], &p);
-    }
+  FGSM_NO_UNROLL
+  for (int e = 0; e < 16; e++) {
+    const int m = row0 + (int)threadIdx.x / 16 * 4 + e / 4;
+    const int f = col0 + (int)threadIdx.x % 16 * 4 + e % 4;
+    if (m < area && f < features)
+      take(c.step, b, n, place_in_image(s, m, f), g[0][0], &p);
+    rotate(g);
   }
   leave(c, p);
 }
@@ -99,11 +105,12 @@ __global__ void __launch_bounds__(TILE_THREADS) patches_bf16(Call c) {
   Partial p = {0, 0, 0, 0, 0};
   const Budget b = load_budget(c.step.params);
   const Corner at = corner_of();
-  FGSM_UNROLL
+  FGSM_NO_UNROLL
   for (int v = 0; v < 16; v++) {
     const int m = row0 + at.row + v % 4 / 2 * 8, f = col0 + at.col + v / 4 * 8 + v % 2;
     if (m < area && f < features)
-      take(c.step, b, n, place_in_image(s, m, f), g[v / 4][v % 4], &p);
+      take(c.step, b, n, place_in_image(s, m, f), g[0][0], &p);
+    rotate(g);
   }
   leave(c, p);
 }

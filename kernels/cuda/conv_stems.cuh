@@ -142,9 +142,13 @@ __global__ void __launch_bounds__(128, 4) stem7(Call c) {
   }
   Partial p = {0, 0, 0, 0, 0};
   const Budget b = load_budget(c.step.params);
-  FGSM_UNROLL
-  for (int a = 0; a < 2; a++)
-    take_row<VEC>(c, b, n, y0 + ty * 2 + a, x0 + tx * 2, g[a], &p);
+  FGSM_NO_UNROLL
+  for (int a = 0; a < 2; a++) {
+    take_row<VEC>(c, b, n, y0 + ty * 2 + a, x0 + tx * 2, g[0], &p);
+    FGSM_UNROLL
+    for (int e = 0; e < 16; e++)
+      g[0][e / 4][e % 4] = g[1][e / 4][e % 4];
+  }
   leave(c, p);
 }
 

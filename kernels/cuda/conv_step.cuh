@@ -80,19 +80,18 @@ __device__ __forceinline__ float gather(const Source &s, int64_t n, int k, int y
   return sum;
 }
 
-/* Four pixels of a row, g[pixel][channel]. */
+/* Four pixels of a row, g[pixel][channel]. A step is long (linf.cuh): all channels go by one copy of it, past
+ * which they are rotated. */
 template <bool VEC>
 __device__ __forceinline__ void take_row(const Call &c, const Budget &b, int64_t n, int y, int x,
                                          float g[4][4], Partial *p) {
   const Shape &s = c.shape;
   if (y >= s.h || x >= s.w)
     return;
-  FGSM_UNROLL
-  for (int ch = 0; ch < 4; ch++) {
-    if (ch >= s.channels)
-      break;
+  FGSM_NO_UNROLL
+  for (int ch = 0; ch < s.channels; ch++) {
     const int64_t i = ((int64_t)ch * s.h + y) * s.w + x;
-    const float four[4] = {g[0][ch], g[1][ch], g[2][ch], g[3][ch]};
+    const float four[4] = {g[0][0], g[1][0], g[2][0], g[3][0]};
     if (VEC) {
       take4(c.step, b, n, i, four, p);
     } else {
@@ -100,6 +99,12 @@ __device__ __forceinline__ void take_row(const Call &c, const Budget &b, int64_t
       for (int j = 0; j < 4; j++)
         if (x + j < s.w)
           take(c.step, b, n, i + j, four[j], p);
+    }
+    FGSM_UNROLL
+    for (int j = 0; j < 4; j++) {
+      FGSM_UNROLL
+      for (int k = 0; k < 3; k++)
+        g[j][k] = g[j][k + 1];
     }
   }
 }

@@ -61,18 +61,10 @@ __host__ __device__ __forceinline__ bool is_sided(int kind) {
   return kind == FG_UNARY_relu || kind == FG_UNARY_leaky_relu;
 }
 
-/* f(z), and at *slope f'(z). */
-__device__ __forceinline__ float activate(int kind, float alpha, float z, float *slope) {
+/* f(z), and at *slope f'(z), where f is curved. */
+__device__ __forceinline__ float curve(int kind, float z, float *slope) {
   float y = z, d = 1;
   switch (kind) {
-  case FG_UNARY_relu:
-    d = z <= 0 ? 0.0f : 1.0f;
-    y = z <= 0 ? 0.0f : z;
-    break;
-  case FG_UNARY_leaky_relu:
-    d = z > 0 ? 1.0f : alpha;
-    y = z > 0 ? z : alpha * z;
-    break;
   case FG_UNARY_sigmoid: {
     const float e = expf(-fabsf(z));
     y = z >= 0 ? 1 / (1 + e) : z != z ? z : e / (1 + e);
@@ -100,6 +92,34 @@ __device__ __forceinline__ float activate(int kind, float alpha, float z, float 
   }
   *slope = d;
   return y;
+}
+
+/* N sums to values, and their slopes. What is curved is computed in one place, past which the sums are
+ * rotated: once in line for each of them would be more code than a processor keeps. */
+template <int N>
+__device__ __forceinline__ void activate_all(int kind, float alpha, float v[N], float slope[N]) {
+  if (is_sided(kind) || kind == FG_UNARY_identity) {
+    const float below = kind == FG_UNARY_relu ? 0.0f : kind == FG_UNARY_identity ? 1.0f : alpha;
+    FGSM_UNROLL
+    for (int e = 0; e < N; e++) {
+      const bool up = kind == FG_UNARY_relu ? !(v[e] <= 0) : v[e] > 0;
+      slope[e] = up ? 1.0f : below;
+      v[e] = up || kind == FG_UNARY_identity ? v[e] : kind == FG_UNARY_relu ? 0.0f : alpha * v[e];
+    }
+    return;
+  }
+  FGSM_NO_UNROLL
+  for (int n = 0; n < N; n++) {
+    float d;
+    const float y = curve(kind, v[0], &d);
+    FGSM_UNROLL
+    for (int e = 0; e < N - 1; e++) {
+      v[e] = v[e + 1];
+      slope[e] = slope[e + 1];
+    }
+    v[N - 1] = y;
+    slope[N - 1] = d;
+  }
 }
 
 /* A block's view of its shared memory. */

@@ -99,12 +99,10 @@ __device__ __forceinline__ void forward_layer(const Tile &t, int l, const float 
       const int o = o0 + p.first + j * p.wide;
       if (o >= padded(m))
         break;
-      float y[4] = {0, 0, 0, 0}, slope[4] = {0, 0, 0, 0};
-      if (o < m) {
-        FGSM_UNROLL
-        for (int i = 0; i < 4; i++)
-          y[i] = activate(c.net.kind[l], c.net.alpha[l], acc[j][i], &slope[i]);
-      }
+      float *y = acc[j], slope[4] = {0, 0, 0, 0};
+      activate_all<4>(c.net.kind[l], c.net.alpha[l], y, slope);
+      if (o >= m)
+        y[0] = y[1] = y[2] = y[3] = 0;
       fgsm_stv<float4>(out + o * ld + p.s, make_float4(y[0], y[1], y[2], y[3]));
       if (!keep || o >= m || c.net.kind[l] == FG_UNARY_identity)
         continue;

@@ -146,50 +146,62 @@ __device__ __forceinline__ void first_backward(const Tile &t, int64_t n0, const 
   __syncthreads();
 }
 
-/* ---- the attacks, for the tile of samples from n0 on */
+/* ---- the attack of the tile of samples from n0 on */
 
-/* Forward from `x`, backward to the step or, in a search, to the gradient. */
+/* From what lies in the first layer's place: backward, and the step or, in a search, the gradient. */
 template <int MT>
-__device__ __forceinline__ void attack_once(const Tile &t, int64_t n0, const float *x,
-                                            bool report) {
-  const Call &c = *t.c;
-  float *d = t.at(c.room.weights);
-  load_inputs(t, n0, [&](int s, int f) { return x[(n0 + s) * c.net.width[0] + f]; });
-  forward_tensor<MT>(t, n0, d, report);
+__device__ __forceinline__ void backward_tensor(const Tile &t, int64_t n0, const float *x,
+                                                const float *d, bool report) {
   round_slopes(t, d);
-  for (int l = c.net.layers - 1; l > 0; l--)
+  for (int l = t.c->net.layers - 1; l > 0; l--)
     hidden_backward<MT>(t, l);
   first_backward<MT>(t, n0, x, report);
 }
 
-template <int MT> __device__ __forceinline__ void search_tensor(const Tile &t, int64_t n0) {
+/* Each sample's result: x(t) of its own t, along the gradient that lies in its place. */
+__device__ __forceinline__ void move_results(const Tile &t, int64_t n0, const Budget &b) {
   const Call &c = *t.c;
   const int features = c.net.width[0];
-  Sample *mine = t.samples() + threadIdx.x;
-  const bool owner = (int)threadIdx.x < c.room.tile;
-  attack_once<MT>(t, n0, c.step.x, true);
-  const Budget b = load_budget(c.step.params);
-  for (int i = 0; i < c.steps + 2; i++) {
-    if (owner)
-      begin_look(mine, i);
-    __syncthreads();
-    load_inputs(t, n0, [&](int s, int f) {
-      return moved(t, n0, s, f, c.step.next[(n0 + s) * features + f], c.step.x, b);
-    });
-    forward_tensor<MT>(t, n0, nullptr, false);
-    if (owner)
-      end_look(mine, i);
-    __syncthreads();
-  }
-  if (owner)
-    report_least(c, n0, mine);
-  __syncthreads();
   for (int64_t e = threadIdx.x; e < (int64_t)c.room.tile * features; e += THREADS) {
     const int s = (int)(e / features), f = (int)(e % features);
     float *at = c.step.next + (n0 + s) * features + f;
     if (n0 + s < c.samples)
       *at = moved(t, n0, s, f, *at, c.step.x, b);
   }
+}
+
+/* Steps, each forward and backward; or a search's gradient and its looks, which go forward alone. Both
+ * are one loop: a kernel with a copy of the products for each would be twice as long. */
+template <int MT> __device__ __forceinline__ void attack_tile(const Tile &t, int64_t n0) {
+  const Call &c = *t.c;
+  const int features = c.net.width[0], passes = c.search ? c.steps + 3 : c.steps;
+  Sample *mine = t.samples() + threadIdx.x;
+  const bool owner = (int)threadIdx.x < c.room.tile;
+  const Budget b = load_budget(c.step.params);
+  for (int i = 0; i < passes; i++) {
+    const bool look = c.search && i > 0, report = c.search ? i == 0 : i == c.steps - 1;
+    const float *x = i > 0 && !look ? c.step.next : c.step.x;
+    if (look && owner)
+      begin_look(mine, i - 1);
+    __syncthreads();
+    load_inputs(t, n0, [&](int s, int f) {
+      const int64_t at = (n0 + s) * features + f;
+      return look ? moved(t, n0, s, f, c.step.next[at], x, b) : x[at];
+    });
+    float *d = look ? nullptr : t.at(c.room.weights);
+    forward_tensor<MT>(t, n0, d, report);
+    if (!look)
+      backward_tensor<MT>(t, n0, x, d, report);
+    else if (owner)
+      end_look(mine, i - 1);
+    __syncthreads();
+  }
+  if (!c.search)
+    return;
+  if (owner)
+    report_least(c, n0, mine);
+  __syncthreads();
+  move_results(t, n0, b);
 }
 
 /* ptxas budget: attack_tensor registers 168 shared 0 dynamic 232448 loads16 stores16 shared16 mma async */
@@ -199,12 +211,7 @@ template <int MT> __global__ void __launch_bounds__(THREADS, 1) attack_tensor(Ca
   for (int tile = blockIdx.x; tile < c.tiles; tile += gridDim.x) {
     const int64_t n0 = (int64_t)tile * c.room.tile;
     renew_samples(t);
-    if (c.search) {
-      search_tensor<MT>(t, n0);
-    } else {
-      for (int i = 0; i < c.steps; i++)
-        attack_once<MT>(t, n0, i ? c.step.next : c.step.x, i == c.steps - 1);
-    }
+    attack_tile<MT>(t, n0);
     __syncthreads();
   }
 }

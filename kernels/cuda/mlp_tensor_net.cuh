@@ -165,35 +165,6 @@ __device__ __forceinline__ void keep_sides(const Tile &t, int l, int col, const 
   }
 }
 
-/* Sums to values, and their slopes. What is curved is computed in one place, past which the sums are
- * rotated: once in line for each of them would be more code than a processor keeps. */
-template <int MT>
-__device__ __forceinline__ void activate_all(int kind, float alpha, float v[MT * 8],
-                                             float slope[MT * 8]) {
-  if (is_sided(kind) || kind == FG_UNARY_identity) {
-    const float below = kind == FG_UNARY_relu ? 0.0f : kind == FG_UNARY_identity ? 1.0f : alpha;
-    FGSM_UNROLL
-    for (int e = 0; e < MT * 8; e++) {
-      const bool up = kind == FG_UNARY_relu ? !(v[e] <= 0) : v[e] > 0;
-      slope[e] = up ? 1.0f : below;
-      v[e] = up || kind == FG_UNARY_identity ? v[e] : kind == FG_UNARY_relu ? 0.0f : alpha * v[e];
-    }
-    return;
-  }
-  FGSM_NO_UNROLL
-  for (int n = 0; n < MT * 8; n++) {
-    float d;
-    const float y = activate(kind, alpha, v[0], &d);
-    FGSM_UNROLL
-    for (int e = 0; e < MT * 8 - 1; e++) {
-      v[e] = v[e + 1];
-      slope[e] = slope[e + 1];
-    }
-    v[MT * 8 - 1] = y;
-    slope[MT * 8 - 1] = d;
-  }
-}
-
 /* f(element, row, column) for every second of a warp's results: those of even column. */
 template <int MT, class F> __device__ __forceinline__ void each_pair(int first, const F &f) {
   const int lane = threadIdx.x % 32;
@@ -216,7 +187,7 @@ template <int MT> __device__ __forceinline__ void hidden_forward(const Tile &t, 
       v[e] += col < m ? fgsm_bf16_float(bias[col]) : 0.0f;
       v[e + 1] += col + 1 < m ? fgsm_bf16_float(bias[col + 1]) : 0.0f;
     });
-    activate_all<MT>(kind, net.alpha[l], v, slope);
+    activate_all<MT * 8>(kind, net.alpha[l], v, slope);
     each_pair<MT>(first, [&](int e, int row, int col) {
       fgsm_stv<unsigned>(out + row * pitch + col,
                          fgsm_pack_bf16(col < m ? v[e] : 0.0f, col + 1 < m ? v[e + 1] : 0.0f));
