@@ -200,6 +200,27 @@ static int64_t place(const struct layout *l, cublasOperation_t op, int64_t item,
   return item * l->step + (turned ? column + row * l->ld : row + column * l->ld);
 }
 
+/* op(a matrix) as doubles, row after row or, `turned`, column after column. */
+static double *gathered(const struct layout *l, const void *data, cublasOperation_t op,
+                        int64_t item, int64_t sums, int64_t terms, bool turned) {
+  double *to = malloc((size_t)(sums * terms + 1) * sizeof *to);
+  if (!to) {
+    puts("fake card: no memory for a product");
+    exit(1);
+  }
+  for (int64_t i = 0; i < sums; i++)
+    for (int64_t x = 0; x < terms; x++)
+      to[i * terms + x] = get(l, data, place(l, op, item, turned ? x : i, turned ? i : x));
+  return to;
+}
+
+static double dot(const double *a, const double *b, int64_t terms) {
+  double sum = 0;
+  for (int64_t x = 0; x < terms; x++)
+    sum += a[x] * b[x];
+  return sum;
+}
+
 /* ---- masks */
 
 static bool has_kind(const char *kind) {
@@ -297,19 +318,19 @@ static cublasStatus_t multiply(cublasLtHandle_t handle, cublasLtMatmulDesc_t pro
     fake_wrong("cuBLASLt: an address that is less aligned than was promised");
   check_mask(p, ld, stream);
   memset(workspace, 0xff, WORKSPACE);
-  for (int64_t item = 0; item < ld->batch; item++)
+  for (int64_t item = 0; item < ld->batch; item++) {
+    double *rows = gathered(la, a, p->op[0], item, ld->rows, k, false);
+    double *columns = gathered(lb, b, p->op[1], item, ld->columns, k, true);
     for (int64_t j = 0; j < ld->columns; j++)
       for (int64_t i = 0; i < ld->rows; i++) {
-        int64_t at = place(ld, CUBLAS_OP_N, item, i, j);
-        double sum = 0;
-        for (int64_t x = 0; x < k; x++)
-          sum += get(la, a, place(la, p->op[0], item, i, x)) *
-                 get(lb, b, place(lb, p->op[1], item, x, j));
-        sum *= factor;
+        double sum = factor * dot(rows + i * k, columns + j * k, k);
         if (keep != 0)
           sum += keep * get(lc, c, place(lc, CUBLAS_OP_N, item, i, j));
-        put(ld, d, at, finish(p, ld, i, j, sum));
+        put(ld, d, place(ld, CUBLAS_OP_N, item, i, j), finish(p, ld, i, j, sum));
       }
+    free(rows);
+    free(columns);
+  }
   return CUBLAS_STATUS_SUCCESS;
 }
 
