@@ -204,7 +204,7 @@ template <int MT> __device__ __forceinline__ void attack_tile(const Tile &t, int
   move_results(t, n0, b);
 }
 
-/* ptxas budget: attack_tensor registers 168 shared 0 dynamic 232448 loads16 stores16 shared16 mma async */
+/* ptxas budget: attack_tensor registers 176 shared 0 dynamic 232448 loads16 stores16 shared16 mma async */
 template <int MT> __global__ void __launch_bounds__(THREADS, 1) attack_tensor(Call c) {
   FGSM_SHARED_DYN(unsigned char, shared);
   const Tile t = {shared, &c};
