@@ -325,13 +325,14 @@ static void skip_panels(const struct fg_product *p, const struct fg_product_oper
     struct fg_product_skip s = {
         .a = room->a + t.first * c->rows,
         .bits = room->bits + step * c->rows,
-        .b = b + t.first * columns_of_panel(p),
         .ahead = next + (more ? t.first + t.terms : 0) * columns_of_panel(p),
         .pitch = t.terms,
         .apart = columns_of_panel(p) * p->k_pitch,
         .lines = fg_up(fg_up(t.terms * columns_of_panel(p), FG_PRODUCT_LINE), c->rows),
         .go_on = c->k > 0 || step > 0,
         .sums = sums};
+    for (int64_t i = 0; i < wide; i++)
+      s.b[i] = b + t.first * columns_of_panel(p) + i * s.apart;
     skip(p, o, c, s, panel, wide, last && !more);
   }
 }

@@ -100,10 +100,10 @@ enum {
 
 /* A step of k, at most as many terms, of whole panels side by side. */
 struct fg_product_skip {
-  const float *a;       /* [rows][pitch] */
-  const uint64_t *bits; /* of a row: of its terms that are not zero */
-  const float *b;       /* the first panel; the others lie `apart` floats from each other */
-  const float *ahead;   /* of the first panel, what will be wanted next */
+  const float *a;                         /* [rows][pitch] */
+  const uint64_t *bits;                   /* of a row: of its terms that are not zero */
+  const float *b[FG_PRODUCT_SKIP_PANELS]; /* the panels, `apart` floats from each other */
+  const float *ahead;                     /* of the first panel, what will be wanted next */
   int64_t rows, pitch, apart;
   int64_t lines; /* cache lines ahead that a row fetches of each panel */
   bool go_on;

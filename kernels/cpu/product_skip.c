@@ -66,19 +66,21 @@ FG_INLINE void fetch(const struct fg_product_skip *s, int64_t row, int panels) {
     UNROLL for (int p = 0; p < panels; p++) __builtin_prefetch(at + p * s->apart, 0, 2);
 }
 
+FG_INLINE const vec *beyond(const float *from, int64_t bytes) {
+  return (const vec *)((const char *)from + bytes);
+}
+
+/* A term lies as far in each panel, which have an address each: in bytes, so that one offset serves all. */
 FG_INLINE void add_row(const struct fg_product_skip *s, const float *a, uint64_t bits, float *sums,
                        int panels) {
   vec sum[FG_PRODUCT_SKIP_PANELS * PANEL];
-  const int64_t apart = s->apart;
-  const float *first = s->b;
   UNROLL for (int i = 0; i < panels * PANEL; i++) sum[i] =
       s->go_on ? *(const vec *)(sums + i * LANES) : (vec){0};
   for (; bits; bits &= bits - 1) {
-    int64_t k = __builtin_ctzll(bits);
-    const float *b = first + k * WIDE;
+    int64_t k = __builtin_ctzll(bits), term = k * (WIDE * (int64_t)sizeof(float));
     const float x = a[k];
     UNROLL for (int i = 0; i < panels * PANEL; i++) sum[i] +=
-        x * *(const vec *)(b + i / PANEL * apart + i % PANEL * LANES);
+        x * *beyond(s->b[i / PANEL], term + i % PANEL * (int64_t)sizeof(vec));
   }
   UNROLL for (int i = 0; i < panels * PANEL; i++) * (vec *)(sums + i * LANES) = sum[i];
 }
