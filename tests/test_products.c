@@ -1,9 +1,11 @@
 /* Products whose weights the CPU's backend orders once: that it does so, what it leaves to its library,
  * and that every number is one sum, whatever the threads. */
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 #include "harness.h"
+#include "tiles.h"
 
 static struct fg_device *opened(int threads) {
   struct fg_device *device;
@@ -83,5 +85,127 @@ Test(products, are_the_same_for_every_number_of_threads) {
       end(&run);
     }
     end(&one);
+  }
+}
+
+/* ---- zeros, which may be skipped where there are many of them */
+
+enum { ROWS = 64, TERMS = 1030, COLUMNS = 300 };
+
+static const struct fg_case with_zeros = {
+    .name = "product",
+    .op = FG_OP_matmul,
+    .attrs = {.matmul = {.alpha = 1}},
+    .in = {FG_R(FG_NORMAL, ROWS, TERMS), FG_R(FG_NORMAL, TERMS, COLUMNS)},
+    .out = {FG_R(FG_NORMAL, ROWS, COLUMNS)},
+    .constant = 2};
+
+/* By plain sums, whatever the processor has. */
+static void run_plainly(struct fg_run *run, const struct fg_case *c, int threads) {
+  const struct fg_run_options o = {0};
+  const struct fg_target target = {&fg_cpu, FG_F32, threads, fg_opened(threads, FG_CONV_DIRECT)};
+  cr_assert_eq(fg_run_begin(run, c, &target, &o), FG_RUN_OK, "%s: %s", c->name, run->why);
+}
+
+/* Which terms of a row are there. */
+enum kind { NOTHING, EVERYTHING, HALF, THE_LAST, A_STEP, KINDS };
+
+static bool is_there(enum kind kind, int row, int term) {
+  switch (kind) {
+  case EVERYTHING:
+    return true;
+  case HALF:
+    return (row * 7919 + term * 104729) >> 5 & 1;
+  case THE_LAST:
+    return term == TERMS - 1;
+  case A_STEP:
+    return term >= 64 && term < 128;
+  default:
+    return false;
+  }
+}
+
+static void fill_row(float *a, int row, enum kind kind) {
+  for (int k = 0; k < TERMS; k++)
+    a[row * TERMS + k] = is_there(kind, row, k) ? (float)((row * 31 + k * 17) % 23 - 11.5) : 0;
+}
+
+/* Odd rows are of one kind, and even ones, of which there are enough to choose a way by, nothing or everything. */
+static void fill(float *a, enum kind odd, enum kind even) {
+  for (int row = 0; row < ROWS; row++)
+    fill_row(a, row, row % 2 ? odd : even);
+}
+
+static void expect_sums(const struct fg_run *run, const char *what) {
+  const float *a = run->call.in[0].data, *b = run->call.in[1].data, *y = run->call.out[0].data;
+  for (int i = 0; i < ROWS * COLUMNS; i++) {
+    double sum = 0, size = 0;
+    for (int k = 0; k < TERMS; k++) {
+      double product = (double)a[i / COLUMNS * TERMS + k] * (double)b[k * COLUMNS + i % COLUMNS];
+      sum += product;
+      size += fabs(product);
+    }
+    cr_assert(fabs((double)y[i] - sum) <= size * 0x1p-20, "%s: %g, not %g", what, (double)y[i],
+              sum);
+  }
+}
+
+Test(products, give_a_row_the_same_sums_whatever_zeros_the_others_have) {
+  static float zeros[ROWS * COLUMNS];
+  for (int threads = 1; threads <= 3; threads++) {
+    struct fg_run run;
+    run_plainly(&run, &with_zeros, threads);
+    float *a = run.call.in[0].data, *y = run.call.out[0].data;
+    for (enum kind kind = 0; kind < KINDS; kind++) {
+      fill(a, kind, NOTHING);
+      cr_assert_eq(fg_run_again(&run, 1), FGSM_OK);
+      memcpy(zeros, y, sizeof zeros);
+      expect_sums(&run, "among zeros");
+      fill(a, kind, EVERYTHING);
+      cr_assert_eq(fg_run_again(&run, 1), FGSM_OK);
+      expect_sums(&run, "among others");
+      for (int row = 1; row < ROWS; row += 2)
+        cr_expect_arr_eq(y + row * COLUMNS, zeros + row * COLUMNS, COLUMNS * sizeof *y,
+                         "row %d of kind %d by %d threads", row, (int)kind, threads);
+    }
+    fg_closed(&run);
+  }
+}
+
+Test(products, do_not_take_a_nan_for_a_zero) {
+  enum { ROW = 5, TERM = 777 };
+  struct fg_run run;
+  run_plainly(&run, &with_zeros, 2);
+  float *a = run.call.in[0].data, *y = run.call.out[0].data;
+  fill(a, HALF, NOTHING);
+  a[ROW * TERMS + TERM] = NAN;
+  cr_assert_eq(fg_run_again(&run, 1), FGSM_OK);
+  for (int i = 0; i < ROWS * COLUMNS; i++)
+    cr_assert_eq(isnan(y[i]) != 0, i / COLUMNS == ROW, "%g in row %d", (double)y[i], i / COLUMNS);
+  fg_closed(&run);
+}
+
+/* Zero times infinity is no number, and so all rows' are not. */
+Test(products, multiply_zeros_by_what_is_not_finite) {
+  static const double values[] = {INFINITY, NAN};
+  for (int v = 0; v < 2; v++) {
+    static double weights[TERMS * COLUMNS];
+    struct fg_case c = with_zeros;
+    for (int i = 0; i < TERMS * COLUMNS; i++)
+      weights[i] = i % 13 - 6;
+    weights[700 * COLUMNS + 123] = values[v];
+    c.in[1].gen = (struct fg_gen){.kind = FG_GEN_VALUES, .values = weights, .n = TERMS * COLUMNS};
+    struct fg_run run;
+    run_plainly(&run, &c, 2);
+    const float *y = run.call.out[0].data;
+    fill(run.call.in[0].data, HALF, NOTHING);
+    fill_row(run.call.in[0].data, 3, NOTHING);
+    cr_assert_eq(fg_run_again(&run, 1), FGSM_OK);
+    for (int i = 0; i < ROWS * COLUMNS; i++)
+      if (i % COLUMNS != 123)
+        cr_assert(isfinite(y[i]), "%g", (double)y[i]);
+      else if (((float *)run.call.in[0].data)[i / COLUMNS * TERMS + 700] == 0 || v)
+        cr_assert(isnan(y[i]), "%g in row %d", (double)y[i], i / COLUMNS);
+    fg_closed(&run);
   }
 }

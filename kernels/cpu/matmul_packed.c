@@ -1,6 +1,7 @@
 /* A matmul's call in the words of product.h: all leading axes of a are rows. */
 #include "matmul_packed.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "feature.h"
@@ -23,7 +24,7 @@ enum {
 };
 
 struct fg_matmul_packed {
-  bool splits;
+  bool splits, finite; /* all of b */
   struct fg_product plan;
   struct fg_split split;
   void *weights;
@@ -57,6 +58,14 @@ bool fg_matmul_packed_fits(const struct fg_cpu_device *device, const struct fg_c
          s.k >= FEW_TERMS;
 }
 
+static bool is_finite(const struct fg_tensor *b) {
+  const float *at = b->data;
+  bool finite = true;
+  for (int64_t i = 0; i < fg_cpu_span(b, 0, b->rank); i++)
+    finite &= fabsf(at[i]) < INFINITY;
+  return finite;
+}
+
 fgsm_status fg_matmul_packed_create(struct fg_cpu_device *device, struct fg_call *call,
                                     struct fg_matmul_packed **out) {
   const struct fg_tensor *b = &call->in[1];
@@ -81,6 +90,7 @@ fgsm_status fg_matmul_packed_create(struct fg_cpu_device *device, struct fg_call
     status = fg_product_take(&p->plan, b->data, ldb, turned, &panels, &call->state_bytes);
     call->scratch_bytes = fg_product_scratch_bytes(&p->plan);
     p->weights = panels;
+    p->finite = is_finite(b);
   }
   if (status != FGSM_OK) {
     fg_matmul_packed_destroy(p);
@@ -99,7 +109,8 @@ void fg_matmul_packed_run(const struct fg_matmul_packed *p, const struct fg_call
                                   .bias = bias ? bias->data : NULL,
                                   .add = residual ? residual->data : NULL,
                                   .y = call->out[0].data,
-                                  .act = &call->attrs->matmul.act};
+                                  .act = &call->attrs->matmul.act,
+                                  .finite = p->finite};
   const struct fg_split_operands parts = {
       .x = o.a, .bias = o.bias, .add = o.add, .alpha = o.alpha, .y = o.y, .act = o.act};
   if (p->splits)

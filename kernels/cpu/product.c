@@ -6,7 +6,12 @@
 enum {
   DEEP = 192, /* of k: a panel of b so deep stays in the first-level cache */
   FAR = 16,   /* multiply-adds of a vector, a number of a or b from afar costs as much as */
+  SAMPLE = 8, /* rows of a chunk whose zeros are counted */
+  BLOCK = 8,  /* rows that are finished while their sums are in the first-level cache */
 };
+
+/* Of three numbers one at least is to be zero for skipping zeros to pay. */
+enum { ZEROS = 1, OF = 3 };
 
 bool fg_product_runs(void) {
   return fg_cpu_block() == 16 || fg_cpu_block() == 8;
@@ -32,9 +37,11 @@ static int64_t cost_of(const struct fg_product *p, int64_t row_pieces, int64_t c
   return rows * columns + FAR * (rows + columns);
 }
 
-/* Where k is summed up in several steps, sums of all panels wait between them; else one place serves each. */
+/* Where k is summed up in several steps, sums of all panels wait between them; else one place serves each, or those
+ * side by side. */
 static int64_t sums_of_row(const struct fg_product *p) {
-  int64_t panels = p->deep < p->k_vecs ? fg_up(p->panels, p->column_pieces) : 1;
+  int64_t once = p->lanes == 8 ? FG_PRODUCT_SKIP_PANELS : 1;
+  int64_t panels = p->deep < p->k_vecs ? fg_up(p->panels, p->column_pieces) : once;
   return panels * columns_of_panel(p);
 }
 
@@ -45,6 +52,15 @@ static int64_t near_bytes_of_row(const struct fg_product *p) {
   return (p->deep * p->lanes + sums) * (int64_t)sizeof(float);
 }
 
+/* Rows of b from panel to panel. Panels side by side whose zeros are skipped are to fill the first-level cache evenly:
+ * under AVX2 such a step (64 rows of 24 columns) is one and a half times 4 KiB, as far as a way of that cache goes,
+ * and so panels lie 2 KiB from a multiple of it. */
+static int64_t pitch_of(const struct fg_product *p) {
+  const int64_t even = 128, half = 64; /* rows of 96 bytes: 12 KiB, and a half */
+  int64_t rows = p->k_vecs * p->lanes;
+  return p->lanes == 8 ? fg_up(rows - half, even) * even + half : rows;
+}
+
 void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shape, int threads) {
   struct fg_product p = {.shape = *shape, .lanes = fg_cpu_block(), .row_pieces = threads};
   p.group = way_of(&p)->group;
@@ -52,6 +68,7 @@ void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shap
   p.k_vecs = fg_up(shape->k, p.lanes);
   p.n_vecs = fg_up(shape->n, p.lanes);
   p.panels = fg_up(p.n_vecs, p.panel);
+  p.k_pitch = pitch_of(&p);
   p.column_pieces = 1;
   for (int64_t columns = 2; columns <= threads; columns++)
     if (threads % columns == 0 &&
@@ -66,9 +83,20 @@ void fg_product_cut(struct fg_product *plan, const struct fg_product_shape *shap
   *plan = p;
 }
 
-/* Rows of a in order, and the sums of as many. */
+/* Steps in which zeros of a step of k are skipped. */
+static int64_t skip_steps(const struct fg_product *p, int64_t deep) {
+  return fg_up(deep * p->lanes, FG_PRODUCT_SKIP_TERMS);
+}
+
+/* Floats that hold a chunk's bits. */
+static int64_t bits_floats(const struct fg_product *p) {
+  const int64_t each = sizeof(uint64_t) / sizeof(float);
+  return p->lanes == 8 ? fg_up(p->chunk, p->lanes) * p->lanes * skip_steps(p, p->deep) * each : 0;
+}
+
+/* Rows of a in order, the sums of as many, and bits. */
 static int64_t room_floats(const struct fg_product *p) {
-  return (p->chunk + p->group) * (p->deep * p->lanes + sums_of_row(p));
+  return (p->chunk + p->group) * (p->deep * p->lanes + sums_of_row(p)) + bits_floats(p);
 }
 
 size_t fg_product_scratch_bytes(const struct fg_product *p) {
@@ -81,6 +109,7 @@ size_t fg_product_scratch_bytes(const struct fg_product *p) {
  * heights that differ by one at most. */
 struct chunk {
   int64_t row, rows, groups, k, deep, from, to;
+  bool skips; /* zeros */
 };
 
 static int64_t row_of(const struct chunk *c, int64_t group) {
@@ -108,8 +137,7 @@ static void fetch(const struct fg_product *p, const struct fg_product_end *end, 
 
 static const float *panel_at(const struct fg_product *p, const float *panels, int64_t panel,
                              int64_t k) {
-  return panels + panel * columns_of_panel(p) * p->k_vecs * p->lanes +
-         k * p->lanes * width_of(p, panel);
+  return panels + panel * columns_of_panel(p) * p->k_pitch + k * p->lanes * width_of(p, panel);
 }
 
 /* While a group is copied and multiplied by the first panel, the next group's rows are fetched. */
@@ -201,14 +229,146 @@ static void activate(const struct fg_product *p, const struct fg_product_operand
     fg_cpu_act(o->act, o->y + r * p->shape.n + first, end - first);
 }
 
-/* A chunk of rows, all of k. */
+/* ---- a chunk whose zeros are skipped */
+
+/* Where a chunk's things lie. */
+struct room {
+  float *a, *sums;
+  uint64_t *bits;
+};
+
+static struct room room_at(const struct fg_product *p, float *at) {
+  float *sums = at + (p->chunk + p->group) * p->deep * p->lanes;
+  return (struct room){at, sums,
+                       (uint64_t *)(void *)(sums + (p->chunk + p->group) * sums_of_row(p))};
+}
+
+/* Steps of a chunk's k: terms [first, first + terms) of which `there` are a's. */
+struct terms {
+  int64_t first, terms, there;
+};
+
+static struct terms terms_of(const struct fg_product *p, const struct chunk *c, int64_t step) {
+  int64_t steps = skip_steps(p, c->deep);
+  int64_t from = c->deep * step / steps * p->lanes, to = c->deep * (step + 1) / steps * p->lanes;
+  int64_t left = p->shape.k - c->k * p->lanes;
+  return (struct terms){from, to - from, (left < to ? left : to) - from};
+}
+
+/* Whether enough of some of the chunk's rows are zeros. */
+static bool has_zeros(const struct fg_product *p, const struct fg_product_operands *o,
+                      const struct chunk *c) {
+  int64_t zeros = 0, seen = c->rows < SAMPLE ? c->rows : SAMPLE;
+  for (int64_t i = 0; i < seen; i++) {
+    const float *a = o->a + (c->row + c->rows * i / seen) * p->shape.k;
+    for (int64_t k = 0; k < p->shape.k; k++)
+      zeros += a[k] == 0;
+  }
+  return zeros * OF >= seen * p->shape.k * ZEROS;
+}
+
+/* Of panels from this one on, those that are skipped side by side: whole ones, two at least; else 0. */
+static int64_t side_by_side(const struct fg_product *p, const struct chunk *c, int64_t panel) {
+  int64_t whole = p->n_vecs / p->panel, left = (whole < c->to ? whole : c->to) - panel;
+  return left < 2 ? 0 : left < FG_PRODUCT_SKIP_PANELS ? left : FG_PRODUCT_SKIP_PANELS;
+}
+
+static bool skips(const struct fg_product *p, const struct fg_product_operands *o,
+                  const struct chunk *c) {
+  return p->lanes == 8 && o->finite && side_by_side(p, c, c->from) > 0 && has_zeros(p, o, c);
+}
+
+/* What a block's end will write is asked for while it is summed up. */
+static void fetch_block(const struct fg_product_end *end, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t column = 0; column < columns; column += FG_PRODUCT_LINE)
+      __builtin_prefetch(end->to + r * end->row + column, 1);
+}
+
+/* A chunk's step times panels side by side, a block of rows at a time. */
+static void skip(const struct fg_product *p, const struct fg_product_operands *o,
+                 const struct chunk *c, struct fg_product_skip s, int64_t panel, int64_t wide,
+                 bool ends) {
+  int64_t column = panel * columns_of_panel(p), width = wide * columns_of_panel(p);
+  int64_t columns = p->shape.n - column < width ? p->shape.n - column : width;
+  struct fg_product_end end = {.alpha = o->alpha,
+                               .row = p->shape.n,
+                               .bias = at_or_null(o->bias, column),
+                               .relu = o->act->kind == FG_UNARY_relu};
+  for (int64_t row = 0; row < c->rows; row += s.rows) {
+    int64_t at = (c->row + row) * p->shape.n + column;
+    s.rows = c->rows - row < BLOCK ? c->rows - row : BLOCK;
+    end.to = o->y + at;
+    end.add = at_or_null(o->add, at);
+    if (ends)
+      fetch_block(&end, s.rows, columns);
+    fg_product_skip(&s, wide);
+    if (ends)
+      way_of(p)->end(&end, s.sums, s.rows, columns);
+    s.a += s.rows * s.pitch;
+    s.bits += s.rows;
+    s.ahead += s.rows * s.lines * FG_PRODUCT_LINE;
+    s.sums += s.rows * width;
+  }
+}
+
+static void skip_panels(const struct fg_product *p, const struct fg_product_operands *o,
+                        const struct chunk *c, const float *panels, int64_t panel, int64_t wide,
+                        const struct room *room, float *sums) {
+  int64_t steps = skip_steps(p, c->deep);
+  bool last = c->k + c->deep == p->k_vecs;
+  for (int64_t step = 0; step < steps; step++) {
+    struct terms t = terms_of(p, c, step);
+    const float *b = panel_at(p, panels, panel, c->k);
+    bool more = step + 1 < steps;
+    const float *next = more ? b : panel_at(p, panels, panel + wide, c->k);
+    struct fg_product_skip s = {
+        .a = room->a + t.first * c->rows,
+        .bits = room->bits + step * c->rows,
+        .ahead = next + (more ? t.first + t.terms : 0) * columns_of_panel(p),
+        .pitch = t.terms,
+        .apart = columns_of_panel(p) * p->k_pitch,
+        .lines = fg_up(fg_up(t.terms * columns_of_panel(p), FG_PRODUCT_LINE), c->rows),
+        .go_on = c->k > 0 || step > 0,
+        .sums = sums};
+    for (int64_t i = 0; i < wide; i++)
+      s.b[i] = b + t.first * columns_of_panel(p) + i * s.apart;
+    skip(p, o, c, s, panel, wide, last && !more);
+  }
+}
+
+/* A step of k; panels that are not skipped come last, as they do without zeros. */
+static void skip_step(const struct fg_product *p, const struct fg_product_operands *o,
+                      const struct chunk *c, const float *panels, const struct room *room) {
+  for (int64_t step = 0; step < skip_steps(p, c->deep); step++) {
+    struct terms t = terms_of(p, c, step);
+    fg_product_skip_copy(o->a + c->row * p->shape.k + c->k * p->lanes + t.first, c->rows,
+                         p->shape.k, t.there, room->a + t.first * c->rows, t.terms,
+                         room->bits + step * c->rows);
+  }
+  bool waits = c->deep < p->k_vecs;
+  float *sums = room->sums;
+  struct chunk rest = *c;
+  for (int64_t wide; (wide = side_by_side(p, c, rest.from)) > 0; rest.from += wide) {
+    skip_panels(p, o, c, panels, rest.from, wide, room, sums);
+    sums += waits ? wide * columns_of_panel(p) * c->rows : 0;
+  }
+  for (int64_t panel = rest.from; panel < rest.to; panel++)
+    multiply(p, o, &rest, panels, panel, room->a, sums);
+}
+
+/* ---- all of k */
+
 static void chunk(const struct fg_product *p, const struct fg_product_operands *o, struct chunk c,
-                  const float *panels, float *room) {
-  float *copied = room, *sums = room + (p->chunk + p->group) * p->deep * p->lanes;
+                  const float *panels, const struct room *room) {
   for (c.k = 0; c.k < p->k_vecs; c.k += c.deep) {
     c.deep = p->k_vecs - c.k < p->deep ? p->k_vecs - c.k : p->deep;
+    if (c.skips) {
+      skip_step(p, o, &c, panels, room);
+      continue;
+    }
     for (int64_t panel = c.from; panel < c.to; panel++)
-      multiply(p, o, &c, panels, panel, copied, sums);
+      multiply(p, o, &c, panels, panel, room->a, room->sums);
   }
   if (o->act->kind != FG_UNARY_relu)
     activate(p, o, &c);
@@ -224,12 +384,14 @@ struct job {
 };
 
 /* Rows [begin, end), panels [c.from, c.to). */
-static void piece(const struct job *j, int64_t begin, int64_t end, struct chunk c, float *room) {
+static void piece(const struct job *j, int64_t begin, int64_t end, struct chunk c, float *at) {
   const struct fg_product *p = j->plan;
+  const struct room room = room_at(p, at);
   for (c.row = begin; c.row < end; c.row += c.rows) {
     c.rows = (end - c.row) / fg_up(end - c.row, p->chunk);
     c.groups = fg_up(c.rows, p->group);
-    chunk(p, j->operands, c, j->panels, room);
+    c.skips = skips(p, j->operands, &c);
+    chunk(p, j->operands, c, j->panels, &room);
   }
 }
 

@@ -7,7 +7,10 @@
  * is summed in registers, and its sums wait for the next step. Every number is one sum along k, in order, whatever
  * the tiles, the batch and the threads.
  *
- * The way of Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". */
+ * The way of Goto & van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication".
+ *
+ * Under AVX2, where enough of a's numbers are zeros, as behind a ReLU or its slope, and all of b's are finite, zeros are
+ * skipped (product_skip.c): the sums are the same numbers (of a zero, the sign may differ). */
 #ifndef FG_CPU_PRODUCT_H
 #define FG_CPU_PRODUCT_H
 
@@ -24,6 +27,7 @@ struct fg_product_operands {
   float alpha;
   float *y;
   const struct fg_unary_attrs *act;
+  bool finite; /* all of b */
 };
 
 /* How a shape is cut for a number of threads. */
@@ -31,6 +35,7 @@ struct fg_product {
   struct fg_product_shape shape;
   int lanes, group, panel;           /* numbers in a vector; rows of a tile; vectors of a panel */
   int64_t k_vecs, n_vecs, panels;    /* vectors of k, vectors and panels of n */
+  int64_t k_pitch;                   /* rows of b from panel to panel */
   int64_t deep;                      /* vectors of k that are summed up at a time */
   int64_t chunk;                     /* rows that are done at a time */
   int64_t row_pieces, column_pieces; /* whose product is the number of pieces */
@@ -85,5 +90,31 @@ struct fg_product_way {
   void (*copy)(const float *from, int64_t rows, int64_t apart, int64_t terms, float *to);
 };
 extern const struct fg_product_way fg_product_way_8, fg_product_way_16;
+
+/* ---- zeros of a that are skipped, for vectors of 8 (product_skip.c) */
+
+enum {
+  FG_PRODUCT_SKIP_TERMS = 64, /* at a time at most: a bit for each */
+  FG_PRODUCT_SKIP_PANELS = 4, /* side by side at most: as many sums as there are registers for */
+};
+
+/* A step of k, at most as many terms, of whole panels side by side. */
+struct fg_product_skip {
+  const float *a;                         /* [rows][pitch] */
+  const uint64_t *bits;                   /* of a row: of its terms that are not zero */
+  const float *b[FG_PRODUCT_SKIP_PANELS]; /* the panels, `apart` floats from each other */
+  const float *ahead;                     /* of the first panel, what will be wanted next */
+  int64_t rows, pitch, apart;
+  int64_t lines; /* cache lines ahead that a row fetches of each panel */
+  bool go_on;
+  float *sums; /* [rows][panels][columns] */
+};
+
+/* Rows' terms side by side, and their bits. */
+void fg_product_skip_copy(const float *from, int64_t rows, int64_t apart, int64_t terms, float *to,
+                          int64_t pitch, uint64_t *bits);
+
+/* Adds products of two panels or more to their sums, which it goes on with or begins. */
+void fg_product_skip(const struct fg_product_skip *s, int64_t panels);
 
 #endif

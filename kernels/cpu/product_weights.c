@@ -5,7 +5,7 @@
 #include "product.h"
 
 static int64_t deep_of(const struct fg_product *p) {
-  return p->k_vecs * p->lanes;
+  return p->k_pitch;
 }
 
 struct weights {

@@ -31,4 +31,16 @@
       MATMUL("packed " #m " x " #k " x " #n " with bias, residual and gelu", false, 1, gelu,       \
              N2(m, k), N2(k, n), N2(n), N2(m, n), N2(m, n))
 
+/* Of a, nearly a half and more than two thirds are zeros, and no two rows are alike. */
+#define HALVES(...)                                                                                \
+  FG_R(FG_VALUES(0, 0.75, -1.25, 0, 0, 2.5, 0.375, 0, -0.625, 0, 1.875), __VA_ARGS__)
+#define THIRDS(...) FG_R(FG_VALUES(0, 0, 0.875, 0, -1.5, 0, 0), __VA_ARGS__)
+#define ZEROS(m, k, n)                                                                             \
+  MATMUL("packed " #m " x " #k " x " #n " with zeros", false, 1, identity, HALVES(m, k), N2(k, n), \
+         NONE, NONE, N2(m, n)),                                                                    \
+      MATMUL("packed " #m " x " #k " x " #n " with zeros, bias and relu", true, 0.5, relu,         \
+             THIRDS(m, k), N2(n, k), N2(n), NONE, N2(m, n)),                                       \
+      MATMUL("packed " #m " x " #k " x " #n " with zeros, bias, residual and gelu", true, 2, gelu, \
+             HALVES(m, k), N2(n, k), N2(n), N2(m, n), N2(m, n))
+
 #endif
