@@ -178,6 +178,35 @@ Test(winograd, is_the_same_for_every_number_of_threads) {
   same_for_every_number_of_threads(&fg_cases_tiles);
 }
 
+/* Where vectors are of 8 channels, and no others have both directions' weights of so many channels in one place. */
+Test(winograd, a_gradient_borrows_its_convolutions_weights) {
+  struct fg_device *device = fg_opened(2, FG_CONV_WINOGRAD_4);
+  const struct fg_target target = {&fg_cpu, FG_F32, 2, device};
+  const struct fg_run_options o = {.only_prepare = true};
+  struct fg_run of[2];
+  int found = 0;
+  for (int i = 0; i < fg_cases_winograd.n; i++) {
+    const struct fg_case *c = &fg_cases_winograd.cases[i];
+    bool gradient = strcmp(c->name, "winograd of lent weights, input gradient") == 0;
+    if (gradient || strcmp(c->name, "winograd of lent weights") == 0) {
+      cr_assert_eq(fg_run_begin(&of[gradient], c, &target, &o), FG_RUN_OK, "%s", of[gradient].why);
+      found++;
+    }
+  }
+  cr_assert_eq(found, 2);
+  struct fg_call call = of[1].call;
+  call.in[1].data = of[0].call.in[1].data;
+  call.state = NULL;
+  call.state_bytes = 0;
+  cr_assert_eq(fg_cpu.kernels[call.op]->prepare(&call, device), FGSM_OK);
+  if (device->channel_block == 8)
+    cr_expect_eq(call.state_bytes, 0, "%zu bytes of its own", call.state_bytes);
+  fg_cpu.kernels[call.op]->release(&call);
+  fg_run_end(&of[0]);
+  fg_run_end(&of[1]);
+  fg_cpu.close(device);
+}
+
 /* ---- a whole net */
 
 /* The net's gradient at the samples, and what its plan came to. */

@@ -19,6 +19,7 @@
 #include "choice_cache.h"
 #include "conv_split.h"
 #include "conv_winograd.h"
+#include "kept.h"
 
 /* Below, no trial is worth its time; from there on, so much work is enough for one, and so many tiles,
  * by which Winograd's weights are read as often as in the whole. */
@@ -33,6 +34,8 @@
  * are warm. On the machine of bench/RESULTS.md no way's two directions differ by as much (remember_turned). */
 #define CLEARLY 1.3
 #define CLEAR_SECONDS 0.01
+/* Of plain sums, in the time that a byte of weights takes from memory at least. */
+#define FLOPS_A_BYTE 4
 
 enum {
   FIRST_ROUNDS = 2,
@@ -41,6 +44,8 @@ enum {
   FEW_CHANNELS = 8,
   MANY_CHANNELS = 128,
   MANY_OF_POINTS = 32,
+  SURE_CHANNELS = 64,
+  SURE_TILES = 16,
   WAYS = 4
 };
 static const int way[WAYS] = {FG_CONV_PLAIN_WAY, FG_CONV_SPLIT_WAY, 4, 2};
@@ -147,15 +152,18 @@ struct contender {
   double best;
 };
 
-/* Numbers of no meaning: of zeros a processor computes faster than of others. */
+/* Numbers of no meaning: of zeros a processor computes faster than of others. They lie as weights do that are kept. */
 static float *noise(size_t bytes) {
   enum { LIKE = 4096 };
-  float *memory = fg_conv_zeros(bytes);
+  float *memory = fg_cpu_kept_room(bytes);
   uint32_t word = 1;
-  for (size_t i = 0; memory && i < bytes / sizeof(float); i++) {
+  size_t n = bytes / sizeof(float);
+  for (size_t i = 0; memory && i < n && i < LIKE; i++) {
     word = word * 1664525u + 1013904223u;
-    memory[i] = i < LIKE ? (float)(int32_t)word * 0x1p-31f : memory[i - LIKE];
+    memory[i] = (float)(int32_t)word * 0x1p-31f;
   }
+  for (size_t i = LIKE; memory && i < n; i += LIKE)
+    memcpy(memory + i, memory, (n - i < LIKE ? n - i : LIKE) * sizeof(float));
   return memory;
 }
 
@@ -187,6 +195,8 @@ static bool enter(struct fg_cpu_device *device, struct fg_call *trial, int m, st
     scratch = fg_conv_split_scratch_bytes(c->split);
   } else {
     fg_conv_winograd_cut(trial, m, 1, &c->plan);
+    if ((double)fg_winograd_weight_bytes(&c->plan) * FLOPS_A_BYTE > flops_of(trial))
+      return false; /* of few samples */
     c->u = noise(fg_winograd_weight_bytes(&c->plan));
     scratch = fg_winograd_scratch_bytes(&c->plan);
     if (!c->u)
@@ -300,6 +310,26 @@ static void remember_turned(const struct fg_call *call, int m) {
     fg_conv_remember(key, m);
 }
 
+/* Multiplications for each channel by each: of tiles of m x m, or of plain sums. */
+static int64_t multiplications(const struct fg_call *call, int m) {
+  const int64_t *y = call->out[0].dim;
+  int64_t edge = m + 2;
+  return m == FG_CONV_PLAIN_WAY ? y[0] * y[2] * y[3] * 9
+                                : y[0] * fg_up(y[2], m) * fg_up(y[3], m) * edge * edge;
+}
+
+/* Whether tiles of 4 x 4 save so much that a trial is not worth its time: under AVX2 they won all, of the nets of
+ * bench/RESULTS.md, of so many channels in steps of one. */
+static bool surely_winograd(const struct fg_call *call) {
+  if (fg_cpu_block() != 8 || !fg_conv_winograd_fits(call) || call->in[1].dim[2] != 3 ||
+      call->attrs->conv.stride[0] != 1)
+    return false;
+  int64_t large = multiplications(call, 4);
+  return call->in[0].dim[1] >= SURE_CHANNELS && call->out[0].dim[1] >= SURE_CHANNELS &&
+         large >= SURE_TILES * 36 && 4 * large <= 3 * multiplications(call, 2) &&
+         5 * large <= 2 * multiplications(call, FG_CONV_PLAIN_WAY);
+}
+
 int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *asked) {
   enum fg_convolutions how = device->base.convolutions;
   const struct fg_call larger = times(asked, device->base.chosen_for ? device->base.chosen_for : 1);
@@ -319,6 +349,8 @@ int fg_conv_choose(struct fg_cpu_device *device, const struct fg_call *asked) {
     return FG_CONV_PLAIN_WAY;
   if (channels[0] < FEW_CHANNELS || channels[1] < FEW_CHANNELS || flops_of(call) < LEAST_FLOPS)
     return FG_CONV_PLAIN_WAY;
+  if (surely_winograd(call))
+    return 4;
   char key[FG_CONV_KEY_SIZE];
   union fg_attrs attrs;
   struct fg_call whole = *call, trial = bare(device, call, &attrs);

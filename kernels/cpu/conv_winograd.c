@@ -64,6 +64,7 @@ void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
       .pad = {gradient ? last - pad[0] : pad[0], gradient ? last - pad[1] : pad[1]},
       .x_blocked = x->layout == FG_BLOCKED,
       .y_blocked = y->layout == FG_BLOCKED,
+      .gradient = gradient,
       .x_step = 1,
       .y_step = 1};
   if (call->attrs->conv.stride[0] == 2)
@@ -71,10 +72,11 @@ void fg_conv_winograd_cut(const struct fg_call *call, int m, int threads,
   fg_winograd_cut(plan, &shape, threads);
 }
 
-/* Kept under a shape that tells the transforms apart: forward is [1, n], turned is [n, 1]. */
+/* Kept under a shape that tells the transforms apart: those of a convolution are [1, n], of its gradient alone
+ * [n, 1]. */
 static fgsm_status take_weights(struct fg_conv_winograd *w, const struct fg_call *call,
                                 size_t *kept_bytes) {
-  bool fresh, turned = fg_conv_is_gradient(call);
+  bool fresh, turned = w->plan.shape.gradient && !w->plan.lent;
   size_t bytes = fg_winograd_weight_bytes(&w->plan);
   int64_t n = (int64_t)(bytes / sizeof(float));
   fg_dnnl_md like = NULL;
@@ -88,7 +90,7 @@ static fgsm_status take_weights(struct fg_conv_winograd *w, const struct fg_call
   w->weights = memory;
   *kept_bytes = fresh ? bytes : 0;
   if (fresh)
-    fg_winograd_weights(&w->plan, call->in[1].data, turned, w->weights);
+    fg_winograd_weights(&w->plan, call->in[1].data, w->weights);
   return FGSM_OK;
 }
 

@@ -31,9 +31,9 @@ static struct entry *find(const void *constant, fg_dnnl_md wanted) {
 
 enum { LINE_BYTES = 64, HUGE_BYTES = 2 << 20 };
 
-/* Whole huge pages where they are to be had: weights are read from end to end in each batch, and a page of
- * 4 KiB at a time they would need more translations than the processor keeps. */
-static void *allocate(size_t bytes) {
+/* Weights are read from end to end in each batch, and a page of 4 KiB at a time they would need more translations than
+ * the processor keeps. */
+void *fg_cpu_kept_room(size_t bytes) {
   bool huge = bytes >= HUGE_BYTES;
   void *memory;
   if (posix_memalign(&memory, huge ? HUGE_BYTES : LINE_BYTES, bytes) != 0)
@@ -49,7 +49,7 @@ static fgsm_status add(const void *constant, fg_dnnl_md wanted, struct entry **o
   if (!e)
     return FG_FAIL(MEMORY, "no memory for a convolution's weights");
   e->constant = constant;
-  e->memory = allocate(bytes);
+  e->memory = fg_cpu_kept_room(bytes);
   fgsm_status status = e->memory
                            ? fg_dnnl_md_copy(wanted, &e->format)
                            : FG_FAIL(MEMORY, "no memory for %zu bytes of reordered weights", bytes);

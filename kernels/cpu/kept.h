@@ -13,4 +13,7 @@ fgsm_status fg_cpu_kept_take(const void *constant, fg_dnnl_md wanted, void **mem
                              bool *fresh) FGSM_MUST_USE;
 void fg_cpu_kept_give_back(void *memory); /* or NULL */
 
+/* Room for weights, in whole huge pages where they are to be had; to be freed. NULL: no memory. */
+void *fg_cpu_kept_room(size_t bytes);
+
 #endif

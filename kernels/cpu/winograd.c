@@ -1,6 +1,6 @@
 /* Cutting, weights and threads of Winograd's convolution; what a piece of it does is in
  * winograd_8.c and winograd_16.c. No result depends on how the tiles are cut: every sum runs over the channels in
- * order. */
+ * one order. */
 #include "winograd.h"
 
 enum {
@@ -8,6 +8,7 @@ enum {
   FEW_TILES = 56,
   FEW_NARROW_TILES = 24, /* of 8 channels, whose machines have smaller caches */
   MANY_TILES = 84,
+  LENT_ROWS = 4,
   PANEL_LANES = 16 * FG_WINOGRAD_PANEL
 };
 
@@ -32,6 +33,16 @@ static int64_t even_chunk(int64_t tiles, int64_t most, int64_t group, int64_t th
   return fg_up(fg_up(tiles, chunks), group) * group;
 }
 
+/* Few weights are not worth lending: what ends a sum along vectors is long beside a sum over few channels. A gradient's
+ * product reads a square of each panel, LENT_ROWS rows at a time; the space between panels keeps such rows of all of
+ * them in different sets of the caches. */
+static void lend(struct fg_winograd *p) {
+  int64_t side = (int64_t)p->lanes * FG_WINOGRAD_PANEL;
+  p->spacing = (side + LENT_ROWS) * side;
+  p->lent =
+      p->shape.gradient && p->c_vecs % FG_WINOGRAD_PANEL == 0 && p->k_vecs % FG_WINOGRAD_PANEL == 0;
+}
+
 /* Tiles are done in chunks: few, whose transforms stay near, while the weights do so too; many where
  * the weights come from afar each time. Where there are fewer chunks than threads, tiles are shared
  * out, or the channels of the result are, whichever reads less. */
@@ -49,6 +60,8 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
   bool wide = p.lanes == 16;
   bool near = (int64_t)fg_winograd_weight_bytes(&p) <= fg_cpu_second_level_bytes() * (wide ? 2 : 8);
   int64_t few = wide ? FEW_TILES : FEW_NARROW_TILES;
+  if (!wide && !near)
+    lend(&p);
   p.chunk = (near ? few : MANY_TILES) / p.group * p.group;
   if (!wide && !near)
     p.chunk = even_chunk(tiles, p.chunk, p.group, threads);
@@ -71,8 +84,9 @@ static int64_t room_floats(const struct fg_winograd *plan) {
 }
 
 size_t fg_winograd_weight_bytes(const struct fg_winograd *plan) {
-  return (size_t)(places(plan) * plan->c_vecs * plan->k_vecs * plan->lanes * plan->lanes) *
-         sizeof(float);
+  int64_t panels = fg_up(plan->lent ? plan->c_vecs : plan->k_vecs, FG_WINOGRAD_PANEL);
+  int64_t floats = places(plan) * plan->c_vecs * plan->k_vecs * plan->lanes * plan->lanes;
+  return (size_t)(floats + panels * plan->spacing) * sizeof(float);
 }
 
 size_t fg_winograd_scratch_bytes(const struct fg_winograd *plan) {
@@ -141,7 +155,6 @@ FG_CLONES static void winograd_windows(double (*restrict w)[PANEL_LANES], int n,
 struct filters {
   const struct fg_winograd *plan;
   const float *w;
-  bool turned;
   float *u;
 };
 
@@ -166,15 +179,15 @@ static void take_window(const struct filters *f, int64_t c, int64_t k, double (*
   k %= of_k;
   if (c >= s->c || k >= s->k)
     return;
-  const float *from = f->w + (f->turned ? c * s->k + k : k * s->c + c) * window;
+  const float *from = f->w + (s->gradient ? c * s->k + k : k * s->c + c) * window;
   for (int i = 0; i < window; i++)
     if (strided) {
-      int y = place_of_tap(i / size, s->stride_pad[0], kind / 2, f->turned),
-          x = place_of_tap(i % size, s->stride_pad[1], kind % 2, f->turned);
+      int y = place_of_tap(i / size, s->stride_pad[0], kind / 2, s->gradient),
+          x = place_of_tap(i % size, s->stride_pad[1], kind % 2, s->gradient);
       if (y >= 0 && x >= 0)
         w[y * s->r + x][lane] = from[i];
     } else {
-      w[i][lane] = from[f->turned ? window - 1 - i : i];
+      w[i][lane] = from[s->gradient ? window - 1 - i : i];
     }
 }
 
@@ -188,6 +201,7 @@ static void transform_filters(const void *ctx, int64_t begin, int64_t end) {
   int64_t panel = (int64_t)plan->lanes * FG_WINOGRAD_PANEL;
   for (int64_t first = 0; first < wide_k; first += panel) {
     int64_t width = wide_k - first < panel ? wide_k - first : panel;
+    float *u = f->u + first * n * wide_c + first / panel * plan->spacing;
     for (int64_t c = begin; c < end; c++) {
       double w[MOST_WINDOW][PANEL_LANES] = {{0}}, to[MOST_PLACES][PANEL_LANES];
       for (int64_t k = first; k < first + width; k++)
@@ -195,15 +209,31 @@ static void transform_filters(const void *ctx, int64_t begin, int64_t end) {
       winograd_windows(w, plan->edge, s->r, to);
       for (int i = 0; i < n; i++)
         for (int64_t l = 0; l < width; l++)
-          f->u[(first * n + i * width) * wide_c + c * width + l] = (float)to[i][l];
+          u[i * width * wide_c + c * width + l] = (float)to[i][l];
     }
   }
 }
 
-void fg_winograd_weights(const struct fg_winograd *plan, const float *w, bool turned, float *u) {
-  struct filters f = {plan, w, turned, u};
-  double cost = 50.0 * (double)plan->k_vecs * (double)plan->lanes;
-  fg_cpu_parallel(plan->c_vecs * plan->lanes, 1, cost, transform_filters, &f);
+/* The plan's channels in each other's place, as the convolution has them of which this is the gradient. */
+static struct fg_winograd whose_weights(const struct fg_winograd *p) {
+  struct fg_winograd of = *p;
+  of.shape.gradient = false;
+  of.shape.c = p->shape.k;
+  of.shape.k = p->shape.c;
+  of.shape.x_step = p->shape.y_step;
+  of.shape.y_step = p->shape.x_step;
+  of.c_vecs = p->k_vecs;
+  of.k_vecs = p->c_vecs;
+  of.x_vecs = p->y_vecs;
+  of.y_vecs = p->x_vecs;
+  return of;
+}
+
+void fg_winograd_weights(const struct fg_winograd *p, const float *w, float *u) {
+  const struct fg_winograd plan = p->lent ? whose_weights(p) : *p;
+  struct filters f = {&plan, w, u};
+  double cost = 50.0 * (double)plan.k_vecs * (double)plan.lanes;
+  fg_cpu_parallel(plan.c_vecs * plan.lanes, 1, cost, transform_filters, &f);
 }
 
 /* ---- threads */

@@ -7,7 +7,10 @@
  * transformed weights, and what comes out is transformed back: n^2 multiplications instead of r^2 m^2,
  * a quarter of them for m = 4. It is paid for in rounding.
  *
- * The gradient of x is a convolution too, of dy with the turned window, so one kernel serves both.
+ * The gradient of x is a convolution too, of dy with the turned window, so one kernel serves both. Where weights are
+ * many, it is taken with the weights of the convolution itself, which then lie in memory once: the window stays as it
+ * is, tiles of dy are read from their last place to the first, and those of the result written so, and products sum
+ * along the vectors of weights, not across them. Vectors of 8 channels alone have it.
  * A 3 x 3 window of stride 2 reads places of x of even and of odd rows and columns, each kind by a window
  * of 2 x 2 of its own: it is a convolution of stride 1 of four times as many channels, the kinds side by
  * side, by F(4x4, 2x2), a hundred multiplications where there were 144. Its gradient has four times as
@@ -27,6 +30,7 @@ struct fg_winograd_shape {
   bool x_blocked, y_blocked; /* residual and mask lie as y does */
   uint8_t x_step, y_step;    /* 1; one of them 2, for r = 2, which a stride makes of 3 x 3 */
   uint8_t stride_pad[2];     /* of the stride's window */
+  bool gradient;             /* the window is turned by half, and the weights are [c, k] */
 };
 
 enum fg_winograd_act { FG_WINOGRAD_AS_IT_IS, FG_WINOGRAD_RELU, FG_WINOGRAD_SLOPE };
@@ -50,6 +54,8 @@ struct fg_winograd {
   int64_t v_floats, product_floats; /* of a room, for one of the n^2 places */
   int pieces;
   int64_t x_vecs, y_vecs; /* vectors of channels of x and y themselves */
+  bool lent;              /* a gradient's weights are those of the convolution itself */
+  int64_t spacing;        /* floats between weights of one panel and those of the next */
 };
 
 /* Whether this machine has vectors that the kernel is written for. */
@@ -59,9 +65,10 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
 size_t fg_winograd_weight_bytes(const struct fg_winograd *plan);
 size_t fg_winograd_scratch_bytes(const struct fg_winograd *plan);
 
-/* G w G' in double, in the order in which the products read it. `w` is [k, c, r, r], or where
- * `turned` [c, k, r, r], of which the window is turned by half; of a stride, the 3 x 3 windows. */
-void fg_winograd_weights(const struct fg_winograd *plan, const float *w, bool turned, float *u);
+/* G w G' in double, in the order in which the products read it, or that of the convolution where they are lent. `w`
+ * is [k, c, r, r], or a gradient's [c, k, r, r], of which the window is turned by half; of a stride, the 3 x 3
+ * windows. */
+void fg_winograd_weights(const struct fg_winograd *plan, const float *w, float *u);
 
 void fg_winograd_run(const struct fg_winograd *plan, const float *u,
                      const struct fg_winograd_operands *operands, void *scratch);

@@ -99,12 +99,12 @@ FG_INLINE void columns_in(const float *const *rows, const float *const *next, in
     half[i] = (vec){0};
 }
 
-/* (B' d) B of one tile, to `v` with `pitch` floats from place to place. */
-FG_INLINE void tile_in(const vec *half, float *v, int64_t pitch, int n) {
+/* (B' d) B of one tile, to `v` with `pitch` floats from place to place; its columns lie `step` apart. */
+FG_INLINE void tile_in(const vec *half, int64_t step, float *v, int64_t pitch, int n) {
   for (int i = 0; i < n; i++) {
     vec row[MOST], to[MOST];
     for (int j = 0; j < n; j++)
-      row[j] = half[j * n + i];
+      row[j] = half[j * step + i];
     forward(row, to, n);
     for (int j = 0; j < n; j++)
       *(vec *)(v + (i * n + j) * pitch) = to[j];
@@ -127,6 +127,14 @@ FG_INLINE void find_rows(const struct fg_winograd *p, const float *x, const stru
   }
 }
 
+FG_INLINE void last_to_first(const float **rows, int n) {
+  for (int i = 0; i < n / 2; i++) {
+    const float *row = rows[i];
+    rows[i] = rows[n - 1 - i];
+    rows[n - 1 - i] = row;
+  }
+}
+
 /* A strip whose first tile is the chunk's `i`th, and what comes after it. Places have kinds for n = 5. */
 FG_INLINE void strip_in(const struct fg_winograd *p, const float *x, const struct strip *t,
                         const struct strip *after, int64_t i, float *v, int n, int m) {
@@ -134,6 +142,7 @@ FG_INLINE void strip_in(const struct fg_winograd *p, const float *x, const struc
   const struct fg_winograd_shape *s = &p->shape;
   int64_t columns = (t->tiles - 1) * m + n, left = t->x - s->pad[1], top = t->y - s->pad[0];
   int64_t begin = fg_least(fg_most(-left, 0), columns), step = n == 5 ? s->x_step : 1;
+  int64_t first = p->lent ? (n - 1) * n : 0, by = p->lent ? -n : n;
   vec plain[MOST * MOST_COLUMNS], half[MOST_COLUMNS * MOST];
   const float *rows[MOST], *next[MOST];
   for (int64_t c = 0; c < p->c_vecs; c++, v += GROUP * LANES) {
@@ -146,15 +155,19 @@ FG_INLINE void strip_in(const struct fg_winograd *p, const float *x, const struc
       for (int r = 0; r < n; r++)
         if (top + r < 0 || (top + r) * step + kind.y >= s->h)
           rows[r] = none;
+      if (p->lent)
+        last_to_first(rows, n);
       columns_in(rows, next, begin, end, columns, step, half, n);
     } else {
       gather(p, x, t, kind, columns, plain, n);
       for (int r = 0; r < n; r++)
         rows[r] = (const float *)(plain + r * columns);
+      if (p->lent)
+        last_to_first(rows, n);
       columns_in(rows, NULL, 0, columns, columns, 1, half, n);
     }
     for (int64_t j = 0; j < t->tiles; j++)
-      tile_in(half + j * m * n, v + slot(p, i + j), p->v_floats, n);
+      tile_in(half + j * m * n + first, by, v + slot(p, i + j), p->v_floats, n);
   }
 }
 
@@ -228,6 +241,104 @@ static void panel_of(const struct fg_winograd *p, const float *v, const float *u
   }
 }
 
+/* ---- products with lent weights */
+
+enum { WIDE = PANEL * LANES, ROWS = 3, FEW = 4 }; /* tiles by channels fill 12 of 16 registers */
+
+/* Weights of one product: for each panel of x's channels, `apart`, WIDE of the result's by WIDE of x's. Tiles and
+ * weights of products to come are fetched meanwhile, a little for each panel and each FEW channels; NULL: none. */
+struct lent {
+  const float *u;
+  int64_t apart;
+  const float *tiles, *weights;
+};
+
+/* What is fetched beside panel `c` of x's channels and channel `i` of the result. */
+FG_INLINE void fetch(const struct lent *w, int64_t c, int64_t i, int64_t panels) {
+  enum { STEPS = WIDE / FEW, TILES = GROUP * WIDE / STEPS };
+  int64_t step = i / FEW * panels + c;
+  for (int k = 0; k < TILES; k += LINE)
+    __builtin_prefetch(w->tiles + step * TILES + k, 0, 2);
+  if (w->weights)
+    for (int k = 0; k < FEW; k++)
+      __builtin_prefetch(w->weights + step / STEPS * w->apart + (step % STEPS * FEW + k) * WIDE, 0,
+                         2);
+}
+
+/* The sum of each of four vectors. */
+FG_INLINE void put_sums(const vec *sum, float *to) {
+  typedef float half __attribute__((vector_size(LANES * 2), may_alias));
+  vec a = __builtin_shufflevector(sum[0], sum[1], 0, 8, 2, 10, 4, 12, 6, 14) +
+          __builtin_shufflevector(sum[0], sum[1], 1, 9, 3, 11, 5, 13, 7, 15);
+  vec b = __builtin_shufflevector(sum[2], sum[3], 0, 8, 2, 10, 4, 12, 6, 14) +
+          __builtin_shufflevector(sum[2], sum[3], 1, 9, 3, 11, 5, 13, 7, 15);
+  vec c = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13) +
+          __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+  *(half *)to =
+      __builtin_shufflevector(c, c, 0, 1, 2, 3) + __builtin_shufflevector(c, c, 4, 5, 6, 7);
+}
+
+/* `rows` tiles times FEW channels of the result, from channel `i` of the panel on. */
+FG_INLINE void few_sums(const float *v, const struct lent *w, int64_t i, bool first, int64_t c_vecs,
+                        float *to, int rows) {
+  const float *u = w->u + i * WIDE;
+  int64_t panels = c_vecs / PANEL;
+  vec sum[ROWS * FEW];
+#pragma GCC unroll 12
+  for (int k = 0; k < rows * FEW; k++)
+    sum[k] = (vec){0};
+  for (int64_t c = 0; c < panels; c++, u += w->apart) {
+    if (first)
+      fetch(w, c, i, panels);
+    for (int64_t l = 0; l < WIDE; l += LANES, v += GROUP * LANES)
+#pragma GCC unroll 4
+      for (int k = 0; k < FEW; k++) {
+        vec a = *(const vec *)(u + k * WIDE + l);
+#pragma GCC unroll 3
+        for (int r = 0; r < rows; r++)
+          sum[r * FEW + k] += a * *(const vec *)(v + r * LANES);
+      }
+  }
+#pragma GCC unroll 3
+  for (int r = 0; r < rows; r++)
+    put_sums(sum + r * FEW, to + r * WIDE + i);
+}
+
+/* Up to a group of tiles times the panel: FEW channels at a time, whose weights stay in the first-level cache. */
+TARGET static void lent_product(const float *v, const struct lent *w, int64_t c_vecs, float *to,
+                                int64_t tiles) {
+  for (int64_t i = 0; i < WIDE; i += FEW)
+    for (int64_t t = 0; t < tiles; t += ROWS) {
+      const float *from = v + t * LANES;
+      float *sums = to + t * WIDE;
+      if (tiles - t >= 3)
+        few_sums(from, w, i, t == 0, c_vecs, sums, 3);
+      else if (tiles - t == 2)
+        few_sums(from, w, i, t == 0, c_vecs, sums, 2);
+      else
+        few_sums(from, w, i, t == 0, c_vecs, sums, 1);
+    }
+}
+
+/* As panel_of, for panel `i` of the gradient's result. */
+static void lent_panel_of(const struct fg_winograd *p, const float *v, const float *u, int64_t n,
+                          int64_t i, float *to) {
+  int places = p->edge * p->edge;
+  int64_t of_place = p->k_vecs * LANES * WIDE, group = p->c_vecs * GROUP * LANES;
+  u += i * WIDE * WIDE;
+  for (int place = 0; place < places; place++) {
+    const float *next = place + 1 < places ? u + (place + 1) * of_place : u + WIDE * WIDE;
+    for (int64_t t = 0; t < n; t += GROUP) {
+      const float *from = v + slot(p, t);
+      struct lent w = {u + place * of_place, places * of_place + p->spacing, from + group,
+                       t == 0 ? next : NULL};
+      lent_product(from, &w, p->c_vecs, to + t * WIDE, fg_least(n - t, GROUP));
+    }
+    v += p->v_floats;
+    to += p->product_floats;
+  }
+}
+
 /* ---- tiles out */
 
 /* What is added at `places` places of a row of the result, what they are masked by, and there they go.
@@ -288,11 +399,17 @@ FG_INLINE void tile_out(const struct fg_winograd *p, const struct fg_winograd_op
       column[a] = *(const vec *)(from + (a * n + b) * pitch);
     backward(column, to, n, m);
     for (int a = 0; a < m; a++)
-      half[a * n + b] = to[a];
+      half[(p->lent ? m - 1 - a : a) * n + b] = to[a];
   }
   for (int64_t a = 0; a < height; a++, at += row) {
     vec to[MOST_M];
     backward(half + a * n, to, n, m);
+    if (p->lent)
+      for (int b = 0; b < m / 2; b++) {
+        vec first = to[b];
+        to[b] = to[m - 1 - b];
+        to[m - 1 - b] = first;
+      }
     for (int b = 0; b < m; b++)
       to[b] += *bias;
     if (!p->shape.y_blocked)
@@ -378,7 +495,11 @@ void fg_winograd_item_8(const struct fg_winograd *p, const float *u,
   for (int64_t i = panels * slice / p->slices; i < panels * (slice + 1) / p->slices; i++) {
     int64_t k = i * PANEL;
     int vecs = p->k_vecs - k < PANEL ? (int)(p->k_vecs - k) : PANEL;
-    panel_of(p, room, u + k * LANES * places * p->c_vecs * LANES, n, vecs, products);
+    if (p->lent)
+      lent_panel_of(p, room, u, n, i, products);
+    else
+      panel_of(p, room, u + k * LANES * places * p->c_vecs * LANES + i * p->spacing, n, vecs,
+               products);
     (p->edge == 4      ? tiles_out_4_2
      : p->edge == 5    ? tiles_out_5_4
      : p->shape.m == 4 ? tiles_out_6_4
