@@ -2,12 +2,14 @@
 foolbox's FGSM as they come among PyTorch's variants where they are installed.
 
     python compare_torch.py [--steady PATH] [--nets NAME,...] [--batches N,...] [--threads N]
-                            [--compile MODE,...] [--screen N] [--rounds N] [--json FILE]
+                            [--compile MODE,...] [--screen N] [--rounds N] [--json FILE] [--acasxu FILE]
 
 PATH is the program bench-steady of the build folder. All of PyTorch's variants are timed in --screen
 rounds; the fastest, and the next where it is within a tenth, go on beside fgsm for --rounds, A B A B.
 What is told are medians and quartiles of the pairwise ratio, and which variants were left behind. Nets
-have random weights: how long an attack takes does not depend on them.
+have random weights. How long an attack takes does not depend on them, but for small dense nets with ReLU (acasxu),
+of which fgsm leaves out what is zero: with random weights about half, in trained controllers more. FILE is such a
+controller, ACASXU_*.onnx, whose weights are taken then.
 
 MODE is torch.compile's and what inductor switches on besides, such as default+freezing+cpp-wrapper
 (torch_fgsm.py's whole_step); it needs a C++ compiler and Python's headers, and minutes for a deep net. A mode
@@ -42,6 +44,7 @@ def options():
     parser.add_argument("--screen", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json")
+    parser.add_argument("--acasxu", help="a trained controller's ONNX file")
     return parser.parse_args()
 
 
@@ -83,6 +86,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in o.nets.split(","):
             net, shape = torch_nets.make(name)
+            if name == "acasxu" and o.acasxu:
+                torch_nets.load_dense(net, o.acasxu)
+                print(f"    acasxu has the weights of {pathlib.Path(o.acasxu).name}")
             path = torch_nets.export(net, shape, f"{folder}/{name}.onnx")
             for batch in map(int, o.batches.split(",")):
                 theirs = list(torch_fgsm.variants(net, shape, batch, "cpu", torch.float32, modes))

@@ -196,6 +196,19 @@ def make(name, seed=0):
     return net.eval().requires_grad_(False), shape
 
 
+def load_dense(net, path):
+    """Gives a net of dense layers the weights of an ONNX file of such, as ACAS Xu's controllers are."""
+    import onnx
+    model = onnx.load(path)
+    values = {i.name: torch.tensor(onnx.numpy_helper.to_array(i)) for i in model.graph.initializer}
+    weights = [values[node.input[1]] for node in model.graph.node if node.op_type == "MatMul"]
+    biases = [values[node.input[1]] for node in model.graph.node if node.op_type == "Add"]
+    layers = [layer for layer in net if isinstance(layer, nn.Linear)]
+    for layer, weight, bias in zip(layers, weights, biases, strict=True):
+        layer.weight.copy_(weight.T)
+        layer.bias.copy_(bias.flatten())
+
+
 def export(net, shape, path):
     """To ONNX with an open batch dimension; not done again where the file is."""
     path = pathlib.Path(path)

@@ -31,6 +31,7 @@ struct mine {
   struct fg_mlp_room room;
   float *gradient;  /* [tile][features], of each sample of the tile */
   float *row, *map; /* logits or dlogits of a sample; eps_map times t */
+  float *rows[2];   /* of samples that lie one after another, [widest][tile] */
 };
 
 /* Where a sample of the tile stands. */
@@ -61,15 +62,42 @@ static int64_t lay_out(const struct fg_mlp_net *net, float *memory, struct mine 
   mine->gradient = memory ? memory + used : NULL;
   mine->map = memory ? mine->gradient + net->tile * features : NULL;
   mine->row = memory ? mine->map + features : NULL;
-  return used + (net->tile + 1) * features + net->widest;
+  used += (net->tile + 1) * features + net->widest;
+  for (int i = 0; i < 2; i++) {
+    mine->rows[i] = memory ? memory + used : NULL;
+    used += net->widest * net->tile;
+  }
+  return used;
 }
 
-/* ---- a tile: samples [s0, s0 + n), which lie `tile` beside each other */
+/* Where value j of sample s of a layer is. */
+static int64_t place(int64_t width, int64_t tile, int64_t s, int64_t j) {
+  return tile == 1 ? s * fg_mlp_padded(width) + j : j * tile + s;
+}
+
+/* Loss and step want rows. Samples that lie one after another are turned for them; one alone is rows of one. */
+static int64_t row_length(int64_t n, int64_t tile) {
+  return tile == 1 && n > 1 ? FG_MLP_SMALL_TILE : tile;
+}
+
+static const float *as_rows(const float *v, int64_t width, int64_t n, int64_t tile, float *rows) {
+  if (row_length(n, tile) == tile)
+    return v;
+  for (int64_t j = 0; j < width; j++)
+    for (int64_t s = 0; s < FG_MLP_SMALL_TILE; s++)
+      rows[j * FG_MLP_SMALL_TILE + s] = s < n ? v[place(width, tile, s, j)] : 0;
+  return rows;
+}
+
+/* ---- a tile: samples [s0, s0 + n), which lie `tile` beside each other, or, where it is 1, one after another */
 
 static void load_tile(const struct attack *c, struct mine *m, const float *x, int64_t s0, int64_t n,
                       int64_t tile) {
   float *to = m->room.h[0];
-  for (int64_t f = 0; f < c->features; f++)
+  for (int64_t s = 0; tile == 1 && s < n; s++)
+    memcpy(to + place(c->features, tile, s, 0), x + (s0 + s) * c->features,
+           (size_t)c->features * sizeof *x);
+  for (int64_t f = 0; tile > 1 && f < c->features; f++)
     for (int64_t s = 0; s < tile; s++)
       to[f * tile + s] = s < n ? x[(s0 + s) * c->features + f] : 0;
 }
@@ -84,14 +112,28 @@ static void judge_samples(const struct attack *c, struct mine *m, struct seat *s
     memset(m->room.d, 0, (size_t)(k * tile) * sizeof(float));
   for (int64_t s = 0; s < n; s++) {
     for (int64_t j = 0; j < k; j++)
-      m->row[j] = z[j * tile + s];
+      m->row[j] = z[place(k, tile, s, j)];
     double loss = fg_cpu_loss_sample(&c->a->loss, c->functional, m->row, k, c->labels[s0 + s],
                                      gradient ? slope : NULL, &seats[s].prediction);
     for (int64_t j = 0; gradient && j < k; j++)
-      m->room.d[j * tile + s] = slope[j];
+      m->room.d[place(k, tile, s, j)] = slope[j];
     if (losses)
       losses[s] = (float)loss;
   }
+}
+
+static void judge_rows(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0,
+                       int64_t n, int64_t tile, bool gradient, float *losses) {
+  int64_t k = c->classes, length = row_length(n, tile);
+  float *d = length == tile ? m->room.d : m->rows[1];
+  int32_t prediction[FG_MLP_TILE];
+  fg_mlp_rows_loss(as_rows(m->room.h[c->a->layers], k, n, tile, m->rows[0]), k, c->labels + s0, n,
+                   length, c->a->loss.targeted, gradient ? d : NULL, losses, prediction);
+  for (int64_t s = 0; gradient && d != m->room.d && s < n; s++)
+    for (int64_t j = 0; j < k; j++)
+      m->room.d[place(k, tile, s, j)] = d[j * length + s];
+  for (int64_t s = 0; s < n; s++)
+    seats[s].prediction = prediction[s];
 }
 
 /* Loss and prediction of the logits of the tile; dlogits where `gradient`; written where `report`. */
@@ -100,36 +142,34 @@ static void judge(const struct attack *c, struct mine *m, struct seat *seats, in
   const float *z = m->room.h[c->a->layers];
   float *losses = report && c->loss ? c->loss + s0 : NULL;
   int64_t k = c->classes;
-  if (c->loss_by_rows) {
-    int32_t prediction[FG_MLP_TILE];
-    fg_mlp_rows_loss(z, k, c->labels + s0, n, tile, c->a->loss.targeted,
-                     gradient ? m->room.d : NULL, losses, prediction);
-    for (int64_t s = 0; s < n; s++)
-      seats[s].prediction = prediction[s];
-  } else {
+  if (c->loss_by_rows)
+    judge_rows(c, m, seats, s0, n, tile, gradient, losses);
+  else
     judge_samples(c, m, seats, s0, n, tile, gradient, losses);
-  }
   for (int64_t s = 0; report && s < n; s++) {
     if (c->prediction)
       c->prediction[s0 + s] = seats[s].prediction;
     for (int64_t j = 0; c->logits && j < k; j++)
-      c->logits[(s0 + s) * k + j] = z[j * tile + s];
+      c->logits[(s0 + s) * k + j] = z[place(k, tile, s, j)];
   }
 }
 
 /* The gradient of each sample of the tile in room.d, one after another. */
 static void gather_gradients(const struct attack *c, struct mine *m, int64_t n, int64_t tile) {
-  for (int64_t s = 0; s < n; s++)
+  int64_t next = place(c->features, tile, 0, 1);
+  for (int64_t s = 0; s < n; s++) {
+    const float *d = m->room.d + place(c->features, tile, s, 0);
     for (int64_t f = 0; f < c->features; f++)
-      m->gradient[s * c->features + f] = m->room.d[f * tile + s];
+      m->gradient[s * c->features + f] = d[f * next];
+  }
 }
 
 static void differentiate(const struct attack *c, struct mine *m, struct seat *seats,
                           const float *x, int64_t s0, int64_t n, int64_t tile, bool report) {
   load_tile(c, m, x, s0, n, tile);
-  fg_mlp_forward(c->net, &m->room, tile);
+  fg_mlp_forward(c->net, &m->room, n, tile);
   judge(c, m, seats, s0, n, tile, true, report);
-  fg_mlp_backward(c->net, &m->room, tile);
+  fg_mlp_backward(c->net, &m->room, n, tile);
 }
 
 static struct fg_cpu_step step_at(const struct attack *c, const float *x, int64_t s) {
@@ -182,7 +222,10 @@ static void step_tile(const struct attack *c, struct mine *m, struct seat *seats
   struct fg_cpu_step first = step_at(c, x, s0);
   for (int64_t s = 0; s < n; s++)
     stats[s] = seats[s].stats;
-  if (c->step_by_rows && fg_mlp_rows_step(&first, m->room.h[0], m->room.d, n, tile, stats))
+  if (c->step_by_rows &&
+      fg_mlp_rows_step(&first, as_rows(m->room.h[0], c->features, n, tile, m->rows[0]),
+                       as_rows(m->room.d, c->features, n, tile, m->rows[1]), n, row_length(n, tile),
+                       stats))
     return;
   gather_gradients(c, m, n, tile);
   for (int64_t s = 0; s < n; s++)
@@ -199,7 +242,7 @@ static void iterate(const struct attack *c, struct mine *m, int64_t s0, int64_t 
   float broken[FG_MLP_TILE] = {0};
   if (c->a->steps == 0) {
     load_tile(c, m, c->x, s0, n, tile);
-    fg_mlp_forward(c->net, &m->room, tile);
+    fg_mlp_forward(c->net, &m->room, n, tile);
     judge(c, m, seats, s0, n, tile, false, true);
     return;
   }
@@ -233,7 +276,7 @@ static void look(const struct attack *c, struct mine *m, struct seat *seats, int
                  int64_t tile) {
   move_tile(c, m, seats, s0, n);
   load_tile(c, m, c->next, s0, n, tile);
-  fg_mlp_forward(c->net, &m->room, tile);
+  fg_mlp_forward(c->net, &m->room, n, tile);
   judge(c, m, seats, s0, n, tile, false, false);
   for (int64_t s = 0; s < n; s++) {
     int32_t label = c->labels[s0 + s], prediction = seats[s].prediction;
@@ -284,20 +327,17 @@ static void attack_tile(const struct attack *c, struct mine *m, int64_t s0, int6
     iterate(c, m, s0, n, tile);
 }
 
-/* Piece p has the samples that p of the pieces' share of the tiles leaves it. */
+/* Piece p has the samples that p of the pieces' share leaves it, by rows in whole tiles. */
 static void pieces(const void *ctx, int64_t begin, int64_t end) {
   const struct attack *c = ctx;
-  int64_t tile = c->net->tile, tiles = (c->samples + tile - 1) / tile;
+  int64_t tile = c->net->tile, unit = c->net->by_rows ? tile : 1, units = fg_up(c->samples, unit);
   for (int64_t p = begin; p < end; p++) {
     struct mine mine;
     lay_out(c->net, c->rooms + p * c->room_floats, &mine);
-    for (int64_t i = tiles * p / c->pieces; i < tiles * (p + 1) / c->pieces; i++) {
-      int64_t s0 = i * tile, n = c->samples - s0 < tile ? c->samples - s0 : tile;
-      if (n >= WORTH_A_TILE)
-        attack_tile(c, &mine, s0, n, tile);
-      else
-        for (int64_t s = s0; s < s0 + n; s++)
-          attack_tile(c, &mine, s, 1, 1);
+    int64_t last = fg_least(units * (p + 1) / c->pieces * unit, c->samples);
+    for (int64_t s0 = units * p / c->pieces * unit; s0 < last; s0 += tile) {
+      int64_t n = fg_least(last - s0, tile);
+      attack_tile(c, &mine, s0, n, c->net->by_rows && n >= WORTH_A_TILE ? tile : 1);
     }
   }
 }
@@ -374,11 +414,9 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   struct fg_mlp_net net = state->net;
   float *rooms = scratch;
   net.a = a;
-  net.packed = state->packed;
   if (!net.packed) {
     float *packed = rooms + state->pieces * state->room_floats;
     fg_mlp_net_pack(&net, in[WEIGHTS].data, packed);
-    net.packed = packed;
   }
   struct attack c = {
     .a = a,
