@@ -9,6 +9,7 @@ enum {
   FEW_NARROW_TILES = 24, /* of 8 channels, whose machines have smaller caches */
   MANY_TILES = 84,
   LENT_ROWS = 4,
+  LENT_BYTES = 19 << 19, /* of weights: 256 channels both ways have fewer */
   PANEL_LANES = 16 * FG_WINOGRAD_PANEL
 };
 
@@ -60,7 +61,7 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
   bool wide = p.lanes == 16;
   bool near = (int64_t)fg_winograd_weight_bytes(&p) <= fg_cpu_second_level_bytes() * (wide ? 2 : 8);
   int64_t few = wide ? FEW_TILES : FEW_NARROW_TILES;
-  if (!wide && !near)
+  if (!wide && !near && fg_winograd_weight_bytes(&p) >= LENT_BYTES)
     lend(&p);
   p.chunk = (near ? few : MANY_TILES) / p.group * p.group;
   if (!wide && !near)
