@@ -172,6 +172,27 @@ Test(products, give_a_row_the_same_sums_whatever_zeros_the_others_have) {
   }
 }
 
+/* By one thread rows are cut into chunks, by eight they are few enough for one. */
+Test(products, skip_zeros_chunk_by_chunk) {
+  enum { MANY = 800, DEEP = 1024, WIDE = 512 };
+  static float whole[MANY * WIDE];
+  struct fg_case c = with_zeros;
+  c.in[0] = (struct fg_case_tensor)FG_R(FG_VALUES(0, 0.75, -1.25, 0, 0, 2.5, 0.375), MANY, DEEP);
+  c.in[1] = (struct fg_case_tensor)FG_R(FG_NORMAL, DEEP, WIDE);
+  c.out[0] = (struct fg_case_tensor)FG_R(FG_NORMAL, MANY, WIDE);
+  for (int threads = 8; threads >= 1; threads -= 7) {
+    struct fg_run run;
+    run_plainly(&run, &c, threads);
+    cr_assert_eq(fg_run_again(&run, 1), FGSM_OK);
+    const float *y = run.call.out[0].data;
+    if (threads == 8)
+      memcpy(whole, y, sizeof whole);
+    else
+      cr_expect_arr_eq(y, whole, sizeof whole);
+    fg_closed(&run);
+  }
+}
+
 Test(products, do_not_take_a_nan_for_a_zero) {
   enum { ROW = 5, TERM = 777 };
   struct fg_run run;

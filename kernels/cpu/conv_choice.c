@@ -1,6 +1,6 @@
 /* Windows of 1 x 1 and, of many channels, any go by the processor's tiles where it has them (conv_split.h). Else plain
- * sums, those tiles and Winograd's way are chosen between by timing them, once: the choice is kept on disk (choice_cache.h), for it decides how
- * results round, and the same machine shall go on giving the same bytes. What is timed is one thread's
+ * sums, those tiles and Winograd's way are chosen between by timing them, once, but where the last is sure to win: the
+ * choice is kept on disk (choice_cache.h), for it decides how results round, and the same machine shall go on giving the same bytes. What is timed is one thread's
  * processor time, which other work on the machine changes little and the number of threads not at all.
  * Trials are of the bare convolution in channel blocks, whatever the call's tail and layout, so that a call
  * that is asked for while graphs are being fused, and again when its layouts are settled, is answered alike. */
@@ -158,11 +158,13 @@ static float *noise(size_t bytes) {
   float *memory = fg_cpu_kept_room(bytes);
   uint32_t word = 1;
   size_t n = bytes / sizeof(float);
-  for (size_t i = 0; memory && i < n && i < LIKE; i++) {
+  if (!memory)
+    return NULL;
+  for (size_t i = 0; i < n && i < LIKE; i++) {
     word = word * 1664525u + 1013904223u;
     memory[i] = (float)(int32_t)word * 0x1p-31f;
   }
-  for (size_t i = LIKE; memory && i < n; i += LIKE)
+  for (size_t i = LIKE; i < n; i += LIKE)
     memcpy(memory + i, memory, (n - i < LIKE ? n - i : LIKE) * sizeof(float));
   return memory;
 }

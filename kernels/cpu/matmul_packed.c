@@ -60,8 +60,9 @@ bool fg_matmul_packed_fits(const struct fg_cpu_device *device, const struct fg_c
 
 static bool is_finite(const struct fg_tensor *b) {
   const float *at = b->data;
+  int64_t n = fg_cpu_span(b, 0, b->rank);
   bool finite = true;
-  for (int64_t i = 0; i < fg_cpu_span(b, 0, b->rank); i++)
+  for (int64_t i = 0; i < n; i++)
     finite &= fabsf(at[i]) < INFINITY;
   return finite;
 }

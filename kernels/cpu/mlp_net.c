@@ -96,7 +96,7 @@ int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_r
  * turns cannot be foretold; the turns are short, so that the next sample's begin while the sums of this one's go on. */
 enum ending { PLAIN, RELU, SLOPE };
 
-struct by_samples {
+struct product {
   const float *w, *in, *from, *slope_of;
   const uint64_t *live; /* NULL: all arguments count */
   float *out;
@@ -163,7 +163,7 @@ FG_INLINE void add_rows(int groups, const char *w, int64_t pitch, const float *i
 }
 
 /* Up to 64 arguments from i on of results from `at` on, to what the arguments before them gave. */
-FG_INLINE void add_word(const int groups, const enum ending ending, const struct by_samples *p,
+FG_INLINE void add_word(const int groups, const enum ending ending, const struct product *p,
                         int64_t at, int64_t i) {
   static const float zeros[WORD] __attribute__((aligned(32))) = {0};
   const int64_t wide_n = fg_mlp_padded(p->n), wide_m = fg_mlp_padded(p->m), samples = p->samples;
@@ -193,7 +193,7 @@ FG_INLINE void add_word(const int groups, const enum ending ending, const struct
   }
 }
 
-FG_INLINE void lane_groups(const int groups, const enum ending ending, const struct by_samples *p,
+FG_INLINE void lane_groups(const int groups, const enum ending ending, const struct product *p,
                            int64_t at) {
   int64_t i = 0;
   for (; i + WORD < p->n; i += WORD)
@@ -202,7 +202,7 @@ FG_INLINE void lane_groups(const int groups, const enum ending ending, const str
 }
 
 /* Samples from s on, side by side: a single vector of each waits for its own last sum at every argument. */
-FG_INLINE void narrow(const int samples, const struct by_samples *p, int64_t s) {
+FG_INLINE void narrow(const int samples, const struct product *p, int64_t s) {
   const int64_t wide_n = fg_mlp_padded(p->n);
   const float *in = p->in + s * wide_n;
   vec sum[NARROW];
@@ -220,7 +220,7 @@ FG_INLINE void narrow(const int samples, const struct by_samples *p, int64_t s) 
     ((vec *)p->out)[s + k] = sum[k];
 }
 
-FG_INLINE void all_narrow(const struct by_samples *p) {
+FG_INLINE void all_narrow(const struct product *p) {
   int64_t s = 0;
   for (; s + NARROW <= p->samples; s += NARROW)
     narrow(NARROW, p, s);
@@ -228,7 +228,7 @@ FG_INLINE void all_narrow(const struct by_samples *p) {
     narrow(1, p, s);
 }
 
-FG_INLINE void all_groups(const enum ending ending, const struct by_samples *p) {
+FG_INLINE void all_groups(const enum ending ending, const struct product *p) {
   for (int64_t at = 0; at < p->m; at += WORD) {
 #define CASE(k)                                                                                    \
   case k:                                                                                          \
@@ -248,7 +248,7 @@ FG_INLINE void all_groups(const enum ending ending, const struct by_samples *p) 
   }
 }
 
-FG_CLONES static void mlp_product_by_samples(enum ending ending, const struct by_samples *p) {
+FG_CLONES static void mlp_product_by_samples(enum ending ending, const struct product *p) {
   if (ending == RELU)
     all_groups(RELU, p);
   else if (ending == SLOPE)
@@ -261,7 +261,7 @@ FG_CLONES static void mlp_product_by_samples(enum ending ending, const struct by
 
 /* ---- the network */
 
-static void multiply(const struct by_samples *p, enum ending ending, int64_t tile) {
+static void multiply(const struct product *p, enum ending ending, int64_t tile) {
   struct fg_mlp_end end = {ending == RELU, ending == SLOPE ? p->slope_of : NULL};
   if (tile == 1)
     mlp_product_by_samples(ending, p);
@@ -284,15 +284,15 @@ void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int6
     int64_t count = numbers(a->width[l + 1], n, tile);
     bool ends = ends_product(a, l);
     float *h = room->h[l + 1];
-    multiply(&(struct by_samples){.w = net->packed + net->forward[l],
-                                  .in = room->h[l],
-                                  .from = net->packed + net->bias[l],
-                                  .live = taken && net->all_finite ? room->live[l] : NULL,
-                                  .out = h,
-                                  .live_out = ends ? room->live[l + 1] : NULL,
-                                  .n = a->width[l],
-                                  .m = a->width[l + 1],
-                                  .samples = n},
+    multiply(&(struct product){.w = net->packed + net->forward[l],
+                               .in = room->h[l],
+                               .from = net->packed + net->bias[l],
+                               .live = taken && net->all_finite ? room->live[l] : NULL,
+                               .out = h,
+                               .live_out = ends ? room->live[l + 1] : NULL,
+                               .n = a->width[l],
+                               .m = a->width[l + 1],
+                               .samples = n},
              ends ? RELU : PLAIN, tile);
     if (room->z[l])
       memcpy(room->z[l], h, (size_t)count * sizeof *h);
@@ -311,15 +311,15 @@ void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int
     if (!taken)
       fg_cpu_act_grad(&a->act[l], room->z[l] ? room->z[l] : room->h[l + 1], room->d,
                       numbers(a->width[l + 1], n, tile));
-    multiply(&(struct by_samples){.w = net->packed + net->backward[l],
-                                  .in = room->d,
-                                  .live = taken && net->all_finite ? room->live[l + 1] : NULL,
-                                  .slope_of = room->h[l],
-                                  .out = room->other,
-                                  .live_out = ends ? room->live[l] : NULL,
-                                  .n = a->width[l + 1],
-                                  .m = a->width[l],
-                                  .samples = n},
+    multiply(&(struct product){.w = net->packed + net->backward[l],
+                               .in = room->d,
+                               .live = taken && net->all_finite ? room->live[l + 1] : NULL,
+                               .slope_of = room->h[l],
+                               .out = room->other,
+                               .live_out = ends ? room->live[l] : NULL,
+                               .n = a->width[l + 1],
+                               .m = a->width[l],
+                               .samples = n},
              ends ? SLOPE : PLAIN, tile);
     taken = ends;
     float *swap = room->d;

@@ -129,10 +129,22 @@ static const float *at_or_null(const float *x, int64_t at) {
 }
 
 /* What a tile's end will write is asked for while the tile is summed up. */
-static void fetch(const struct fg_product *p, const struct fg_product_end *end, int64_t rows) {
+static void fetch(const struct fg_product_end *end, int64_t rows, int64_t columns, int64_t step) {
   for (int64_t r = 0; r < rows; r++)
-    for (int64_t v = 0; v < p->panel; v++)
-      __builtin_prefetch(end->to + r * end->row + v * p->lanes, 1);
+    for (int64_t column = 0; column < columns; column += step)
+      __builtin_prefetch(end->to + r * end->row + column, 1);
+}
+
+/* Of a tile whose first number is this row's, in this column. */
+static struct fg_product_end end_at(const struct fg_product *p, const struct fg_product_operands *o,
+                                    int64_t row, int64_t column) {
+  int64_t at = row * p->shape.n + column;
+  return (struct fg_product_end){.alpha = o->alpha,
+                                 .bias = at_or_null(o->bias, column),
+                                 .add = at_or_null(o->add, at),
+                                 .to = o->y + at,
+                                 .row = p->shape.n,
+                                 .relu = o->act->kind == FG_UNARY_relu};
 }
 
 static const float *panel_at(const struct fg_product *p, const float *panels, int64_t panel,
@@ -195,22 +207,16 @@ static void multiply(const struct fg_product *p, const struct fg_product_operand
   bool first = panel == c->from;
   const float *b = panel_at(p, panels, panel, c->k);
   struct after next = after(p, c, panels, panel);
-  struct fg_product_end end = {.alpha = o->alpha,
-                               .row = p->shape.n,
-                               .bias = at_or_null(o->bias, column),
-                               .relu = o->act->kind == FG_UNARY_relu};
   if (waits)
     sums += (panel - c->from) * columns_of_panel(p) * c->rows;
   for (int64_t g = 0, row = 0, rows; g < c->groups; g++, row += rows) {
     rows = row_of(c, g + 1) - row;
-    int64_t at = (c->row + row) * p->shape.n + column;
     struct fg_product_ahead ahead = first ? rows_ahead(p, o, c, g) : panel_ahead(c, &next, g);
-    end.to = o->y + at;
-    end.add = at_or_null(o->add, at);
+    struct fg_product_end end = end_at(p, o, c->row + row, column);
     if (first)
       copy_group(p, o, c, row, rows, a);
     if (ends)
-      fetch(p, &end, rows);
+      fetch(&end, rows, columns_of_panel(p), lanes);
     way->tile[rows - 1][width / lanes - 1](a, b, c->deep, &ahead, goes_on, sums);
     if (ends)
       way->end(&end, sums, rows, columns);
@@ -278,30 +284,17 @@ static bool skips(const struct fg_product *p, const struct fg_product_operands *
   return p->lanes == 8 && o->finite && side_by_side(p, c, c->from) > 0 && has_zeros(p, o, c);
 }
 
-/* What a block's end will write is asked for while it is summed up. */
-static void fetch_block(const struct fg_product_end *end, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; r++)
-    for (int64_t column = 0; column < columns; column += FG_PRODUCT_LINE)
-      __builtin_prefetch(end->to + r * end->row + column, 1);
-}
-
 /* A chunk's step times panels side by side, a block of rows at a time. */
 static void skip(const struct fg_product *p, const struct fg_product_operands *o,
                  const struct chunk *c, struct fg_product_skip s, int64_t panel, int64_t wide,
                  bool ends) {
   int64_t column = panel * columns_of_panel(p), width = wide * columns_of_panel(p);
   int64_t columns = p->shape.n - column < width ? p->shape.n - column : width;
-  struct fg_product_end end = {.alpha = o->alpha,
-                               .row = p->shape.n,
-                               .bias = at_or_null(o->bias, column),
-                               .relu = o->act->kind == FG_UNARY_relu};
   for (int64_t row = 0; row < c->rows; row += s.rows) {
-    int64_t at = (c->row + row) * p->shape.n + column;
-    s.rows = c->rows - row < BLOCK ? c->rows - row : BLOCK;
-    end.to = o->y + at;
-    end.add = at_or_null(o->add, at);
+    struct fg_product_end end = end_at(p, o, c->row + row, column);
+    s.rows = fg_least(c->rows - row, BLOCK);
     if (ends)
-      fetch_block(&end, s.rows, columns);
+      fetch(&end, s.rows, columns, FG_PRODUCT_LINE);
     fg_product_skip(&s, wide);
     if (ends)
       way_of(p)->end(&end, s.sums, s.rows, columns);

@@ -8,7 +8,6 @@ enum {
   FEW_TILES = 56,
   FEW_NARROW_TILES = 24, /* of 8 channels, whose machines have smaller caches */
   MANY_TILES = 84,
-  LENT_ROWS = 4,
   LENT_BYTES = 19 << 19, /* of weights: 256 channels both ways have fewer */
   PANEL_LANES = 16 * FG_WINOGRAD_PANEL
 };
@@ -35,11 +34,11 @@ static int64_t even_chunk(int64_t tiles, int64_t most, int64_t group, int64_t th
 }
 
 /* Few weights are not worth lending: what ends a sum along vectors is long beside a sum over few channels. A gradient's
- * product reads a square of each panel, LENT_ROWS rows at a time; the space between panels keeps such rows of all of
+ * product reads a square of each panel, a few rows at a time; the space between panels keeps such rows of all of
  * them in different sets of the caches. */
 static void lend(struct fg_winograd *p) {
   int64_t side = (int64_t)p->lanes * FG_WINOGRAD_PANEL;
-  p->spacing = (side + LENT_ROWS) * side;
+  p->spacing = (side + FG_WINOGRAD_LENT_ROWS) * side;
   p->lent =
       p->shape.gradient && p->c_vecs % FG_WINOGRAD_PANEL == 0 && p->k_vecs % FG_WINOGRAD_PANEL == 0;
 }
@@ -59,9 +58,10 @@ void fg_winograd_cut(struct fg_winograd *plan, const struct fg_winograd_shape *s
   p.k_vecs = p.y_vecs * shape->y_step * shape->y_step;
   int64_t tiles = shape->samples * p.rows * p.columns, panels = fg_up(p.k_vecs, FG_WINOGRAD_PANEL);
   bool wide = p.lanes == 16;
-  bool near = (int64_t)fg_winograd_weight_bytes(&p) <= fg_cpu_second_level_bytes() * (wide ? 2 : 8);
+  int64_t bytes = (int64_t)fg_winograd_weight_bytes(&p);
+  bool near = bytes <= fg_cpu_second_level_bytes() * (wide ? 2 : 8);
   int64_t few = wide ? FEW_TILES : FEW_NARROW_TILES;
-  if (!wide && !near && fg_winograd_weight_bytes(&p) >= LENT_BYTES)
+  if (!wide && bytes >= LENT_BYTES)
     lend(&p);
   p.chunk = (near ? few : MANY_TILES) / p.group * p.group;
   if (!wide && !near)

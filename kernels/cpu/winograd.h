@@ -80,6 +80,7 @@ typedef void fg_winograd_item(const struct fg_winograd *plan, const float *u,
 fg_winograd_item fg_winograd_item_8, fg_winograd_item_16;
 
 /* Vectors of k that a product computes at a time; panels of one are left for an odd number. */
-enum { FG_WINOGRAD_PANEL = 2 };
+/* Vectors of a panel of weights; rows of it that a product with lent weights takes at a time. */
+enum { FG_WINOGRAD_PANEL = 2, FG_WINOGRAD_LENT_ROWS = 4 };
 
 #endif

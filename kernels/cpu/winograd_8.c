@@ -243,7 +243,11 @@ static void panel_of(const struct fg_winograd *p, const float *v, const float *u
 
 /* ---- products with lent weights */
 
-enum { WIDE = PANEL * LANES, ROWS = 3, FEW = 4 }; /* tiles by channels fill 12 of 16 registers */
+enum {
+  WIDE = PANEL * LANES,
+  ROWS = 3,
+  FEW = FG_WINOGRAD_LENT_ROWS
+}; /* tiles by channels fill 12 of 16 registers */
 
 /* Weights of one product: for each panel of x's channels, `apart`, WIDE of the result's by WIDE of x's. Tiles and
  * weights of products to come are fetched meanwhile, a little for each panel and each FEW channels; NULL: none. */
