@@ -16,7 +16,7 @@ enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS, FUNCTIONAL };
 enum { NEXT, LOSS, PREDICTION, STATS, LOGITS };
 
 /* Samples left over that are worth a tile of their own, rather than one after another. */
-enum { WORTH_A_TILE = 6 };
+enum { WORTH_A_TILE = 5 };
 static const int64_t MOST_WEIGHTS = 64 << 10;
 
 struct state {
@@ -31,7 +31,6 @@ struct mine {
   struct fg_mlp_room room;
   float *gradient;  /* [tile][features], of each sample of the tile */
   float *row, *map; /* logits or dlogits of a sample; eps_map times t */
-  float *rows[2];   /* of samples that lie one after another, [widest][tile] */
 };
 
 /* Where a sample of the tile stands. */
@@ -62,42 +61,15 @@ static int64_t lay_out(const struct fg_mlp_net *net, float *memory, struct mine 
   mine->gradient = memory ? memory + used : NULL;
   mine->map = memory ? mine->gradient + net->tile * features : NULL;
   mine->row = memory ? mine->map + features : NULL;
-  used += (net->tile + 1) * features + net->widest;
-  for (int i = 0; i < 2; i++) {
-    mine->rows[i] = memory ? memory + used : NULL;
-    used += net->widest * net->tile;
-  }
-  return used;
+  return used + (net->tile + 1) * features + net->widest;
 }
 
-/* Where value j of sample s of a layer is. */
-static int64_t place(int64_t width, int64_t tile, int64_t s, int64_t j) {
-  return tile == 1 ? s * fg_mlp_padded(width) + j : j * tile + s;
-}
-
-/* Loss and step want rows. Samples that lie one after another are turned for them; one alone is rows of one. */
-static int64_t row_length(int64_t n, int64_t tile) {
-  return tile == 1 && n > 1 ? FG_MLP_SMALL_TILE : tile;
-}
-
-static const float *as_rows(const float *v, int64_t width, int64_t n, int64_t tile, float *rows) {
-  if (row_length(n, tile) == tile)
-    return v;
-  for (int64_t j = 0; j < width; j++)
-    for (int64_t s = 0; s < FG_MLP_SMALL_TILE; s++)
-      rows[j * FG_MLP_SMALL_TILE + s] = s < n ? v[place(width, tile, s, j)] : 0;
-  return rows;
-}
-
-/* ---- a tile: samples [s0, s0 + n), which lie `tile` beside each other, or, where it is 1, one after another */
+/* ---- a tile: samples [s0, s0 + n), which lie `tile` beside each other: value j of sample s at [j * tile + s] */
 
 static void load_tile(const struct attack *c, struct mine *m, const float *x, int64_t s0, int64_t n,
                       int64_t tile) {
   float *to = m->room.h[0];
-  for (int64_t s = 0; tile == 1 && s < n; s++)
-    memcpy(to + place(c->features, tile, s, 0), x + (s0 + s) * c->features,
-           (size_t)c->features * sizeof *x);
-  for (int64_t f = 0; tile > 1 && f < c->features; f++)
+  for (int64_t f = 0; f < c->features; f++)
     for (int64_t s = 0; s < tile; s++)
       to[f * tile + s] = s < n ? x[(s0 + s) * c->features + f] : 0;
 }
@@ -112,11 +84,11 @@ static void judge_samples(const struct attack *c, struct mine *m, struct seat *s
     memset(m->room.d, 0, (size_t)(k * tile) * sizeof(float));
   for (int64_t s = 0; s < n; s++) {
     for (int64_t j = 0; j < k; j++)
-      m->row[j] = z[place(k, tile, s, j)];
+      m->row[j] = z[j * tile + s];
     double loss = fg_cpu_loss_sample(&c->a->loss, c->functional, m->row, k, c->labels[s0 + s],
                                      gradient ? slope : NULL, &seats[s].prediction);
     for (int64_t j = 0; gradient && j < k; j++)
-      m->room.d[place(k, tile, s, j)] = slope[j];
+      m->room.d[j * tile + s] = slope[j];
     if (losses)
       losses[s] = (float)loss;
   }
@@ -124,14 +96,9 @@ static void judge_samples(const struct attack *c, struct mine *m, struct seat *s
 
 static void judge_rows(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0,
                        int64_t n, int64_t tile, bool gradient, float *losses) {
-  int64_t k = c->classes, length = row_length(n, tile);
-  float *d = length == tile ? m->room.d : m->rows[1];
   int32_t prediction[FG_MLP_TILE];
-  fg_mlp_rows_loss(as_rows(m->room.h[c->a->layers], k, n, tile, m->rows[0]), k, c->labels + s0, n,
-                   length, c->a->loss.targeted, gradient ? d : NULL, losses, prediction);
-  for (int64_t s = 0; gradient && d != m->room.d && s < n; s++)
-    for (int64_t j = 0; j < k; j++)
-      m->room.d[place(k, tile, s, j)] = d[j * length + s];
+  fg_mlp_rows_loss(m->room.h[c->a->layers], c->classes, c->labels + s0, n, tile,
+                   c->a->loss.targeted, gradient ? m->room.d : NULL, losses, prediction);
   for (int64_t s = 0; s < n; s++)
     seats[s].prediction = prediction[s];
 }
@@ -150,26 +117,23 @@ static void judge(const struct attack *c, struct mine *m, struct seat *seats, in
     if (c->prediction)
       c->prediction[s0 + s] = seats[s].prediction;
     for (int64_t j = 0; c->logits && j < k; j++)
-      c->logits[(s0 + s) * k + j] = z[place(k, tile, s, j)];
+      c->logits[(s0 + s) * k + j] = z[j * tile + s];
   }
 }
 
 /* The gradient of each sample of the tile in room.d, one after another. */
 static void gather_gradients(const struct attack *c, struct mine *m, int64_t n, int64_t tile) {
-  int64_t next = place(c->features, tile, 0, 1);
-  for (int64_t s = 0; s < n; s++) {
-    const float *d = m->room.d + place(c->features, tile, s, 0);
+  for (int64_t s = 0; s < n; s++)
     for (int64_t f = 0; f < c->features; f++)
-      m->gradient[s * c->features + f] = d[f * next];
-  }
+      m->gradient[s * c->features + f] = m->room.d[f * tile + s];
 }
 
 static void differentiate(const struct attack *c, struct mine *m, struct seat *seats,
                           const float *x, int64_t s0, int64_t n, int64_t tile, bool report) {
   load_tile(c, m, x, s0, n, tile);
-  fg_mlp_forward(c->net, &m->room, n, tile);
+  fg_mlp_forward(c->net, &m->room, tile);
   judge(c, m, seats, s0, n, tile, true, report);
-  fg_mlp_backward(c->net, &m->room, n, tile);
+  fg_mlp_backward(c->net, &m->room, tile);
 }
 
 static struct fg_cpu_step step_at(const struct attack *c, const float *x, int64_t s) {
@@ -222,10 +186,7 @@ static void step_tile(const struct attack *c, struct mine *m, struct seat *seats
   struct fg_cpu_step first = step_at(c, x, s0);
   for (int64_t s = 0; s < n; s++)
     stats[s] = seats[s].stats;
-  if (c->step_by_rows &&
-      fg_mlp_rows_step(&first, as_rows(m->room.h[0], c->features, n, tile, m->rows[0]),
-                       as_rows(m->room.d, c->features, n, tile, m->rows[1]), n, row_length(n, tile),
-                       stats))
+  if (c->step_by_rows && fg_mlp_rows_step(&first, m->room.h[0], m->room.d, n, tile, stats))
     return;
   gather_gradients(c, m, n, tile);
   for (int64_t s = 0; s < n; s++)
@@ -242,7 +203,7 @@ static void iterate(const struct attack *c, struct mine *m, int64_t s0, int64_t 
   float broken[FG_MLP_TILE] = {0};
   if (c->a->steps == 0) {
     load_tile(c, m, c->x, s0, n, tile);
-    fg_mlp_forward(c->net, &m->room, n, tile);
+    fg_mlp_forward(c->net, &m->room, tile);
     judge(c, m, seats, s0, n, tile, false, true);
     return;
   }
@@ -276,7 +237,7 @@ static void look(const struct attack *c, struct mine *m, struct seat *seats, int
                  int64_t tile) {
   move_tile(c, m, seats, s0, n);
   load_tile(c, m, c->next, s0, n, tile);
-  fg_mlp_forward(c->net, &m->room, n, tile);
+  fg_mlp_forward(c->net, &m->room, tile);
   judge(c, m, seats, s0, n, tile, false, false);
   for (int64_t s = 0; s < n; s++) {
     int32_t label = c->labels[s0 + s], prediction = seats[s].prediction;
@@ -327,17 +288,18 @@ static void attack_tile(const struct attack *c, struct mine *m, int64_t s0, int6
     iterate(c, m, s0, n, tile);
 }
 
-/* Piece p has the samples that p of the pieces' share leaves it, by rows in whole tiles. */
+/* Piece p has the samples that p of the pieces' share leaves it, in whole tiles. */
 static void pieces(const void *ctx, int64_t begin, int64_t end) {
   const struct attack *c = ctx;
-  int64_t tile = c->net->tile, unit = c->net->by_rows ? tile : 1, units = fg_up(c->samples, unit);
+  int64_t tile = c->net->tile, tiles = fg_up(c->samples, tile);
   for (int64_t p = begin; p < end; p++) {
     struct mine mine;
     lay_out(c->net, c->rooms + p * c->room_floats, &mine);
-    int64_t last = fg_least(units * (p + 1) / c->pieces * unit, c->samples);
-    for (int64_t s0 = units * p / c->pieces * unit; s0 < last; s0 += tile) {
-      int64_t n = fg_least(last - s0, tile);
-      attack_tile(c, &mine, s0, n, c->net->by_rows && n >= WORTH_A_TILE ? tile : 1);
+    int64_t last = fg_least(tiles * (p + 1) / c->pieces * tile, c->samples);
+    for (int64_t s0 = tiles * p / c->pieces * tile, n; s0 < last; s0 += n) {
+      bool alone = last - s0 < WORTH_A_TILE;
+      n = alone ? 1 : fg_least(last - s0, tile);
+      attack_tile(c, &mine, s0, n, alone ? 1 : tile);
     }
   }
 }
@@ -443,7 +405,7 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   };
   c.step_by_rows = steps_by_rows(&c);
   double passes = a->search ? 4 + a->steps : a->steps ? 2 * a->steps : 1;
-  double cost = passes * (double)net.packed_floats / 40 * (double)c.samples / c.pieces;
+  double cost = passes * (double)net.packed_floats / 100 * (double)c.samples / c.pieces;
   fg_cpu_parallel(c.pieces, 1, cost, pieces, &c);
   return FGSM_OK;
 }

@@ -3,63 +3,111 @@
  * PRODUCT. */
 #include "mlp_net.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 typedef float vec __attribute__((vector_size(LANES * sizeof(float)), may_alias));
 typedef int32_t bits __attribute__((vector_size(LANES * sizeof(float)), may_alias));
 enum { VECS = FG_MLP_VECS };
 
+enum ending { PLAIN, RELU, SLOPE };
+
 /* Loops over results are unrolled by pragmas: gcc 12 leaves sums in memory where they are not. */
 
-/* ReLU of it, and it times ReLU's slope at v, as unary.c has them. NaN stays NaN. */
-FG_INLINE void relu(vec *x) {
-  *x = (vec)(~(*x <= 0) & (bits)*x);
-}
-
-FG_INLINE void slope(const vec *v, vec *d) {
-  const vec one = (vec){0} + 1.0f;
-  *d *= (vec)(~(*v <= 0) & (bits)one);
-}
-
-FG_INLINE void tile_rows(int rows, const float *w, int64_t pitch, const float *in, int64_t n,
-                         const float *from, struct fg_mlp_end end, float *out) {
-  vec sum[ROWS][VECS];
-#pragma GCC unroll 12
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < VECS; v++)
-      sum[r][v] = (vec){0} + (from ? from[r] : 0.0f);
-  for (int64_t i = 0; i < n; i++) {
-    const vec *x = (const vec *)in + i * VECS;
-    const float *factor = w + i * pitch;
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++)
-      for (int v = 0; v < VECS; v++)
-        sum[r][v] += x[v] * factor[r];
+/* ReLU of a row, NaN staying NaN; whether a bit of it is set then. */
+TARGET FG_INLINE bool relu(vec *x) {
+  bits set = {0};
+  for (int i = 0; i < VECS; i++) {
+#if defined(__x86_64__) && LANES == 8
+    x[i] = (vec)_mm256_max_ps(_mm256_setzero_ps(), (__m256)x[i]);
+#elif defined(__x86_64__)
+    x[i] = (vec)_mm512_max_ps(_mm512_setzero_ps(), (__m512)x[i]);
+#else
+    x[i] = (vec)(~(x[i] <= 0) & (bits)x[i]);
+#endif
+    set |= (bits)x[i];
   }
-#pragma GCC unroll 12
-  for (int r = 0; r < rows; r++)
-    for (int v = 0; v < VECS; v++) {
-      if (end.relu)
-        relu(&sum[r][v]);
-      if (end.slope_of)
-        slope((const vec *)end.slope_of + r * VECS + v, &sum[r][v]);
-      ((vec *)out)[r * VECS + v] = sum[r][v];
+#if defined(__x86_64__) && LANES == 8
+  return !_mm256_testz_si256((__m256i)set, (__m256i)set);
+#elif defined(__x86_64__)
+  return _mm512_test_epi32_mask((__m512i)set, (__m512i)set) != 0;
+#else
+  bool any = false;
+  for (int i = 0; i < LANES; i++)
+    any |= set[i] != 0;
+  return any;
+#endif
+}
+
+/* Sums of a gradient where ReLU gave h. As PyTorch has it, and unlike unary.c, a sum that is not finite is zero too
+ * where ReLU's slope is, so that rows may be left out unseen. */
+FG_INLINE void slope(const vec *h, vec *d) {
+  for (int i = 0; i < VECS; i++)
+    d[i] = (vec)(~(h[i] <= 0) & (bits)d[i]);
+}
+
+/* The sums of `rows` rows from number k on of those that are asked for; returns how many `live` has then, which had
+ * `found`. */
+TARGET FG_INLINE int64_t tile_rows(const int rows, const enum ending ending,
+                                   const struct fg_mlp_product p, int64_t k, int32_t *live,
+                                   int64_t found) {
+  const int32_t *arg = p.args.at, *last = arg + p.args.n;
+  const vec *in = (const vec *)p.in, *h = (const vec *)p.relu_of;
+  const float *w[ROWS];
+  int64_t row[ROWS];
+  vec sum[ROWS][VECS], *out = (vec *)p.out;
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++) {
+    row[r] = ending == SLOPE ? p.rows.at[k + r] : k + r;
+    w[r] = p.w + row[r] * p.pitch;
+    for (int i = 0; i < VECS; i++)
+      sum[r][i] = (p.from ? p.from[row[r]] : 0.0f) - (vec){0};
+  }
+  for (; arg < last; arg++) {
+    const vec *x = in + (int64_t)*arg * VECS;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+      for (int i = 0; i < VECS; i++)
+        sum[r][i] += x[i] * w[r][*arg];
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++) {
+    if (ending == RELU) {
+      live[found] = (int32_t)row[r];
+      found += relu(sum[r]);
     }
+    if (ending == SLOPE)
+      slope(h + row[r] * VECS, sum[r]);
+    for (int i = 0; i < VECS; i++)
+      out[row[r] * VECS + i] = sum[r][i];
+  }
+  return found;
 }
 
 /* Cut into pieces of like size. */
-TARGET void PRODUCT(const float *w, const float *in, int64_t n, const float *from,
-                    struct fg_mlp_end end, float *out, int64_t m) {
-  int64_t pitch = fg_mlp_padded(m);
-  for (int64_t left = m, take; left; left -= take) {
-    take = fg_up(left, fg_up(left, ROWS));
-#define CASE(k)                                                                                    \
-  case k:                                                                                          \
-    tile_rows(k, w, pitch, in, n, from, end, out);                                                 \
+TARGET FG_INLINE void all_rows(const enum ending ending, const struct fg_mlp_product p) {
+  const int n = (int)p.rows.n, pieces = (n + ROWS - 1) / ROWS, least = pieces ? n / pieces : 0;
+  int32_t *live = ending == RELU ? p.live->at : NULL;
+  int64_t found = 0, k = 0;
+  for (int i = 0, take; i < pieces; i++, k += take) {
+    take = least + (i < n - least * pieces);
+#define CASE(c)                                                                                    \
+  case c:                                                                                          \
+    found = tile_rows(c, ending, p, k, live, found);                                               \
     break;
     switch (take) { EACH_ROWS(CASE) }
 #undef CASE
-    w += take;
-    from = from ? from + take : NULL;
-    out += take * VECS * LANES;
-    end.slope_of = end.slope_of ? end.slope_of + take * VECS * LANES : NULL;
   }
+  if (ending == RELU)
+    p.live->n = found;
+}
+
+TARGET void PRODUCT(const struct fg_mlp_product *p) {
+  if (p->live)
+    all_rows(RELU, *p);
+  else if (p->relu_of)
+    all_rows(SLOPE, *p);
+  else
+    all_rows(PLAIN, *p);
 }

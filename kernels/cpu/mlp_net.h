@@ -1,10 +1,11 @@
 /* A dense network small enough for the caches, forward and backward over a few samples: for mlp_fgsm.c, which
  * attacks it.
  *
- * Values of a layer lie in one of two ways. By rows: a row is one number of all samples of the tile, which are the
- * lanes of a vector or two. By samples: a sample's numbers lie one after another, padded, and are the lanes; what
- * ReLU made zero, and gradients that its slope did, are not multiplied. Either way a sum runs over the layer's
- * arguments in order, so that a sample's numbers do not depend on its company. */
+ * Samples go in tiles, or one alone. A tile's values lie by rows: a row is one number of all its samples, which are
+ * the lanes of a vector or two; rows that ReLU made zero in every sample are not multiplied, and gradients that its
+ * slope makes zero not worked out. Of a sample alone the numbers are the lanes, and what is zero is not multiplied
+ * either. In each way a sum runs over the layer's arguments in order, so that a sample's numbers do not depend on its
+ * company. */
 #ifndef FG_CPU_MLP_NET_H
 #define FG_CPU_MLP_NET_H
 
@@ -13,19 +14,18 @@
 /* Vectors of a tile, so that a weight is loaded once for both; its samples, of AVX2 and of AVX-512. */
 enum { FG_MLP_VECS = 2, FG_MLP_SMALL_TILE = 8 * FG_MLP_VECS, FG_MLP_TILE = 16 * FG_MLP_VECS };
 
-/* Weights as the loops want them, each layer's twice: `forward` [in][out, padded], `backward`
- * [out][in, padded]; padding is zero. Offsets count floats from `packed`. */
+/* Weights as the loops want them, each layer's twice: by_in [in][out, padded], by_out [out][in, padded]; padding is
+ * zero. Offsets count floats from `packed`. */
 struct fg_mlp_net {
   const struct fg_mlp_attrs *a;
-  int64_t forward[FG_MLP_LAYERS], bias[FG_MLP_LAYERS], backward[FG_MLP_LAYERS];
+  int64_t by_in[FG_MLP_LAYERS], bias[FG_MLP_LAYERS], by_out[FG_MLP_LAYERS];
   int64_t packed_floats, widest;
-  int64_t tile;    /* the most samples at a time; by rows exactly as many */
-  bool by_rows;    /* whole tiles; what is left over goes by samples */
+  int64_t tile;    /* its samples; 1 where the machine has neither AVX2 nor AVX-512 */
   bool all_finite; /* weights: a zero times one is zero, and may be skipped */
   const float *packed;
 };
 
-/* Everything but `packed` and `all_finite`. */
+/* Everything but what the weights' values tell. */
 void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net);
 /* From weights as mlp_fgsm takes them, to memory of packed_floats, 64-byte aligned. */
 void fg_mlp_net_pack(struct fg_mlp_net *net, const float *weights, float *to);
@@ -34,35 +34,42 @@ static inline int64_t fg_mlp_padded(int64_t n) {
   return (n + 7) / 8 * 8;
 }
 
+/* Rows of a layer, in order. */
+struct fg_mlp_list {
+  int32_t *at;
+  int64_t n;
+};
+
 /* What a tile needs, all of it in one piece of memory. */
 struct fg_mlp_room {
   float *h[FG_MLP_LAYERS + 1]; /* values: h[0] is x, h[layers] the logits             */
   float *z[FG_MLP_LAYERS];     /* before the activation, where its slope needs that   */
   float *d, *other;            /* gradients; fg_mlp_backward's answer is in `d`       */
-  /* By samples, bits of what is not zero: of h, and on the way back of its gradient. */
-  uint64_t *live[FG_MLP_LAYERS];
+  int32_t *every;              /* 0, 1, ... of the widest layer                       */
+  /* Of a tile, the rows of h that are not all zero; of a sample alone, bits of what is not zero, of h and on the way
+   * back of its gradient. */
+  struct fg_mlp_list live[FG_MLP_LAYERS + 1];
+  uint64_t *set[FG_MLP_LAYERS + 1];
 };
 /* Lays it out from `memory` on (NULL: only measures); returns the floats. */
 int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_room *room);
 
-/* From room->h[0] to the logits, of n samples; tile: the net's for rows, or 1 for samples. */
-void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t n,
-                    int64_t tile);
+/* From room->h[0] to the logits; tile: the net's, or 1 for a sample alone. */
+void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);
 /* From dlogits in room->d to the gradient of x there. */
-void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t n,
-                     int64_t tile);
+void fg_mlp_backward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int64_t tile);
 
-/* What becomes of a product's results while they are in registers: ReLU, or they are multiplied by ReLU's slope at
- * slope_of, which lies as they do; neither where it is NULL. */
-struct fg_mlp_end {
-  bool relu;
-  const float *slope_of;
+/* A layer's product for a tile (mlp_lanes.h): of each row r of `rows`, out[r] is from[r], or zeros where that is NULL,
+ * plus w[r][i] in[i] of all i of `args`. While sums are in registers they may become ReLU of themselves, whose rows that
+ * are not all zero are listed in `live`, or zero where relu_of is, which lies as they do; neither where it is NULL.
+ * Without relu_of `rows` are all rows, in order. */
+struct fg_mlp_product {
+  const float *w, *in, *from, *relu_of;
+  int64_t pitch;
+  struct fg_mlp_list args, rows, *live;
+  float *out;
 };
-
-/* A layer's product for a tile (mlp_lanes.h): out [m] rows, from `in` of n rows and w [n][m, padded], beginning with
- * from[m] or, where that is NULL, zeros. */
-typedef void fg_mlp_product(const float *w, const float *in, int64_t n, const float *from,
-                            struct fg_mlp_end end, float *out, int64_t m);
-fg_mlp_product fg_mlp_product_8, fg_mlp_product_16;
+void fg_mlp_product_8(const struct fg_mlp_product *p);
+void fg_mlp_product_16(const struct fg_mlp_product *p);
 
 #endif

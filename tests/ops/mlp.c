@@ -106,6 +106,7 @@ static const char *keeps_within(const struct fg_call *call) {
 #define HALF_FEW HALVES(7, 6, 221, 4, NONE, NONE, FREE, 3)
 #define MARGIN D(FG_LOSS_margin, false, false)
 #define HALF_STEPS PARAMS(0.5, 0.25, 0, -INFINITY, INFINITY, 0, 0, 0)
+#define ONE_SIDE FG_VALUES(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1)
 #define MAP_OF(f) FG_R(FG_VALUES(0.5, 1, 0.25), f)
 #define LEAKY_WHOLE                                                                                \
   { FG_UNARY_leaky_relu, 0.5, 0 }
@@ -155,7 +156,8 @@ static const struct fg_case cases[] = {
     {.name = "mlp 5-50x6-5, least budget to a target",
      ACAS(D(FG_LOSS_ce, true, false), 9, true),
      ON(8, 5, 13305, 5, FG_R(FG_UNIFORM(0.1, 0.9), 5), NONE, FREE, 4)},
-    /* What ReLU makes zero may be left out: layers of several words of such, and of no multiple of 8. */
+    /* What ReLU makes zero may be left out: layers of several words of such, and of no multiple of 8; and neurons that no sample
+     * of a tile has awake, of inputs close together. */
     {.name = "mlp 5-130-70-3, 3 steps",
      NET(3, D(5, 130, 70, 3), D(RELU, RELU, LAST), CE, 3, false),
      ON(22, 5, 10163, 3, NONE, NONE, SMALL_STEPS, 3)},
@@ -165,6 +167,12 @@ static const struct fg_case cases[] = {
     {.name = "mlp 9-17-3-12-5 of relu and gelu",
      NET(4, D(9, 17, 3, 12, 5), D(RELU, GELU, RELU, LAST), CE, 2, false),
      ON(5, 9, 337, 5, NONE, NONE, SMALL_STEPS, 3)},
+    {.name = "mlp 5-50x6-5 of samples close together, 2 steps",
+     ACAS(CE, 2, false),
+     .in = {FG_R(FG_UNIFORM(0, 1.5), 42, 5), FG_R(FG_UNIFORM(0, 1.5), 42, 5),
+            FG_R(FG_UNIFORM(-0.5, 0.5), 13305), FG_T(I32, FG_INTEGER(0, 4), 42), NONE, NONE,
+            PARAMS(0.002, 0.001, 0, -2, 2, 0, 0, 0)},
+     .out = {FG_Y(42, 5), FG_Y(42), FG_T(I32, FG_NORMAL, 42), FG_Y(42, 3), FG_Y(42, 5)}},
     {.name = "mlp 3-10-10-10-2, some samples not numbers",
      .op = FG_OP_mlp_fgsm,
      .constant = 4,
@@ -178,8 +186,8 @@ static const struct fg_case cases[] = {
             FG_R(FG_VALUES(1, -2, 0.5, NAN, 1, 2, -1, INFINITY, 0.25), 18, 3),
             FG_R(FG_UNIFORM(-0.5, 0.5), 282), FG_T(I32, FG_INTEGER(0, 1), 18), NONE, NONE, FREE},
      .out = {FG_Y(18, 3), FG_Y(18), FG_T(I32, FG_NORMAL, 18), FG_Y(18, 3), FG_Y(18, 2)}},
-    /* h is 1 and 0, or 0 and 1; zero times infinity is no number, and no other sample's concern. Nine results: of
-     * fewer, zeros are not left out. */
+    /* h is 1 and 0, or 0 and 1; zero times infinity is no number, and no other sample's concern. In the first 16
+     * samples, which a tile may be, the second number is zero everywhere. */
     {.name = "mlp with a weight that is not finite",
      .op = FG_OP_mlp_fgsm,
      .constant = 4,
@@ -189,12 +197,12 @@ static const struct fg_case cases[] = {
                        .loss = {FG_LOSS_margin, false, false},
                        .step = {FG_NORM_linf, true},
                        .steps = 1}},
-     .in = {FG_R(FG_VALUES(1, -1), 2, 1), FG_R(FG_VALUES(1, -1), 2, 1),
+     .in = {FG_R(ONE_SIDE, 18, 1), FG_R(ONE_SIDE, 18, 1),
             FG_R(FG_VALUES(1, -1, 0, 0, 1, INFINITY, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
                            15, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0),
                  31),
-            FG_T(I32, FG_VALUES(0, 0), 2), NONE, NONE, FREE},
-     .out = {FG_Y(2, 1), FG_Y(2), FG_T(I32, FG_NORMAL, 2), FG_Y(2, 3), FG_Y(2, 9)}},
+            FG_T(I32, FG_VALUES(0, 0), 18), NONE, NONE, FREE},
+     .out = {FG_Y(18, 1), FG_Y(18), FG_T(I32, FG_NORMAL, 18), FG_Y(18, 3), FG_Y(18, 9)}},
     {.name = "mlp whose second layer is zero",
      .op = FG_OP_mlp_fgsm,
      .constant = 4,
