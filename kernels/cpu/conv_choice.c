@@ -113,9 +113,12 @@ void fg_conv_remember(const char *key, int choice) {
 
 /* ---- trials */
 
+/* Of a gradient as of the convolution that it is of, whose result is the smaller where that goes in steps. */
 static double flops_of(const struct fg_call *call) {
-  return 2.0 * (double)fg_count(&call->out[0]) * (double)call->in[0].dim[1] *
-         (double)fg_cpu_span(&call->in[1], 2, 4);
+  bool gradient = call->op == FG_OP_conv_grad_input;
+  const struct fg_tensor *x = gradient ? &call->out[0] : &call->in[0],
+                         *y = gradient ? &call->in[0] : &call->out[0];
+  return 2.0 * (double)fg_count(y) * (double)x->dim[1] * (double)fg_cpu_span(&call->in[1], 2, 4);
 }
 
 /* The bare convolution, of as many samples as a trial needs. */
