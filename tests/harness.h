@@ -100,6 +100,10 @@ extern const struct fg_case_table fg_cases_refused;
 /* The i-th case of all families, NULL past the end. */
 const struct fg_case *fg_case_at(int i);
 
+/* Whether a case is of a family whose sizes are those of the CPU's own kernels' tiles and parts: to the oracle,
+ * whose loops know of neither, it is a convolution or a product like others, only larger. */
+bool fg_case_is_of_cpu(const struct fg_case *c);
+
 /* ---- writing cases. Lists travel through macros in parentheses: FG_GEN and FG_DIMS open them. */
 #define FG_OPEN(...) __VA_ARGS__
 #define FG_GEN(gen)                                                                                \
