@@ -1,6 +1,6 @@
 /* Every case of every operator family, in every mode, on every backend: one test per family and
- * mode, the case named in each failure. The oracle itself runs too, in float32 against double; of the families
- * of the CPU's sizes once, to agree. */
+ * mode, the case named in each failure. The oracle itself runs too, in float32 against double, but for the families
+ * of the CPU's sizes. */
 #include <criterion/criterion.h>
 
 #include "harness.h"
@@ -8,16 +8,14 @@
 static const struct fg_target targets[] = {
     {&fg_ref, FG_F32, 1, NULL}, {&fg_ref, FG_F64, 1, NULL}, {&fg_cpu, FG_F32, 2, NULL}};
 
-/* Runs a mode over a family; the number of runs that passed, or that the oracle need not make. */
+/* Runs a mode over a family; the number of cases that were not skipped. */
 static int sweep(const struct fg_case_table *table, fg_mode mode) {
   int ran = 0;
   for (int i = 0; i < table->n; i++)
     for (size_t t = 0; t < sizeof targets / sizeof *targets; t++) {
       const struct fg_case *c = &table->cases[i];
-      if (targets[t].backend == &fg_ref && mode != fg_mode_agrees && fg_case_is_of_cpu(c)) {
-        ran++;
+      if (targets[t].backend == &fg_ref && fg_case_is_of_cpu(c))
         continue;
-      }
       char why[768] = "";
       enum fg_verdict verdict = mode(c, &targets[t], why, sizeof why);
       cr_expect(verdict != FG_BROKEN, "%s/%s on %s %s: %s", table->family, c->name,
