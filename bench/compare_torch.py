@@ -8,8 +8,8 @@ PATH is the program bench-steady of the build folder. All of PyTorch's variants 
 rounds; the fastest, and the next where it is within a tenth, go on beside fgsm for --rounds, A B A B.
 What is told are medians and quartiles of the pairwise ratio, and which variants were left behind. Nets
 have random weights. How long an attack takes does not depend on them, but for dense nets with ReLU, of which
-fgsm leaves out what is zero where it has AVX2 alone: with random weights about half, in trained nets more. FILE is an
-ACAS Xu controller (ACASXU_*.onnx), whose weights that net has then.
+fgsm leaves out what is zero, in large ones where it has AVX2 alone: with random weights about half, in trained nets
+more. FILE is an ACAS Xu controller (ACASXU_*.onnx), whose weights that net has then.
 
 MODE is torch.compile's and what inductor switches on besides, such as default+freezing+cpp-wrapper
 (torch_fgsm.py's whole_step); it needs a C++ compiler and Python's headers, and minutes for a deep net. A mode
