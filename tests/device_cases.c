@@ -2,8 +2,8 @@
  * with sizes that the CUDA kernels' chunks and warps do not divide. Needs no test framework, so that
  * it runs on a machine that has nothing but a card.
  *
- *   device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|lying|half] [--without FAMILY]...
- *                [FAMILY...]
+ *   device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|lying|half]
+ *                [--without-cpu-sizes] [FAMILY...]
  *   simt-tests ...                 the CUDA kernels on the CPU; SIMT_SCHED chooses the order of threads
  *
  * A case fails if a mode does or if the backend has a word to say. */
@@ -34,14 +34,16 @@ struct job {
   struct fg_target target;
   const char *mode; /* NULL: all */
   char **families;
-  int n_families; /* 0: all */
-  bool without[N_TABLES];
+  int n_families;         /* 0: all */
+  bool without_cpu_sizes; /* fg_case_is_of_cpu */
   bool seen[FG_OP_COUNT], seen_half[FG_OP_COUNT], seen_lying[FG_OP_COUNT];
   int passed, skipped, broken;
 };
 
 static void run_mode(struct job *job, const struct fg_case_table *table, const struct fg_case *c,
                      const struct mode *mode) {
+  if (job->without_cpu_sizes && fg_case_is_of_cpu(c))
+    return;
   char why[768] = "";
   unsigned long before = tested_errors();
   enum fg_verdict verdict = mode->run(c, &job->target, why, sizeof why);
@@ -106,7 +108,7 @@ static bool needs_lying(const struct job *job, enum fg_op op) {
 
 static void run_all(struct job *job) {
   for (int t = 0; t < N_TABLES; t++)
-    for (int i = 0; !job->without[t] && is_wanted(job, tables[t]->family) && i < tables[t]->n; i++)
+    for (int i = 0; is_wanted(job, tables[t]->family) && i < tables[t]->n; i++)
       for (int m = 0; m < N_MODES; m++)
         if (!job->mode || strcmp(job->mode, modes[m].name) == 0)
           run_mode(job, tables[t], &tables[t]->cases[i], &modes[m]);
@@ -127,17 +129,10 @@ static void run_all(struct job *job) {
     }
 }
 
-static bool leave_out(struct job *job, const char *family) {
-  for (int t = 0; t < N_TABLES; t++)
-    if (strcmp(tables[t]->family, family) == 0)
-      return job->without[t] = true;
-  return false;
-}
-
 static int usage(void) {
   fprintf(stderr,
           "usage: device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|lying|half] "
-          "[--without FAMILY]... [FAMILY...]\n");
+          "[--without-cpu-sizes] [FAMILY...]\n");
   return 2;
 }
 
@@ -145,13 +140,13 @@ int main(int argc, char **argv) {
   struct job job = {.target = {.threads = 1}};
   const char *name = NULL;
   int at = 1;
-  for (; at < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
+  for (; at < argc && strncmp(argv[at], "--", 2) == 0; at++) {
     bool mode = strcmp(argv[at], "--mode") == 0, device = strcmp(argv[at], "--device") == 0;
-    if (at + 1 == argc)
-      return usage();
-    if (mode || device)
-      *(mode ? &job.mode : &name) = argv[at + 1];
-    else if (strcmp(argv[at], "--without") != 0 || !leave_out(&job, argv[at + 1]))
+    if (strcmp(argv[at], "--without-cpu-sizes") == 0)
+      job.without_cpu_sizes = true;
+    else if ((mode || device) && at + 1 < argc)
+      *(mode ? &job.mode : &name) = argv[++at];
+    else
       return usage();
   }
   bool known = !job.mode;

@@ -27,7 +27,7 @@ void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
     at += m * fg_mlp_padded(n);
     net->widest = wide > net->widest ? wide : net->widest;
   }
-  net->packed_floats = at;
+  net->packed_floats = at + net->widest;
 }
 
 void fg_mlp_net_pack(struct fg_mlp_net *net, const float *weights, float *to) {
@@ -47,6 +47,9 @@ void fg_mlp_net_pack(struct fg_mlp_net *net, const float *weights, float *to) {
       to[net->bias[l] + o] = weights[n * m + o] + 0.0f;
     weights += (n + 1) * m;
   }
+  net->every = (int32_t *)(to + net->packed_floats - net->widest);
+  for (int32_t i = 0; i < net->widest; i++)
+    net->every[i] = i;
 }
 
 int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_room *room) {
@@ -69,10 +72,7 @@ int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_r
     TAKE(room->live[l].at, fg_mlp_padded(a->width[l]));
     TAKE(room->set[l], fg_mlp_padded(2 * fg_up(a->width[l], WORD)));
   }
-  TAKE(room->every, net->widest);
 #undef TAKE
-  for (int32_t i = 0; memory && i < net->widest; i++)
-    room->every[i] = i;
   return used;
 }
 
@@ -216,7 +216,7 @@ static bool ends_product(const struct fg_mlp_attrs *a, int layer) {
 /* Rows of layer l's values: those that are live where `some`, or all. */
 static struct fg_mlp_list rows_of(const struct fg_mlp_net *net, const struct fg_mlp_room *room,
                                   int l, bool some) {
-  return some ? room->live[l] : (struct fg_mlp_list){room->every, net->a->width[l]};
+  return some ? room->live[l] : (struct fg_mlp_list){net->every, net->a->width[l]};
 }
 
 static void multiply_tile(const struct fg_mlp_product *p, int64_t tile) {

@@ -23,6 +23,7 @@ struct fg_mlp_net {
   int64_t tile;    /* its samples; 1 where the machine has neither AVX2 nor AVX-512 */
   bool all_finite; /* weights: a zero times one is zero, and may be skipped */
   const float *packed;
+  int32_t *every; /* 0, 1, ... of the widest layer: a list of all rows; behind the weights */
 };
 
 /* Everything but what the weights' values tell. */
@@ -45,7 +46,6 @@ struct fg_mlp_room {
   float *h[FG_MLP_LAYERS + 1]; /* values: h[0] is x, h[layers] the logits             */
   float *z[FG_MLP_LAYERS];     /* before the activation, where its slope needs that   */
   float *d, *other;            /* gradients; fg_mlp_backward's answer is in `d`       */
-  int32_t *every;              /* 0, 1, ... of the widest layer                       */
   /* Of a tile, the rows of h that are not all zero; of a sample alone, bits of what is not zero, of h and on the way
    * back of its gradient. */
   struct fg_mlp_list live[FG_MLP_LAYERS + 1];

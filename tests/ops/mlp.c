@@ -156,8 +156,8 @@ static const struct fg_case cases[] = {
     {.name = "mlp 5-50x6-5, least budget to a target",
      ACAS(D(FG_LOSS_ce, true, false), 9, true),
      ON(8, 5, 13305, 5, FG_R(FG_UNIFORM(0.1, 0.9), 5), NONE, FREE, 4)},
-    /* What ReLU makes zero may be left out: layers of several words of such, and of no multiple of 8; and neurons that no sample
-     * of a tile has awake, of inputs close together. */
+    /* What ReLU makes zero may be left out: layers of several words of such, and of no multiple of 8; and neurons
+     * that are zero in all samples of a tile, as inputs close together have them. */
     {.name = "mlp 5-130-70-3, 3 steps",
      NET(3, D(5, 130, 70, 3), D(RELU, RELU, LAST), CE, 3, false),
      ON(22, 5, 10163, 3, NONE, NONE, SMALL_STEPS, 3)},
