@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "arch.h"
 #include "attacking.h"
 
 enum { N = 12, FEATURES = 20 };
@@ -87,6 +88,42 @@ Test(attack_whole, steps_in_one_call_are_the_steps_one_by_one) {
     outcome_free(&a);
     outcome_free(&b);
   }
+}
+
+/* Small dense nets have their samples in an order of their own, some thousand at a time; the rest of a few is gone
+ * through one by one. */
+Test(attack_whole, samples_do_not_depend_on_their_company) {
+  enum { MANY = 2 * 1024 + 37 };
+  static float x[MANY * FEATURES];
+  static int64_t labels[MANY];
+  static const char *const words[] = {"attack=fgsm eps=0.1", "attack=minimal-eps eps=0.5 steps=3"};
+  static const int64_t features[] = {FEATURES};
+  struct fg_onnx *onnx = NULL;
+  cr_assert_eq(fg_arch_create("mlp:30,40,20", 1, features, 3, &onnx), FGSM_OK);
+  fill_floats(x, MANY * FEATURES, 13);
+  for (int i = 0; i < MANY; i++)
+    labels[i] = i % 3;
+  for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
+    struct setting s = setting_of("cpu", words[w], false);
+    s.onnx = onnx;
+    s.n = MANY;
+    s.x = x;
+    s.labels = labels;
+    struct outcome few = attack(&s);
+    s.batch = MANY;
+    struct outcome all = attack(&s);
+    cr_expect_arr_eq(all.x_adv[0], few.x_adv[0], sizeof x, "%s", words[w]);
+    for (int i = 0; i < MANY; i++) {
+      const fgsm_result *a = &all.results[0][i], *b = &few.results[0][i];
+      cr_expect(a->clean_prediction == b->clean_prediction && a->clean_loss == b->clean_loss &&
+                    a->gradient_l1 == b->gradient_l1 && a->linf == b->linf &&
+                    a->adversarial_prediction == b->adversarial_prediction,
+                "%s, sample %d", words[w], i);
+    }
+    outcome_free(&few);
+    outcome_free(&all);
+  }
+  fg_onnx_close(onnx);
 }
 
 /* On the oracle the search goes by passes, on the CPU it is one call. */

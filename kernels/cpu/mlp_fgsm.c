@@ -6,10 +6,12 @@
  * Accepted where it wins: for weights that an L2 cache holds. Beyond, oneDNN's products, which block
  * for the caches, are faster, and the graph is left unfused. */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "loss.h"
+#include "mlp_order.h"
 #include "mlp_rows.h"
 
 enum { X0, X, WEIGHTS, LABELS, EPS_MAP, MASK, PARAMS, FUNCTIONAL };
@@ -33,12 +35,26 @@ struct mine {
   float *row, *map; /* logits or dlogits of a sample; eps_map times t */
 };
 
-/* Where a sample of the tile stands. */
+/* A piece's samples, first that are its thread's; once they are in order, any thread's that has none left. */
+struct share {
+  _Alignas(64) atomic_llong taken; /* tiles */
+  atomic_bool ordered;
+};
+
+/* Where a sample's search stands. */
 struct seat {
-  double lo, hi, t; /* the search's */
-  int32_t prediction;
+  double lo, hi, t;
   bool any, reached;
-  float stats[3];
+};
+
+/* Samples who[0 .. n), which lie `wide` beside each other: value j of the s-th at [j * wide + s]. Labels are 0 from n
+ * on. */
+struct tile {
+  const int32_t *who;
+  int64_t n, wide;
+  int32_t label[FG_MLP_TILE], prediction[FG_MLP_TILE];
+  float loss[FG_MLP_TILE], stats[FG_MLP_TILE][3];
+  struct seat seat[FG_MLP_TILE];
 };
 
 struct attack {
@@ -53,6 +69,8 @@ struct attack {
   int64_t samples, features, classes, room_floats;
   int pieces;
   float *rooms;
+  struct share *shares;
+  int32_t *order; /* of the samples, so that a tile's are beside each other */
   bool loss_by_rows, step_by_rows;
 };
 
@@ -64,80 +82,76 @@ static int64_t lay_out(const struct fg_mlp_net *net, float *memory, struct mine 
   return used + (net->tile + 1) * features + net->widest;
 }
 
-/* ---- a tile: samples [s0, s0 + n), which lie `tile` beside each other: value j of sample s at [j * tile + s] */
+/* ---- a tile */
 
-static void load_tile(const struct attack *c, struct mine *m, const float *x, int64_t s0, int64_t n,
-                      int64_t tile) {
+static void load_tile(const struct attack *c, struct mine *m, const float *x,
+                      const struct tile *t) {
   float *to = m->room.h[0];
-  for (int64_t f = 0; f < c->features; f++)
-    for (int64_t s = 0; s < tile; s++)
-      to[f * tile + s] = s < n ? x[(s0 + s) * c->features + f] : 0;
+  for (int64_t s = 0; s < t->n; s++)
+    for (int64_t f = 0; f < c->features; f++)
+      to[f * t->wide + s] = x[t->who[s] * c->features + f];
+  for (int64_t s = t->n; s < t->wide; s++)
+    for (int64_t f = 0; f < c->features; f++)
+      to[f * t->wide + s] = 0;
 }
 
 /* The same as judge, a sample at a time. */
-static void judge_samples(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0,
-                          int64_t n, int64_t tile, bool gradient, float *losses) {
+static void judge_samples(const struct attack *c, struct mine *m, struct tile *t, bool gradient) {
   const float *z = m->room.h[c->a->layers];
   int64_t k = c->classes;
   float *slope = m->room.other; /* free until the way back */
-  if (gradient && tile > n)
-    memset(m->room.d, 0, (size_t)(k * tile) * sizeof(float));
-  for (int64_t s = 0; s < n; s++) {
+  if (gradient && t->wide > t->n)
+    memset(m->room.d, 0, (size_t)(k * t->wide) * sizeof(float));
+  for (int64_t s = 0; s < t->n; s++) {
     for (int64_t j = 0; j < k; j++)
-      m->row[j] = z[j * tile + s];
-    double loss = fg_cpu_loss_sample(&c->a->loss, c->functional, m->row, k, c->labels[s0 + s],
-                                     gradient ? slope : NULL, &seats[s].prediction);
+      m->row[j] = z[j * t->wide + s];
+    t->loss[s] = (float)fg_cpu_loss_sample(&c->a->loss, c->functional, m->row, k, t->label[s],
+                                           gradient ? slope : NULL, &t->prediction[s]);
     for (int64_t j = 0; gradient && j < k; j++)
-      m->room.d[j * tile + s] = slope[j];
-    if (losses)
-      losses[s] = (float)loss;
+      m->room.d[j * t->wide + s] = slope[j];
   }
 }
 
-static void judge_rows(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0,
-                       int64_t n, int64_t tile, bool gradient, float *losses) {
-  int32_t prediction[FG_MLP_TILE];
-  fg_mlp_rows_loss(m->room.h[c->a->layers], c->classes, c->labels + s0, n, tile,
-                   c->a->loss.targeted, gradient ? m->room.d : NULL, losses, prediction);
-  for (int64_t s = 0; s < n; s++)
-    seats[s].prediction = prediction[s];
-}
-
-/* Loss and prediction of the logits of the tile; dlogits where `gradient`; written where `report`. */
-static void judge(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0, int64_t n,
-                  int64_t tile, bool gradient, bool report) {
+/* Prediction of the tile's logits; dlogits where `gradient`; with `report` the loss too, and all that is asked for. */
+static void judge(const struct attack *c, struct mine *m, struct tile *t, bool gradient,
+                  bool report) {
   const float *z = m->room.h[c->a->layers];
-  float *losses = report && c->loss ? c->loss + s0 : NULL;
   int64_t k = c->classes;
   if (c->loss_by_rows)
-    judge_rows(c, m, seats, s0, n, tile, gradient, losses);
+    fg_mlp_rows_loss(z, k, t->label, t->n, t->wide, c->a->loss.targeted,
+                     gradient ? m->room.d : NULL, report && c->loss ? t->loss : NULL,
+                     t->prediction);
   else
-    judge_samples(c, m, seats, s0, n, tile, gradient, losses);
-  for (int64_t s = 0; report && s < n; s++) {
+    judge_samples(c, m, t, gradient);
+  for (int64_t s = 0; report && s < t->n; s++) {
+    int64_t at = t->who[s];
+    if (c->loss)
+      c->loss[at] = t->loss[s];
     if (c->prediction)
-      c->prediction[s0 + s] = seats[s].prediction;
+      c->prediction[at] = t->prediction[s];
     for (int64_t j = 0; c->logits && j < k; j++)
-      c->logits[(s0 + s) * k + j] = z[j * tile + s];
+      c->logits[at * k + j] = z[j * t->wide + s];
   }
 }
 
 /* The gradient of each sample of the tile in room.d, one after another. */
-static void gather_gradients(const struct attack *c, struct mine *m, int64_t n, int64_t tile) {
-  for (int64_t s = 0; s < n; s++)
+static void gather_gradients(const struct attack *c, struct mine *m, const struct tile *t) {
+  for (int64_t s = 0; s < t->n; s++)
     for (int64_t f = 0; f < c->features; f++)
-      m->gradient[s * c->features + f] = m->room.d[f * tile + s];
+      m->gradient[s * c->features + f] = m->room.d[f * t->wide + s];
 }
 
-static void differentiate(const struct attack *c, struct mine *m, struct seat *seats,
-                          const float *x, int64_t s0, int64_t n, int64_t tile, bool report) {
-  load_tile(c, m, x, s0, n, tile);
-  fg_mlp_forward(c->net, &m->room, tile);
-  judge(c, m, seats, s0, n, tile, true, report);
-  fg_mlp_backward(c->net, &m->room, tile);
+static void differentiate(const struct attack *c, struct mine *m, struct tile *t, const float *x,
+                          bool report) {
+  load_tile(c, m, x, t);
+  fg_mlp_forward(c->net, &m->room, t->wide);
+  judge(c, m, t, true, report);
+  fg_mlp_backward(c->net, &m->room, t->wide);
 }
 
-static struct fg_cpu_step step_at(const struct attack *c, const float *x, int64_t s) {
-  int64_t at = s * c->features;
+/* Of sample `who`, from x on. */
+static struct fg_cpu_step step_at(const struct attack *c, const float *x, int64_t who) {
+  int64_t at = who * c->features;
   return (struct fg_cpu_step){.eps_map = c->eps_map,
                               .mask = c->mask,
                               .params = c->params,
@@ -156,22 +170,22 @@ static bool steps_by_rows(const struct attack *c) {
   return fg_cpu_step_is_plain(&any);
 }
 
-/* Sample s of the tile steps from x along its gradient, with the budget times t. */
-static void step(const struct attack *c, struct mine *m, struct seat *seat, const float *x,
-                 int64_t s0, int64_t s, double t) {
+/* The s-th of the tile steps from x along its gradient, with the budget times `share`. */
+static void step(const struct attack *c, struct mine *m, struct tile *t, const float *x, int64_t s,
+                 double share) {
   double params[FG_PARAM_COUNT];
   struct fg_tensor map;
-  struct fg_cpu_step step = step_at(c, x, s0 + s);
+  struct fg_cpu_step step = step_at(c, x, t->who[s]);
   step.g = m->gradient + s * c->features;
-  step.stats = seat->stats;
-  if (t != 1) {
+  step.stats = t->stats[s];
+  if (share != 1) {
     memcpy(params, c->params, sizeof params);
-    params[FG_PARAM_eps] *= t;
-    params[FG_PARAM_alpha] *= t;
+    params[FG_PARAM_eps] *= share;
+    params[FG_PARAM_alpha] *= share;
     step.params = params;
   }
-  if (t != 1 && c->eps_map) {
-    fg_cpu_load_scaled(c->eps_map, t, c->features, m->map);
+  if (share != 1 && c->eps_map) {
+    fg_cpu_load_scaled(c->eps_map, share, c->features, m->map);
     map = *c->eps_map;
     map.data = m->map;
     step.eps_map = &map;
@@ -180,69 +194,63 @@ static void step(const struct attack *c, struct mine *m, struct seat *seat, cons
 }
 
 /* The whole tile steps from x, which lies in room.h[0] too, along its gradient in room.d. */
-static void step_tile(const struct attack *c, struct mine *m, struct seat *seats, const float *x,
-                      int64_t s0, int64_t n, int64_t tile) {
-  float *stats[FG_MLP_TILE];
-  struct fg_cpu_step first = step_at(c, x, s0);
-  for (int64_t s = 0; s < n; s++)
-    stats[s] = seats[s].stats;
-  if (c->step_by_rows && fg_mlp_rows_step(&first, m->room.h[0], m->room.d, n, tile, stats))
+static void step_tile(const struct attack *c, struct mine *m, struct tile *t, const float *x) {
+  struct fg_cpu_step first = step_at(c, x, 0);
+  if (c->step_by_rows &&
+      fg_mlp_rows_step(&first, t->who, m->room.h[0], m->room.d, t->n, t->wide, t->stats))
     return;
-  gather_gradients(c, m, n, tile);
-  for (int64_t s = 0; s < n; s++)
-    step(c, m, &seats[s], x, s0, s, 1);
+  gather_gradients(c, m, t);
+  for (int64_t s = 0; s < t->n; s++)
+    step(c, m, t, x, s, 1);
 }
 
-static void put_stats(const struct attack *c, const struct seat *seat, int64_t s) {
+static void put_stats(const struct attack *c, const struct tile *t, int64_t s) {
   if (c->stats)
-    memcpy(c->stats + s * (c->a->search ? 4 : 3), seat->stats, sizeof seat->stats);
+    memcpy(c->stats + t->who[s] * (c->a->search ? 4 : 3), t->stats[s], sizeof t->stats[s]);
 }
 
-static void iterate(const struct attack *c, struct mine *m, int64_t s0, int64_t n, int64_t tile) {
-  struct seat seats[FG_MLP_TILE];
+static void iterate(const struct attack *c, struct mine *m, struct tile *t) {
   float broken[FG_MLP_TILE] = {0};
   if (c->a->steps == 0) {
-    load_tile(c, m, c->x, s0, n, tile);
-    fg_mlp_forward(c->net, &m->room, tile);
-    judge(c, m, seats, s0, n, tile, false, true);
+    load_tile(c, m, c->x, t);
+    fg_mlp_forward(c->net, &m->room, t->wide);
+    judge(c, m, t, false, true);
     return;
   }
   for (int i = 0; i < c->a->steps; i++) {
     const float *x = i ? c->next : c->x;
-    differentiate(c, m, seats, x, s0, n, tile, i == c->a->steps - 1);
-    step_tile(c, m, seats, x, s0, n, tile);
-    for (int64_t s = 0; s < n; s++)
-      broken[s] += seats[s].stats[2];
+    differentiate(c, m, t, x, i == c->a->steps - 1);
+    step_tile(c, m, t, x);
+    for (int64_t s = 0; s < t->n; s++)
+      broken[s] += t->stats[s][2];
   }
-  for (int64_t s = 0; s < n; s++) {
-    seats[s].stats[2] = broken[s];
-    put_stats(c, &seats[s], s0 + s);
+  for (int64_t s = 0; s < t->n; s++) {
+    t->stats[s][2] = broken[s];
+    put_stats(c, t, s);
   }
 }
 
 /* Each sample goes to x(t) of its own t, as it was moved from c->x. */
-static void move_tile(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0,
-                      int64_t n) {
-  for (int64_t s = 0; s < n; s++) {
-    int64_t at = (s0 + s) * c->features;
-    if (seats[s].t > 0)
-      step(c, m, &seats[s], c->x, s0, s, seats[s].t);
+static void move_tile(const struct attack *c, struct mine *m, struct tile *t) {
+  for (int64_t s = 0; s < t->n; s++) {
+    int64_t at = t->who[s] * c->features;
+    if (t->seat[s].t > 0)
+      step(c, m, t, c->x, s, t->seat[s].t);
     else
       memcpy(c->next + at, c->x0 + at, (size_t)c->features * sizeof(float));
   }
 }
 
 /* Goes to x(t) and says of each sample whether the aim is reached there. */
-static void look(const struct attack *c, struct mine *m, struct seat *seats, int64_t s0, int64_t n,
-                 int64_t tile) {
-  move_tile(c, m, seats, s0, n);
-  load_tile(c, m, c->next, s0, n, tile);
-  fg_mlp_forward(c->net, &m->room, tile);
-  judge(c, m, seats, s0, n, tile, false, false);
-  for (int64_t s = 0; s < n; s++) {
-    int32_t label = c->labels[s0 + s], prediction = seats[s].prediction;
-    seats[s].reached = label >= 0 && label < c->classes && prediction >= 0 &&
-                       (prediction == label) == c->a->loss.targeted;
+static void look(const struct attack *c, struct mine *m, struct tile *t) {
+  move_tile(c, m, t);
+  load_tile(c, m, c->next, t);
+  fg_mlp_forward(c->net, &m->room, t->wide);
+  judge(c, m, t, false, false);
+  for (int64_t s = 0; s < t->n; s++) {
+    int32_t label = t->label[s], prediction = t->prediction[s];
+    t->seat[s].reached = label >= 0 && label < c->classes && prediction >= 0 &&
+                         (prediction == label) == c->a->loss.targeted;
   }
 }
 
@@ -256,52 +264,88 @@ static void narrow(struct seat *seat, int i) {
     *(seat->reached ? &seat->hi : &seat->lo) = seat->t;
 }
 
-static void search(const struct attack *c, struct mine *m, int64_t s0, int64_t n, int64_t tile) {
-  struct seat seats[FG_MLP_TILE] = {0};
-  differentiate(c, m, seats, c->x, s0, n, tile, true);
-  gather_gradients(c, m, n, tile);
+static void search(const struct attack *c, struct mine *m, struct tile *t) {
+  memset(t->seat, 0, sizeof t->seat);
+  differentiate(c, m, t, c->x, true);
+  gather_gradients(c, m, t);
   for (int i = 0; i < c->a->steps + 2; i++) {
-    for (int64_t s = 0; s < n; s++)
-      seats[s].t = i == 0 ? 1 : i == 1 ? 0 : (seats[s].lo + seats[s].hi) / 2;
-    look(c, m, seats, s0, n, tile);
-    for (int64_t s = 0; s < n; s++)
-      narrow(&seats[s], i);
+    for (int64_t s = 0; s < t->n; s++)
+      t->seat[s].t = i == 0 ? 1 : i == 1 ? 0 : (t->seat[s].lo + t->seat[s].hi) / 2;
+    look(c, m, t);
+    for (int64_t s = 0; s < t->n; s++)
+      narrow(&t->seat[s], i);
   }
-  for (int64_t s = 0; s < n; s++) {
-    struct seat *seat = &seats[s];
+  for (int64_t s = 0; s < t->n; s++) {
+    struct seat *seat = &t->seat[s];
     seat->t = seat->hi;
-    put_stats(c, seat, s0 + s);
+    put_stats(c, t, s);
     if (c->stats)
-      c->stats[(s0 + s) * 4 + 3] =
+      c->stats[t->who[s] * 4 + 3] =
           seat->any || seat->hi == 0 ? (float)(seat->hi * c->params[FG_PARAM_eps]) : INFINITY;
   }
-  move_tile(c, m, seats, s0, n);
+  move_tile(c, m, t);
 }
 
 /* ---- the kernel */
 
-static void attack_tile(const struct attack *c, struct mine *m, int64_t s0, int64_t n,
-                        int64_t tile) {
+static void attack_tile(const struct attack *c, struct mine *m, const int32_t *who, int64_t n,
+                        int64_t wide) {
+  struct tile t; /* what is not set here is written before it is read */
+  t.who = who;
+  t.n = n;
+  t.wide = wide;
+  for (int64_t s = 0; s < wide; s++)
+    t.label[s] = s < n ? c->labels[who[s]] : 0;
   if (c->a->search)
-    search(c, m, s0, n, tile);
+    search(c, m, &t);
   else
-    iterate(c, m, s0, n, tile);
+    iterate(c, m, &t);
 }
 
 /* Piece p has the samples that p of the pieces' share leaves it, in whole tiles. */
+static int64_t begin_of(const struct attack *c, int64_t p) {
+  int64_t tile = c->net->tile, tiles = fg_up(c->samples, tile);
+  return fg_least(tiles * p / c->pieces * tile, c->samples);
+}
+
+static void order_share(const struct attack *c, const struct mine *m, int64_t p) {
+  int64_t last = begin_of(c, p + 1);
+  bool skips = c->net->skips && c->net->all_finite;
+  for (int64_t first = begin_of(c, p), n; first < last; first += n) {
+    n = fg_least(last - first, FG_MLP_RUN);
+    if (skips && n > c->net->tile)
+      fg_mlp_order(c->x, first, n, c->net, m->gradient, c->order + first);
+    else
+      for (int64_t s = first; s < first + n; s++)
+        c->order[s] = (int32_t)s;
+  }
+  atomic_store_explicit(&c->shares[p].ordered, true, memory_order_release);
+}
+
+/* All tiles of piece p that nobody has taken. */
+static void attack_share(const struct attack *c, struct mine *m, int64_t p) {
+  int64_t tile = c->net->tile, begin = begin_of(c, p), last = begin_of(c, p + 1), at;
+  if (!atomic_load_explicit(&c->shares[p].ordered, memory_order_acquire))
+    return;
+  while ((at = begin + tile * atomic_fetch_add(&c->shares[p].taken, 1)) < last) {
+    int64_t n = fg_least(last - at, tile);
+    if (n >= WORTH_A_TILE && tile > 1)
+      attack_tile(c, m, c->order + at, n, tile);
+    else
+      for (int64_t s = at; s < at + n; s++)
+        attack_tile(c, m, c->order + s, 1, 1);
+  }
+}
+
+/* A thread's own pieces, then what is left of the others', which another may be slow with. */
 static void pieces(const void *ctx, int64_t begin, int64_t end) {
   const struct attack *c = ctx;
-  int64_t tile = c->net->tile, tiles = fg_up(c->samples, tile);
-  for (int64_t p = begin; p < end; p++) {
-    struct mine mine;
-    lay_out(c->net, c->rooms + p * c->room_floats, &mine);
-    int64_t last = fg_least(tiles * (p + 1) / c->pieces * tile, c->samples);
-    for (int64_t s0 = tiles * p / c->pieces * tile, n; s0 < last; s0 += n) {
-      bool alone = last - s0 < WORTH_A_TILE;
-      n = alone ? 1 : fg_least(last - s0, tile);
-      attack_tile(c, &mine, s0, n, alone ? 1 : tile);
-    }
-  }
+  struct mine mine;
+  lay_out(c->net, c->rooms + begin * c->room_floats, &mine);
+  for (int64_t p = begin; p < end; p++)
+    order_share(c, &mine, p);
+  for (int64_t i = 0; i < c->pieces; i++)
+    attack_share(c, &mine, (begin + i) % c->pieces);
 }
 
 static void release(struct fg_call *call) {
@@ -342,6 +386,11 @@ static fgsm_status check(const struct fg_call *call) {
   return FGSM_OK;
 }
 
+/* Whole lines of the cache. */
+static int64_t order_floats(const struct fg_call *call) {
+  return fg_up(call->in[X].dim[0], 16) * 16;
+}
+
 static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   FG_TRY(check(call));
   struct state *state = calloc(1, sizeof *state);
@@ -353,7 +402,9 @@ static fgsm_status prepare(struct fg_call *call, struct fg_device *device) {
   state->pieces = device->threads > 0 ? device->threads : 1;
   state->room_floats = (lay_out(&state->net, NULL, &mine) + 15) / 16 * 16;
   size_t packed_bytes = (size_t)(state->net.packed_floats + 15) / 16 * 16 * sizeof(float);
-  call->scratch_bytes = (size_t)(state->pieces * state->room_floats) * sizeof(float);
+  call->scratch_bytes = sizeof(float) * (size_t)(state->pieces * state->room_floats) +
+                        sizeof(struct share) * (size_t)state->pieces +
+                        sizeof(float) * (size_t)order_floats(call);
   if (!(call->constant >> WEIGHTS & 1) || !call->in[WEIGHTS].data) {
     call->scratch_bytes += packed_bytes;
     return FGSM_OK;
@@ -375,11 +426,12 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
   const struct fg_mlp_attrs *a = &call->attrs->mlp;
   struct fg_mlp_net net = state->net;
   float *rooms = scratch;
+  struct share *shares = (struct share *)(rooms + state->pieces * state->room_floats);
+  int32_t *order = (int32_t *)(shares + state->pieces);
   net.a = a;
-  if (!net.packed) {
-    float *packed = rooms + state->pieces * state->room_floats;
-    fg_mlp_net_pack(&net, in[WEIGHTS].data, packed);
-  }
+  if (!net.packed)
+    fg_mlp_net_pack(&net, in[WEIGHTS].data, (float *)order + order_floats(call));
+  memset(shares, 0, (size_t)state->pieces * sizeof *shares);
   struct attack c = {
     .a = a,
     .net = &net,
@@ -401,6 +453,8 @@ static fgsm_status run(const struct fg_call *call, void *scratch, void *stream) 
     .room_floats = state->room_floats,
     .pieces = state->pieces,
     .rooms = rooms,
+    .shares = shares,
+    .order = order,
     .loss_by_rows = a->loss.kind == FG_LOSS_ce && !a->loss.parity
   };
   c.step_by_rows = steps_by_rows(&c);

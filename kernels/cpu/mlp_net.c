@@ -12,6 +12,11 @@ typedef int32_t bits __attribute__((vector_size(32), may_alias));
 typedef uint64_t pairs __attribute__((vector_size(32), may_alias));
 enum { LANES = 8, WORD = 64 };
 
+/* Whether a product takes the layer's activation, or its slope, with it. */
+static bool ends_product(const struct fg_mlp_attrs *a, int layer) {
+  return layer >= 0 && a->act[layer].kind == FG_UNARY_relu;
+}
+
 void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
   int64_t at = 0;
   int lanes = fg_cpu_block();
@@ -26,8 +31,17 @@ void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
     net->by_out[l] = at;
     at += m * fg_mlp_padded(n);
     net->widest = wide > net->widest ? wide : net->widest;
+    net->skips |= l < a->layers - 1 && ends_product(a, l);
   }
-  net->packed_floats = at + net->widest;
+  net->reach = at;
+  net->packed_floats = at + fg_mlp_padded(a->width[0]) + net->widest;
+}
+
+static float norm(const float *x, int64_t n) {
+  float sum = 0;
+  for (int64_t i = 0; i < n; i++)
+    sum += x[i] * x[i];
+  return sqrtf(sum);
 }
 
 void fg_mlp_net_pack(struct fg_mlp_net *net, const float *weights, float *to) {
@@ -47,6 +61,8 @@ void fg_mlp_net_pack(struct fg_mlp_net *net, const float *weights, float *to) {
       to[net->bias[l] + o] = weights[n * m + o] + 0.0f;
     weights += (n + 1) * m;
   }
+  for (int64_t i = 0, wide = fg_mlp_padded(net->a->width[1]); i < net->a->width[0]; i++)
+    to[net->reach + i] = norm(to + net->by_in[0] + i * wide, wide);
   net->every = (int32_t *)(to + net->packed_floats - net->widest);
   for (int32_t i = 0; i < net->widest; i++)
     net->every[i] = i;
@@ -207,11 +223,6 @@ FG_CLONES static void mlp_product_alone(enum ending ending, const struct product
 }
 
 /* ---- the network */
-
-/* Whether a product takes the layer's activation, or its slope, with it. */
-static bool ends_product(const struct fg_mlp_attrs *a, int layer) {
-  return layer >= 0 && a->act[layer].kind == FG_UNARY_relu;
-}
 
 /* Rows of layer l's values: those that are live where `some`, or all. */
 static struct fg_mlp_list rows_of(const struct fg_mlp_net *net, const struct fg_mlp_room *room,

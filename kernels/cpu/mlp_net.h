@@ -19,9 +19,11 @@ enum { FG_MLP_VECS = 2, FG_MLP_SMALL_TILE = 8 * FG_MLP_VECS, FG_MLP_TILE = 16 * 
 struct fg_mlp_net {
   const struct fg_mlp_attrs *a;
   int64_t by_in[FG_MLP_LAYERS], bias[FG_MLP_LAYERS], by_out[FG_MLP_LAYERS];
+  int64_t reach; /* of each number of x, the norm of its weights in the first layer */
   int64_t packed_floats, widest;
   int64_t tile;    /* its samples; 1 where the machine has neither AVX2 nor AVX-512 */
   bool all_finite; /* weights: a zero times one is zero, and may be skipped */
+  bool skips;      /* there are zeros to skip: a layer before the last ends in ReLU */
   const float *packed;
   int32_t *every; /* 0, 1, ... of the widest layer: a list of all rows; behind the weights */
 };

@@ -2,55 +2,129 @@
 #include "mlp_rows.h"
 
 #include <math.h>
+#include <string.h>
 
 /* ---- loss */
+
+typedef float vec __attribute__((vector_size(32), may_alias));
+typedef int32_t bits __attribute__((vector_size(32), may_alias));
+typedef double wide __attribute__((vector_size(32)));
+enum { LANES = 8 };
+
+/* Vectors go by address, for gcc's sake, which warns of how else they would be passed. */
+
+/* *x = *a where the mask is set. */
+FG_INLINE void put_where(const bits *mask, const vec *a, vec *x) {
+  *x = (vec)((*mask & (bits)*a) | (~*mask & (bits)*x));
+}
+
+/* fg_vexpf, by lanes. */
+FG_INLINE void exp_of(vec *x) {
+  float lane[LANES];
+  memcpy(lane, x, sizeof lane);
+#pragma omp simd
+  for (int i = 0; i < LANES; i++)
+    lane[i] = fg_vexpf(lane[i]);
+  memcpy(x, lane, sizeof lane);
+}
+
+/* A row's LANES samples, or the one alone. */
+FG_INLINE void load(const float *row, const int tile, vec *x) {
+  *x = tile == 1 ? (vec){row[0]} : *(const vec *)row;
+}
+
+FG_INLINE void store(const vec *x, const int tile, float *row) {
+  if (tile == 1)
+    row[0] = (*x)[0];
+  else
+    *(vec *)row = *x;
+}
+
+/* Of LANES samples: the largest logit, where it is first, the largest of the classes that are not the label's, and the
+ * label's; the sum of exp(z - other) over those classes; whether a logit is NaN. */
+struct found {
+  vec top, other, own;
+  bits first, broken;
+  wide rest[2];
+};
+
+FG_INLINE void find_largest(const float *z, int64_t k, const bits *label, const int tile,
+                            struct found *of) {
+  load(z, tile, &of->top);
+  of->other = -INFINITY - (vec){0};
+  of->own = (vec){0};
+  of->first = of->broken = (bits){0};
+  for (int32_t j = 0; j < k; j++) {
+    vec v;
+    load(z + j * tile, tile, &v);
+    bits is_own = *label == j, larger = v > of->top, larger_other = ~is_own & (v > of->other);
+    of->broken |= v != v;
+    of->first = (larger & j) | (~larger & of->first);
+    put_where(&larger, &v, &of->top);
+    put_where(&is_own, &v, &of->own);
+    put_where(&larger_other, &v, &of->other);
+  }
+}
+
+/* d, where it is wanted, are the sum's terms times `sign`. */
+FG_INLINE void sum_others(const float *z, int64_t k, const bits *label, const int tile, float sign,
+                          float *d, struct found *of) {
+  of->rest[0] = of->rest[1] = (wide){0};
+  for (int32_t j = 0; j < k; j++) {
+    vec e;
+    load(z + j * tile, tile, &e);
+    e -= of->other;
+    exp_of(&e);
+    e = (vec)((bits)e & (*label != j));
+    of->rest[0] += __builtin_convertvector(__builtin_shufflevector(e, e, 0, 1, 2, 3), wide);
+    of->rest[1] += __builtin_convertvector(__builtin_shufflevector(e, e, 4, 5, 6, 7), wide);
+    e *= sign;
+    if (d)
+      store(&e, tile, d + j * tile);
+  }
+}
+
+/* Of LANES samples, or one alone, of which the first n count. With r the sum of the others' exp(z - other) and
+ * q = exp(-|z_label - other|) the loss is log(1 + r q) where the label's logit is the larger, and else
+ * log(r + q) + other - z_label. */
+FG_INLINE void loss_lanes(const float *z, int64_t k, const int32_t *labels, int64_t n,
+                          const int tile, bool targeted, float *d, float *loss,
+                          int32_t *prediction) {
+  struct found of;
+  bits label = {0};
+  vec q;
+  memcpy(&label, labels, (size_t)(tile == 1 ? 1 : LANES) * sizeof *labels);
+  find_largest(z, k, &label, tile, &of);
+  bits said = of.first | of.broken; /* -1 where broken */
+  for (int s = 0; s < LANES && s < n; s++)
+    prediction[s] = said[s];
+  if (!d && !loss)
+    return;
+  sum_others(z, k, &label, tile, targeted ? -1 : 1, d, &of);
+  q = (vec)((bits)(of.own - of.other) | INT32_MIN);
+  exp_of(&q);
+  for (int s = 0; s < LANES && s < n; s++) {
+    double rest = of.rest[s / 4][s % 4], own = of.own[s], other = of.other[s];
+    bool aimless = labels[s] < 0 || labels[s] >= k, broken = of.broken[s];
+    if (loss)
+      loss[s] = aimless || broken ? NAN
+                : own > other     ? (float)log(1 + rest * q[s])
+                                  : (float)(log(rest + q[s]) + (other - own));
+    for (int64_t j = 0; d && (aimless || broken) && j < k; j++)
+      d[j * tile + s] = aimless ? 0.0f : NAN;
+    if (d && !aimless && !broken)
+      d[labels[s] * tile + s] = (float)(targeted ? rest : -rest);
+  }
+}
 
 FG_INLINE void loss_rows(const float *z, int64_t k, const int32_t *labels, int64_t n,
                          const int tile, bool targeted, float *d, float *loss,
                          int32_t *prediction) {
-  float top[FG_MLP_TILE], other[FG_MLP_TILE];
-  int32_t first[FG_MLP_TILE], broken[FG_MLP_TILE], label[FG_MLP_TILE];
-  double sum[FG_MLP_TILE], rest[FG_MLP_TILE];
-  for (int s = 0; s < tile; s++) {
-    label[s] = s < n ? labels[s] : 0;
-    top[s] = z[s];
-    other[s] = -INFINITY;
-    first[s] = broken[s] = 0;
-    sum[s] = rest[s] = 0;
-  }
-  for (int32_t j = 0; j < k; j++)
-#pragma omp simd
-    for (int s = 0; s < tile; s++) {
-      float v = z[j * tile + s];
-      broken[s] |= v != v;
-      first[s] = v > top[s] ? j : first[s];
-      top[s] = v > top[s] ? v : top[s];
-      other[s] = ((j != label[s]) & (v > other[s])) ? v : other[s];
-    }
-  for (int32_t j = 0; j < k; j++)
-#pragma omp simd
-    for (int s = 0; s < tile; s++)
-      sum[s] += fg_vexpf(z[j * tile + s] - top[s]);
-  for (int32_t j = 0; d && j < k; j++)
-#pragma omp simd
-    for (int s = 0; s < tile; s++) {
-      float e = fg_vexpf(z[j * tile + s] - other[s]);
-      e = j == label[s] ? 0.0f : targeted ? -e : e;
-      d[j * tile + s] = e;
-      rest[s] += e;
-    }
-  for (int s = 0; s < n; s++) {
-    bool aimless = label[s] < 0 || label[s] >= k;
-    prediction[s] = broken[s] ? -1 : first[s];
-    if (loss)
-      loss[s] = aimless || broken[s]
-                    ? NAN
-                    : (float)(log(sum[s]) + ((double)top[s] - z[label[s] * tile + s]));
-    for (int64_t j = 0; d && (aimless || broken[s]) && j < k; j++)
-      d[j * tile + s] = aimless ? 0.0f : NAN;
-    if (d && !aimless && !broken[s])
-      d[label[s] * tile + s] = (float)-rest[s];
-  }
+  for (int64_t s = 0; s < n; s += LANES)
+    loss_lanes(z + s, k, labels + s, n - s, tile, targeted, d ? d + s : NULL,
+               loss ? loss + s : NULL, prediction + s);
+  for (int64_t j = 0, s = fg_up(n, LANES) * LANES; d && s < tile && j < k; j++)
+    memset(d + j * tile + s, 0, (size_t)(tile - s) * sizeof *d);
 }
 
 FG_CLONES static void mlp_loss_rows(const float *z, int64_t k, const int32_t *labels, int64_t n,
@@ -71,58 +145,71 @@ void fg_mlp_rows_loss(const float *z, int64_t k, const int32_t *labels, int64_t 
 
 /* ---- step */
 
-/* What is found of the samples' gradients; `open` as for fg_cpu_plain_step, of all of them. */
-struct found {
-  double sum[FG_MLP_TILE];
-  int32_t zeros[FG_MLP_TILE], broken[FG_MLP_TILE], open;
+/* Of the samples' gradients: the sums of sizes and the shares of zeros; `open` as for fg_cpu_plain_step, of all. */
+struct totals {
+  float sum[FG_MLP_TILE], zeros[FG_MLP_TILE];
+  int32_t open;
 };
 
-FG_INLINE void step_rows(const struct fg_cpu_step *c, const float *x, const float *g, int64_t n,
-                         const int tile, float *next, struct found *found) {
+FG_INLINE void step_rows(const struct fg_cpu_step *c, const float *x0, const float *x,
+                         const float *g, int64_t n, const int tile, float *next,
+                         struct totals *totals) {
   double eps = c->params[FG_PARAM_eps], alpha = c->params[FG_PARAM_alpha];
   double least = c->params[FG_PARAM_lo], most = c->params[FG_PARAM_hi];
   float lo = fg_cpu_into_box(-INFINITY, least, most), hi = fg_cpu_into_box(INFINITY, least, most);
-  int32_t open = 0;
-  for (int64_t f = 0; f < c->n; f++) {
-    float x0[FG_MLP_TILE] = {0};
-    for (int64_t s = 0; s < n; s++)
-      x0[s] = c->x0[s * c->n + f];
+  double sum[FG_MLP_TILE];
+  int32_t open = 0, broken[FG_MLP_TILE], zeros[FG_MLP_TILE];
+  for (int s = 0; s < tile; s++) {
+    sum[s] = 0;
+    zeros[s] = broken[s] = 0;
+  }
+  for (int64_t f = 0; f < c->n; f++)
 #pragma omp simd reduction(| : open)
     for (int s = 0; s < tile; s++) {
-      float v = g[f * tile + s], size = fabsf(v);
-      found->sum[s] += size;
-      found->zeros[s] += size == 0;
-      found->broken[s] |= !(size <= 0x1.fffffep127f);
-      next[f * tile + s] = fg_cpu_plain_step(x0[s], x[f * tile + s], v, eps, alpha, lo, hi, &open);
+      int64_t i = f * tile + s;
+      float size = fabsf(g[i]);
+      sum[s] += size;
+      zeros[s] += size == 0;
+      broken[s] |= !(size <= 0x1.fffffep127f);
+      next[i] = fg_cpu_plain_step(x0[i], x[i], g[i], eps, alpha, lo, hi, &open);
     }
+#pragma omp simd reduction(| : open)
+  for (int s = 0; s < tile; s++) {
+    open |= s < n ? broken[s] : 0;
+    totals->sum[s] = (float)sum[s];
+    totals->zeros[s] = (float)((double)zeros[s] / (double)c->n);
   }
-  for (int64_t s = 0; s < n; s++)
-    open |= found->broken[s];
-  found->open = open;
+  totals->open = open;
 }
 
-FG_CLONES static void mlp_step_rows(const struct fg_cpu_step *c, const float *x, const float *g,
-                                    int64_t n, int64_t tile, float *next, struct found *found) {
+FG_CLONES static void mlp_step_rows(const struct fg_cpu_step *c, const float *x0, const float *x,
+                                    const float *g, int64_t n, int64_t tile, float *next,
+                                    struct totals *totals) {
   if (tile == 1)
-    step_rows(c, x, g, n, 1, next, found);
+    step_rows(c, x0, x, g, n, 1, next, totals);
   else if (tile == FG_MLP_SMALL_TILE)
-    step_rows(c, x, g, n, FG_MLP_SMALL_TILE, next, found);
+    step_rows(c, x0, x, g, n, FG_MLP_SMALL_TILE, next, totals);
   else
-    step_rows(c, x, g, n, FG_MLP_TILE, next, found);
+    step_rows(c, x0, x, g, n, FG_MLP_TILE, next, totals);
 }
 
-bool fg_mlp_rows_step(const struct fg_cpu_step *c, const float *x, const float *g, int64_t n,
-                      int64_t tile, float *const *stats) {
-  struct found found = {0};
+bool fg_mlp_rows_step(const struct fg_cpu_step *c, const int32_t *who, const float *x,
+                      const float *g, int64_t n, int64_t tile, float (*stats)[3]) {
+  struct totals totals;
   float next[FG_MLP_MOST_ROWS * FG_MLP_TILE]; /* c->next may be what step.c needs yet */
-  mlp_step_rows(c, x, g, n, tile, next, &found);
-  if (found.open)
+  float from[FG_MLP_MOST_ROWS * FG_MLP_TILE];
+  const float *x0 = c->x0 == c->x ? x : from;
+  for (int64_t f = 0; x0 == from && f < c->n; f++)
+    for (int64_t s = 0; s < tile; s++)
+      from[f * tile + s] = s < n ? c->x0[who[s] * c->n + f] : 0;
+  mlp_step_rows(c, x0, x, g, n, tile, next, &totals);
+  if (totals.open)
     return false;
   for (int64_t s = 0; s < n; s++) {
     for (int64_t f = 0; f < c->n; f++)
-      c->next[s * c->n + f] = next[f * tile + s];
-    stats[s][0] = (float)found.sum[s];
-    stats[s][1] = (float)((double)found.zeros[s] / (double)c->n);
+      c->next[who[s] * c->n + f] = next[f * tile + s];
+    stats[s][0] = totals.sum[s];
+    stats[s][1] = totals.zeros[s];
     stats[s][2] = 0;
   }
   return true;

@@ -10,14 +10,14 @@
 
 enum { FG_MLP_MOST_ROWS = 64 };
 
-/* Cross-entropy of rows z [k][tile] for the labels of the first n samples: rows of d [k][tile] (NULL:
- * not wanted), loss (NULL likewise) and prediction, as loss.h's fg_cpu_loss_sample has them. */
+/* Cross-entropy of rows z [k][tile] for the labels [tile] of the first n samples: rows of d [k][tile] (NULL: not
+ * wanted), loss (NULL likewise) and prediction, as loss.h's fg_cpu_loss_sample has them. */
 void fg_mlp_rows_loss(const float *z, int64_t k, const int32_t *labels, int64_t n, int64_t tile,
                       bool targeted, float *d, float *loss, int32_t *prediction);
 
-/* A plain step of the first n samples, of at most FG_MLP_MOST_ROWS features, along the rows g from the
- * rows x; c: the first of them. False, with nothing written, where it takes more care. */
-bool fg_mlp_rows_step(const struct fg_cpu_step *c, const float *x, const float *g, int64_t n,
-                      int64_t tile, float *const *stats);
+/* A plain step of the samples who[0 .. n), of at most FG_MLP_MOST_ROWS features, along the rows g from the rows x; c:
+ * sample 0. False, with nothing written, where it takes more care. */
+bool fg_mlp_rows_step(const struct fg_cpu_step *c, const int32_t *who, const float *x,
+                      const float *g, int64_t n, int64_t tile, float (*stats)[3]);
 
 #endif
