@@ -3,10 +3,11 @@
  * it runs on a machine that has nothing but a card.
  *
  *   device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|lying|half]
- *                [--without-cpu-sizes] [FAMILY...]
+ *                [--without-cpu-sizes] [--once] [FAMILY...]
  *   simt-tests ...                 the CUDA kernels on the CPU; SIMT_SCHED chooses the order of threads
  *
- * A case fails if a mode does or if the backend has a word to say. */
+ * --once leaves out the modes that run a call again as it was run before, repeats and clean, for programs that
+ * look at accesses. A case fails if a mode does or if the backend has a word to say. */
 #include <stdio.h>
 #include <string.h>
 
@@ -19,8 +20,10 @@ extern const struct fg_case_table device_cases_sizes;
 static const struct mode {
   const char *name;
   fg_mode run;
-} modes[] = {{"agrees", fg_mode_agrees},     {"repeats", fg_mode_repeats}, {"clean", fg_mode_clean},
-             {"in-place", fg_mode_in_place}, {"lying", fg_mode_lying},     {"half", fg_mode_half}};
+  bool again; /* nothing but what `agrees` has run, and on the same values */
+} modes[] = {{"agrees", fg_mode_agrees, false}, {"repeats", fg_mode_repeats, true},
+             {"clean", fg_mode_clean, true},    {"in-place", fg_mode_in_place, false},
+             {"lying", fg_mode_lying, false},   {"half", fg_mode_half, false}};
 enum { N_MODES = sizeof modes / sizeof *modes };
 
 static const struct fg_case_table *const tables[] = {
@@ -36,13 +39,14 @@ struct job {
   char **families;
   int n_families;         /* 0: all */
   bool without_cpu_sizes; /* fg_case_is_of_cpu */
+  bool once;
   bool seen[FG_OP_COUNT], seen_half[FG_OP_COUNT], seen_lying[FG_OP_COUNT];
   int passed, skipped, broken;
 };
 
 static void run_mode(struct job *job, const struct fg_case_table *table, const struct fg_case *c,
                      const struct mode *mode) {
-  if (job->without_cpu_sizes && fg_case_is_of_cpu(c))
+  if ((job->without_cpu_sizes && fg_case_is_of_cpu(c)) || (job->once && mode->again))
     return;
   char why[768] = "";
   unsigned long before = tested_errors();
@@ -132,7 +136,7 @@ static void run_all(struct job *job) {
 static int usage(void) {
   fprintf(stderr,
           "usage: device-cases [--device NAME] [--mode agrees|repeats|clean|in-place|lying|half] "
-          "[--without-cpu-sizes] [FAMILY...]\n");
+          "[--without-cpu-sizes] [--once] [FAMILY...]\n");
   return 2;
 }
 
@@ -144,6 +148,8 @@ int main(int argc, char **argv) {
     bool mode = strcmp(argv[at], "--mode") == 0, device = strcmp(argv[at], "--device") == 0;
     if (strcmp(argv[at], "--without-cpu-sizes") == 0)
       job.without_cpu_sizes = true;
+    else if (strcmp(argv[at], "--once") == 0)
+      job.once = true;
     else if ((mode || device) && at + 1 < argc)
       *(mode ? &job.mode : &name) = argv[++at];
     else

@@ -44,7 +44,7 @@ const struct fg_case *fg_case_at(int i) {
 bool fg_case_is_of_cpu(const struct fg_case *c) {
   static const struct fg_case_table *const tables[] = {&fg_cases_winograd, &fg_cases_tiles,
                                                        &fg_cases_packed, &fg_cases_split};
-  bool is = false;
+  bool is = c->flags & FG_CASE_OF_CPU;
   for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
     for (int i = 0; i < tables[t]->n; i++)
       is |= c == &tables[t]->cases[i];

@@ -36,11 +36,12 @@ struct fg_case_tensor {
 };
 
 enum {
-  FG_CASE_EXACT = 1,        /* equal bits after conversion: movement and integers                */
-  FG_CASE_SPARSE = 2,       /* mostly zeros by nature: excused from the non-zero check           */
-  FG_CASE_NO_GRADIENT = 4,  /* at a kink, or a form that only later passes make                 */
-  FG_CASE_MAY_DECLINE = 8,  /* a form of a fused operator that a backend may leave unfused       */
-  FG_CASE_CPU_DECLINES = 16 /* the CPU's backend may, where its library is faster, or bfloat16  */
+  FG_CASE_EXACT = 1,         /* equal bits after conversion: movement and integers                */
+  FG_CASE_SPARSE = 2,        /* mostly zeros by nature: excused from the non-zero check           */
+  FG_CASE_NO_GRADIENT = 4,   /* at a kink, or a form that only later passes make                 */
+  FG_CASE_MAY_DECLINE = 8,   /* a form of a fused operator that a backend may leave unfused       */
+  FG_CASE_CPU_DECLINES = 16, /* the CPU's backend may, where its library is faster, or bfloat16 */
+  FG_CASE_OF_CPU = 32        /* as large as the CPU's backend needs it to go another way         */
 };
 
 struct fg_case {
@@ -100,8 +101,8 @@ extern const struct fg_case_table fg_cases_refused;
 /* The i-th case of all families, NULL past the end. */
 const struct fg_case *fg_case_at(int i);
 
-/* Whether a case is of a family whose sizes are those of the CPU's own kernels' tiles and parts: to the oracle,
- * whose loops know of neither, it is a convolution or a product like others, only larger. */
+/* Whether a case's sizes are those of the CPU's own kernels' tiles and parts, as are whole families': to the
+ * oracle, whose loops know of neither, it is a convolution or a product like others, only larger. */
 bool fg_case_is_of_cpu(const struct fg_case *c);
 
 /* ---- writing cases. Lists travel through macros in parentheses: FG_GEN and FG_DIMS open them. */

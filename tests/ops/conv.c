@@ -64,12 +64,12 @@
   }
 
 /* An input gradient, the slope of what lies before it, and another gradient. */
-#define BEHIND(label, group, act_, other, x, w, y)                                                 \
+#define BEHIND(label, group, act_, other, x, w, y, flags_)                                         \
   {                                                                                                \
     .name = label, .op = FG_OP_conv_grad_input,                                                    \
     .attrs = {.conv = {ATTRS(group, 1, 1, 1, 1, 0, 0, 0, 0), .act = act_}},                        \
     .in = {T(y), T(w), T(x), other}, .out = {T(x)}, .constant = 2,                                 \
-    .flags = FG_CASE_NO_GRADIENT | FG_CASE_MAY_DECLINE                                             \
+    .flags = FG_CASE_NO_GRADIENT | FG_CASE_MAY_DECLINE | (flags_)                                  \
   }
 
 static const struct fg_case cases[] = {
@@ -178,16 +178,20 @@ static const struct fg_case cases[] = {
      .constant = 6,
      .flags = FG_CASE_NO_GRADIENT | FG_CASE_CPU_DECLINES},
     BEHIND("conv input gradient behind relu6", 1, ACT(relu6, 0, 0), NONE, D(2, 16, 6, 5),
-           D(24, 16, 3, 3), D(2, 24, 4, 3)),
+           D(24, 16, 3, 3), D(2, 24, 4, 3), 0),
     BEHIND("conv input gradient behind silu, plainly", 1, ACT(silu, 1, 0), T(D(2, 5, 6, 5)),
-           D(2, 5, 6, 5), D(7, 5, 3, 3), D(2, 7, 4, 3)),
+           D(2, 5, 6, 5), D(7, 5, 3, 3), D(2, 7, 4, 3), 0),
     BEHIND("conv depthwise, input gradient with another behind relu6", 16, ACT(relu6, 0, 0),
-           T(D(2, 16, 9, 7)), D(2, 16, 9, 7), D(16, 1, 3, 3), D(2, 16, 7, 5)),
+           T(D(2, 16, 9, 7)), D(2, 16, 9, 7), D(16, 1, 3, 3), D(2, 16, 7, 5), 0),
+    BEHIND("conv 1x1, input gradient behind relu", 1, ACT(relu, 0, 0), NONE, D(3, 16, 6, 5),
+           D(8, 16, 1, 1), D(3, 8, 6, 5), 0),
+    BEHIND("conv 1x1, input gradient with another behind relu", 1, ACT(relu, 0, 0),
+           T(D(3, 16, 6, 5)), D(3, 16, 6, 5), D(8, 16, 1, 1), D(3, 8, 6, 5), 0),
     BEHIND("conv 1x1, input gradient behind relu, a sample at a time", 1, ACT(relu, 0, 0), NONE,
-           D(3, 16, 150, 160), D(8, 16, 1, 1), D(3, 8, 150, 160)),
+           D(3, 16, 150, 160), D(8, 16, 1, 1), D(3, 8, 150, 160), FG_CASE_OF_CPU),
     BEHIND("conv 1x1, input gradient with another behind relu, two samples at a time", 1,
            ACT(relu, 0, 0), T(D(4, 16, 150, 160)), D(4, 16, 150, 160), D(8, 16, 1, 1),
-           D(4, 8, 150, 160)),
+           D(4, 8, 150, 160), FG_CASE_OF_CPU),
     {.name = "conv at points",
      .op = FG_OP_conv,
      .attrs = PLAIN_ATTRS(1, 1, 1, 1, 1, 1, 0, 0, 0),

@@ -76,7 +76,7 @@ static const struct fg_case cases[] = {
      .in = {FG_R(FG_NORMAL, 361, 760), FG_R(FG_NORMAL, 760, 700)},
      .out = {FG_Y(361, 700)},
      .constant = 2,
-     .flags = FG_CASE_NO_GRADIENT},
+     .flags = FG_CASE_NO_GRADIENT | FG_CASE_OF_CPU},
     {.name = "matmul at points",
      .op = FG_OP_matmul,
      .attrs = {.matmul = {.alpha = 2, .trans_b = true, .act = {FG_UNARY_relu, 0, 0}}},
