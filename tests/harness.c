@@ -108,38 +108,86 @@ static void put_int(const struct fg_tensor *t, int64_t i, int64_t v) {
 }
 
 /* gen->a + place * gen->b, the places shuffled (Fisher & Yates). */
-static void fill_distinct(const struct fg_gen *gen, struct draw *d, const struct fg_tensor *t) {
-  int64_t n = fg_count(t);
+static void draw_distinct(const struct fg_gen *gen, struct draw *d, double *values, int64_t n) {
   for (int64_t i = 0; i < n; i++)
-    put_real(t, i, gen->a + (double)i * gen->b);
+    values[i] = gen->a + (double)i * gen->b;
   for (int64_t i = n - 1; i > 0; i--) {
     int64_t j = (int64_t)(unit(d) * (double)(i + 1));
-    double v = fg_tensor_real(t, 0, i);
-    put_real(t, i, fg_tensor_real(t, 0, j));
-    put_real(t, j, v);
+    double v = values[i];
+    values[i] = values[j];
+    values[j] = v;
   }
 }
 
-void fg_case_fill(const struct fg_case *c, int i, const struct fg_tensor *t) {
-  const struct fg_gen *gen = &c->in[i].gen;
+/* What was drawn for an input, as wide as it comes: doubles, or integers of 64 bits. */
+struct drawn {
+  uint32_t key; /* of the case's name */
+  struct fg_gen gen;
+  bool real, rounds;
+  int64_t n;
+  union {
+    double *real;
+    int64_t *integer;
+    void *memory;
+  } as;
+};
+
+static void draw(const struct fg_case *c, int i, struct drawn *to) {
   struct draw d = draw_for(c, i);
-  bool rounds = c->in[i].type == FG_F32; /* to float32, on every backend */
-  if (gen->kind == FG_GEN_DISTINCT) {
-    fill_distinct(gen, &d, t);
+  if (to->gen.kind == FG_GEN_DISTINCT) {
+    draw_distinct(&to->gen, &d, to->as.real, to->n);
     return;
   }
-  int64_t n = fg_count(t);
-  for (int64_t e = 0; e < n; e++) {
-    if (fg_type_is_real(t->type)) {
-      double v = real_value(gen, &d, e);
-      put_real(t, e, rounds ? (double)(float)v : v);
-    } else if (gen->kind == FG_GEN_NORMAL) { /* any bits */
+  for (int64_t e = 0; e < to->n; e++)
+    if (to->real) {
+      double v = real_value(&to->gen, &d, e);
+      to->as.real[e] = to->rounds ? (double)(float)v : v;
+    } else if (to->gen.kind == FG_GEN_NORMAL) { /* any bits */
       struct fg_philox r = words(&d);
-      put_int(t, e, (int64_t)((uint64_t)r.word[0] << 32 | r.word[1]));
+      to->as.integer[e] = (int64_t)((uint64_t)r.word[0] << 32 | r.word[1]);
     } else {
-      put_int(t, e, (int64_t)real_value(gen, &d, e));
+      to->as.integer[e] = (int64_t)real_value(&to->gen, &d, e);
     }
-  }
+}
+
+/* Of a list of values whoever runs the case may have changed some since. */
+static bool is_same_draw(const struct drawn *a, const struct drawn *b) {
+  return a->key == b->key && a->gen.kind == b->gen.kind && a->gen.a == b->gen.a &&
+         a->gen.b == b->gen.b && a->gen.kind != FG_GEN_VALUES && a->real == b->real &&
+         a->rounds == b->rounds && a->n == b->n;
+}
+
+/* A case is run many times over, and drawing takes longer than most kernels: the last case's values
+ * are kept. NULL without memory. */
+static const struct drawn *drawn_for(const struct fg_case *c, int i, const struct fg_tensor *t) {
+  static struct drawn kept[FG_MAX_IN];
+  struct drawn want = {.key = draw_for(c, i).key,
+                       .gen = c->in[i].gen,
+                       .real = fg_type_is_real(t->type),
+                       .rounds = c->in[i].type == FG_F32, /* to float32, on every backend */
+                       .n = fg_count(t)};
+  if (kept[i].as.memory && is_same_draw(&kept[i], &want))
+    return &kept[i];
+  for (int k = 0; k < FG_MAX_IN; k++)
+    if (k == i || kept[k].key != want.key) {
+      free(kept[k].as.memory);
+      kept[k].as.memory = NULL;
+    }
+  want.as.memory = malloc((size_t)want.n * sizeof(double) + 1);
+  if (want.as.memory)
+    draw(c, i, &want);
+  kept[i] = want;
+  return want.as.memory ? &kept[i] : NULL;
+}
+
+bool fg_case_fill(const struct fg_case *c, int i, const struct fg_tensor *t) {
+  const struct drawn *drawn = drawn_for(c, i, t);
+  for (int64_t e = 0; drawn && e < drawn->n; e++)
+    if (drawn->real)
+      put_real(t, e, drawn->as.real[e]);
+    else
+      put_int(t, e, drawn->as.integer[e]);
+  return drawn;
 }
 
 /* Where element i of plain order lies. */
@@ -309,12 +357,18 @@ static bool draw_input(struct fg_run *run, const struct fg_case *c, int i,
     free(drawn);
     return false;
   }
-  fg_case_fill(c, i, &plain);
+  if (!fg_case_fill(c, i, &plain)) {
+    free(drawn);
+    return false;
+  }
   if (o->half && fg_half_slots(c->op).in >> i & 1 && fg_type_is_real(t->type))
     round_to(o->half, &plain);
-  for (int64_t e = 0; e < fg_count(t); e++)
-    memcpy(image + place(t, run->device->channel_block, e) * (int64_t)size,
-           drawn + e * (int64_t)size, size);
+  if (t->layout == FG_PLAIN)
+    memcpy(image, drawn, bytes);
+  else
+    for (int64_t e = 0; e < fg_count(t); e++)
+      memcpy(image + place(t, run->device->channel_block, e) * (int64_t)size,
+             drawn + e * (int64_t)size, size);
   memcpy(run->before[i], image, bytes);
   free(drawn);
   return upload(run->device, &run->in[i]);

@@ -195,8 +195,8 @@ void fg_case_call(const struct fg_case *c, enum fg_type real, union fg_attrs *at
                   struct fg_call *call);
 /* Stores in half precision what half.h lets be. */
 void fg_case_halve(struct fg_call *call, union fg_attrs *attrs, enum fg_type half);
-/* Fills input i of the case, in plain order; t's type and data are set. */
-void fg_case_fill(const struct fg_case *c, int i, const struct fg_tensor *t);
+/* Fills input i of the case, in plain order; t's type and data are set. False without memory. */
+bool fg_case_fill(const struct fg_case *c, int i, const struct fg_tensor *t);
 
 /* Whether both guards around a buffer are as they were laid. */
 bool fg_buffer_is_whole(const struct fg_buffer *buffer);

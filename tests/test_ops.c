@@ -57,9 +57,9 @@ Test(ops, blocks_are_exercised) {
   cr_assert_eq(fg_cpu.open(0, 1, &device), FGSM_OK);
   int block = device->channel_block, ran = 0;
   fg_cpu.close(device);
-  for (int i = 0; i < fg_cases_conv.n; i++) {
+  for (int i = 0; i < fg_cases_conv.n && !ran; i++) {
     char why[768] = "";
-    ran += fg_mode_lying(&fg_cases_conv.cases[i], &targets[2], why, sizeof why) == FG_PASS;
+    ran = fg_mode_lying(&fg_cases_conv.cases[i], &targets[2], why, sizeof why) == FG_PASS;
   }
   cr_expect(block == 0 || ran > 0, "channel_block is %d and no convolution ran in blocks", block);
 }

@@ -23,20 +23,21 @@ static bool is_wide(const struct fg_case *c) {
 }
 
 static void sweep(const struct fg_case_table *table, fg_mode mode) {
-  for (int w = 0; w < 2; w++) {
-    struct fg_device *device = fg_opened(2, ways[w].how);
-    struct fg_target target = {&fg_cpu, FG_F32, 2, device};
-    int ran = 0;
-    for (int i = 0; i < table->n; i++) {
+  struct fg_device *device[2] = {fg_opened(2, ways[0].how), fg_opened(2, ways[1].how)};
+  int ran[2] = {0};
+  for (int i = 0; i < table->n; i++)
+    for (int w = 0; w < 2; w++) {
+      struct fg_target target = {&fg_cpu, FG_F32, 2, device[w]};
       struct fg_case c = table->cases[i];
       char why[768] = "";
       c.tolerance = fmax(c.tolerance, ways[is_wide(&c) ? 1 : w].tolerance);
       enum fg_verdict verdict = mode(&c, &target, why, sizeof why);
       cr_expect(verdict != FG_BROKEN, "%s by %s: %s", c.name, ways[w].name, why);
-      ran += verdict == FG_PASS;
+      ran[w] += verdict == FG_PASS;
     }
-    cr_expect(ran > 0 || !device->channel_block, "nothing ran by %s", ways[w].name);
-    fg_cpu.close(device);
+  for (int w = 0; w < 2; w++) {
+    cr_expect(ran[w] > 0 || !device[w]->channel_block, "nothing ran by %s", ways[w].name);
+    fg_cpu.close(device[w]);
   }
 }
 
