@@ -5,6 +5,10 @@ target_compile_options(fgsm_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow
   -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith $<$<BOOL:${FGSM_WERROR}>:-Werror>)
 # Older compilers warn of #pragma omp where OpenMP is off (the thread-sanitizer build).
 target_compile_options(fgsm_warnings INTERFACE -Wno-unknown-pragmas)
+# Nor do sanitizers' builds, at -O1, know the ranges of numbers.
+if(FGSM_SANITIZE)
+  target_compile_options(fgsm_warnings INTERFACE -Wno-format-truncation)
+endif()
 
 add_library(fgsm_sanitizers INTERFACE)
 if(FGSM_FUZZ)
