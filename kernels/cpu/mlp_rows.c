@@ -58,7 +58,7 @@ FG_INLINE void find_largest(const float *z, int64_t k, const bits *label, const 
     vec v;
     load(z + j * tile, tile, &v);
     bits is_own = *label == j, larger = v > of->top, larger_other = ~is_own & (v > of->other);
-    of->broken |= v != v;
+    of->broken |= ((bits)v & INT32_MAX) > 0x7f800000; /* NaN */
     of->first = (larger & j) | (~larger & of->first);
     put_where(&larger, &v, &of->top);
     put_where(&is_own, &v, &of->own);
