@@ -17,7 +17,8 @@ endif()
 file(GLOB FGSM_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
 set(FGSM_CUDA_DIR ${CMAKE_BINARY_DIR}/cuda)
 file(MAKE_DIRECTORY ${FGSM_CUDA_DIR})
-# No path into the build folder: so the compiler's cache knows a kernel again in every other build.
+# No path into the build folder, nor called from there: so the compiler's cache knows a kernel again in every other
+# build.
 set(flags -std=c++17 -O3 -lineinfo -I${CMAKE_SOURCE_DIR}/kernels/cuda -I${CMAKE_SOURCE_DIR}/kernels
     -I${CMAKE_SOURCE_DIR}/include)
 set(FGSM_CUDA_CODE -gencode=arch=compute_80,code=[sm_80,sm_90,compute_80])
@@ -32,7 +33,7 @@ foreach(source ${FGSM_CUDA_SOURCES})
             -Xcompiler=-fPIC,-fvisibility=hidden,-Wall
             ${FGSM_CUDA_CODE} -MD -MF ${object}.d -c ${source} -o ${object}
     DEPENDS ${source} ${CMAKE_SOURCE_DIR}/cmake/compile-cuda
-    DEPFILE ${object}.d COMMENT "nvcc ${name}.cu" VERBATIM)
+    DEPFILE ${object}.d WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} COMMENT "nvcc ${name}.cu" VERBATIM)
   list(APPEND objects ${object})
 endforeach()
 set(FGSM_CUDA_OBJECTS ${objects})
