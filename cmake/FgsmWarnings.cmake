@@ -5,9 +5,9 @@ target_compile_options(fgsm_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow
   -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith $<$<BOOL:${FGSM_WERROR}>:-Werror>)
 # Older compilers warn of #pragma omp where OpenMP is off (the thread-sanitizer build).
 target_compile_options(fgsm_warnings INTERFACE -Wno-unknown-pragmas)
-# Nor do sanitizers' builds, at -O1, know the ranges of numbers.
+# Nor do sanitizers' builds, at -O1, know the ranges of numbers, and what is set on which way.
 if(FGSM_SANITIZE)
-  target_compile_options(fgsm_warnings INTERFACE -Wno-format-truncation)
+  target_compile_options(fgsm_warnings INTERFACE -Wno-format-truncation -Wno-maybe-uninitialized)
 endif()
 
 add_library(fgsm_sanitizers INTERFACE)

@@ -9,6 +9,8 @@
 typedef float vec __attribute__((vector_size(32), may_alias));
 typedef int32_t bits __attribute__((vector_size(32), may_alias));
 typedef double wide __attribute__((vector_size(32)));
+typedef uint64_t wide_bits __attribute__((vector_size(32)));
+typedef float half __attribute__((vector_size(16), may_alias));
 enum { LANES = 8 };
 
 /* Vectors go by address, for gcc's sake, which warns of how else they would be passed. */
@@ -84,37 +86,74 @@ FG_INLINE void sum_others(const float *z, int64_t k, const bits *label, const in
   }
 }
 
-/* Of LANES samples, or one alone, of which the first n count. With r the sum of the others' exp(z - other) and
- * q = exp(-|z_label - other|) the loss is log(1 + r q) where the label's logit is the larger, and else
- * log(r + q) + other - z_label. */
+/* log x of x >= 1: x = 2^k m with m from sqrt(1/2) to sqrt(2), and log m = 2 (s + s^3 / 3 + ... + s^13 / 13) with
+ * s = (m - 1) / (m + 1), whose next term is less than 10^-12 of it. */
+FG_INLINE void log_of(wide *x) {
+  wide_bits whole = (wide_bits)*x, k = (whole - 0x3fe6a09e667f3bcd) >> 52;
+  wide m = (wide)(whole - (k << 52)), power = (wide)(k | 0x4330000000000000) - 0x1p52;
+  wide s = (m - 1) / (m + 1), z = s * s;
+  wide series =
+      z * (z * (z * (z * (z * (z / 13 + 1 / 11.0) + 1 / 9.0) + 1 / 7.0) + 1 / 5.0) + 1 / 3.0);
+  wide log = power * 0x1.62e42fefa39efp-1 + 2 * s * (series + 1);
+  wide_bits finite = (wide_bits)(*x < INFINITY);
+  *x = (wide)((finite & (wide_bits)log) | (~finite & whole));
+}
+
+/* The losses. With r the sum of the others' exp(z - other) and q = exp(-|z_label - other|) one is log(1 + r q) where the
+ * label's logit is the largest, and else log(r + q) + largest - z_label. */
+FG_INLINE void losses_of(const struct found *of, float *loss) {
+  vec q = (vec)((bits)(of->own - of->other) | INT32_MIN);
+  exp_of(&q);
+  for (int i = 0; i < 2; i++) {
+    wide own = __builtin_convertvector(((const half *)&of->own)[i], wide);
+    wide other = __builtin_convertvector(((const half *)&of->other)[i], wide);
+    wide top = __builtin_convertvector(((const half *)&of->top)[i], wide);
+    wide factor = __builtin_convertvector(((const half *)&q)[i], wide), r = of->rest[i];
+    wide_bits largest = (wide_bits)(own > other);
+    wide here = 1 + r * factor, there = r + factor;
+    wide sum = (wide)((largest & (wide_bits)here) | (~largest & (wide_bits)there));
+    log_of(&sum);
+    ((half *)loss)[i] = __builtin_convertvector(sum + (top - own), half);
+  }
+}
+
+/* What samples have whose label is no class, and else what those have of which a logit is NaN. */
+FG_INLINE void correct(const bits *aimless, const bits *broken, int64_t k, int64_t n,
+                       const int tile, float *d, float *loss) {
+  for (int s = 0; s < LANES && s < n; s++) {
+    if (!(*aimless)[s] && !(*broken)[s])
+      continue;
+    loss[s] = NAN;
+    for (int64_t j = 0; d && j < k; j++)
+      d[j * tile + s] = (*aimless)[s] ? 0.0f : NAN;
+  }
+}
+
+/* Of LANES samples, or one alone, of which the first n count. */
 FG_INLINE void loss_lanes(const float *z, int64_t k, const int32_t *labels, int64_t n,
                           const int tile, bool targeted, float *d, float *loss,
                           int32_t *prediction) {
   struct found of;
   bits label = {0};
-  vec q;
+  const float sign = targeted ? -1 : 1;
+  float own[LANES] __attribute__((aligned(32)));
   memcpy(&label, labels, (size_t)(tile == 1 ? 1 : LANES) * sizeof *labels);
   find_largest(z, k, &label, tile, &of);
-  bits said = of.first | of.broken; /* -1 where broken */
-  for (int s = 0; s < LANES && s < n; s++)
-    prediction[s] = said[s];
+  bits aimless = (label < 0) | (label >= (int32_t)k),
+       said = of.first | of.broken; /* -1 where broken */
+  memcpy(prediction, &said, sizeof said);
   if (!d && !loss)
     return;
-  sum_others(z, k, &label, tile, targeted ? -1 : 1, d, &of);
-  q = (vec)((bits)(of.own - of.other) | INT32_MIN);
-  exp_of(&q);
-  for (int s = 0; s < LANES && s < n; s++) {
-    double rest = of.rest[s / 4][s % 4], own = of.own[s], other = of.other[s];
-    bool aimless = labels[s] < 0 || labels[s] >= k, broken = of.broken[s];
-    if (loss)
-      loss[s] = aimless || broken ? NAN
-                : own > other     ? (float)log(1 + rest * q[s])
-                                  : (float)(log(rest + q[s]) + (other - own));
-    for (int64_t j = 0; d && (aimless || broken) && j < k; j++)
-      d[j * tile + s] = aimless ? 0.0f : NAN;
-    if (d && !aimless && !broken)
-      d[labels[s] * tile + s] = (float)(targeted ? rest : -rest);
-  }
+  sum_others(z, k, &label, tile, sign, d, &of);
+  losses_of(&of, own);
+  if (loss)
+    memcpy(loss, own, sizeof own);
+  for (int s = 0; d && s < LANES && s < n; s++)
+    if (!aimless[s])
+      d[labels[s] * tile + s] = -sign * (float)of.rest[s / 4][s % 4];
+  wide_bits odd = (wide_bits)(aimless | of.broken);
+  if (odd[0] | odd[1] | odd[2] | odd[3])
+    correct(&aimless, &of.broken, k, n, tile, d, loss ? loss : own);
 }
 
 FG_INLINE void loss_rows(const float *z, int64_t k, const int32_t *labels, int64_t n,

@@ -11,7 +11,8 @@
 enum { FG_MLP_MOST_ROWS = 64 };
 
 /* Cross-entropy of rows z [k][tile] for the labels [tile] of the first n samples: rows of d [k][tile] (NULL: not
- * wanted), loss (NULL likewise) and prediction, as loss.h's fg_cpu_loss_sample has them. */
+ * wanted), loss (NULL likewise) and prediction, as loss.h's fg_cpu_loss_sample has them. Both of the latter have
+ * FG_MLP_TILE places, of which more than n may be written. */
 void fg_mlp_rows_loss(const float *z, int64_t k, const int32_t *labels, int64_t n, int64_t tile,
                       bool targeted, float *d, float *loss, int32_t *prediction);
 

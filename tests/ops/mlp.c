@@ -186,6 +186,18 @@ static const struct fg_case cases[] = {
             FG_R(FG_VALUES(1, -2, 0.5, NAN, 1, 2, -1, INFINITY, 0.25), 18, 3),
             FG_R(FG_UNIFORM(-0.5, 0.5), 282), FG_T(I32, FG_INTEGER(0, 1), 18), NONE, NONE, FREE},
      .out = {FG_Y(18, 3), FG_Y(18), FG_T(I32, FG_NORMAL, 18), FG_Y(18, 3), FG_Y(18, 2)}},
+    {.name = "mlp 5-9-4, some labels no classes",
+     NET(2, D(5, 9, 4), D(RELU, LAST), CE, 1, false),
+     .in = {FG_R(FG_UNIFORM(-2, 2), 21, 5), FG_R(FG_UNIFORM(-2, 2), 21, 5),
+            FG_R(FG_UNIFORM(-0.5, 0.5), 94), FG_T(I32, FG_VALUES(1, -1, 3, 4, 0, 1), 21), NONE,
+            NONE, USUAL},
+     .out = {FG_Y(21, 5), FG_Y(21), FG_T(I32, FG_NORMAL, 21), FG_Y(21, 3), FG_Y(21, 4)}},
+    {.name = "mlp 1-3, a logit infinite",
+     NET(1, D(1, 3), D(LAST), CE, 1, false),
+     .in = {FG_R(FG_UNIFORM(-2, 2), 18, 1), FG_R(FG_UNIFORM(-2, 2), 18, 1),
+            FG_R(FG_VALUES(1, -1, INFINITY, 0, 0, 0), 6), FG_T(I32, FG_VALUES(0, 1, 2), 18), NONE,
+            NONE, USUAL},
+     .out = {FG_Y(18, 1), FG_Y(18), FG_T(I32, FG_NORMAL, 18), FG_Y(18, 3), FG_Y(18, 3)}},
     /* h is 1 and 0, or 0 and 1; zero times infinity is no number, and no other sample's concern. In the first 16
      * samples, which a tile may be, the second number is zero everywhere. */
     {.name = "mlp with a weight that is not finite",
