@@ -1,7 +1,8 @@
 /* mlp_fgsm: the whole attack of a dense network, a tile of samples at a time, with nothing of it in
  * memory but x' and what is reported. The network's weights stay in the caches (mlp_net.h). Loss and
  * step are the CPU's own, a sample at a time, or where they are simple and samples small, of the whole
- * tile at once (mlp_rows.h).
+ * tile at once (mlp_rows.h). Each thread puts its samples in an order (mlp_order.h), and takes tiles of others when
+ * its own are done.
  *
  * Accepted where it wins: for weights that an L2 cache holds. Beyond, oneDNN's products, which block
  * for the caches, are faster, and the graph is left unfused. */
@@ -31,11 +32,11 @@ struct state {
 /* A piece's own memory, beside the network's values. */
 struct mine {
   struct fg_mlp_room room;
-  float *gradient;  /* [tile][features], of each sample of the tile */
+  float *gradient;  /* [tile][features], of each sample of the tile; before that for fg_mlp_order */
   float *row, *map; /* logits or dlogits of a sample; eps_map times t */
 };
 
-/* A piece's samples, first that are its thread's; once they are in order, any thread's that has none left. */
+/* The samples of a piece: its thread's and, once they are in order, those of any thread that has none left. */
 struct share {
   _Alignas(64) atomic_llong taken; /* tiles */
   atomic_bool ordered;
@@ -309,11 +310,11 @@ static int64_t begin_of(const struct attack *c, int64_t p) {
 }
 
 static void order_share(const struct attack *c, const struct mine *m, int64_t p) {
-  int64_t last = begin_of(c, p + 1);
-  bool skips = c->net->skips && c->net->all_finite;
+  int64_t last = begin_of(c, p + 1), tile = c->net->tile;
+  bool skips = c->net->skips && c->net->all_finite && tile > 1;
   for (int64_t first = begin_of(c, p), n; first < last; first += n) {
     n = fg_least(last - first, FG_MLP_RUN);
-    if (skips && n > c->net->tile)
+    if (skips && n > tile)
       fg_mlp_order(c->x, first, n, c->net, m->gradient, c->order + first);
     else
       for (int64_t s = first; s < first + n; s++)
@@ -337,7 +338,7 @@ static void attack_share(const struct attack *c, struct mine *m, int64_t p) {
   }
 }
 
-/* A thread's own pieces, then what is left of the others', which another may be slow with. */
+/* A thread's own pieces, then what is left of the others', whose threads may be slower. */
 static void pieces(const void *ctx, int64_t begin, int64_t end) {
   const struct attack *c = ctx;
   struct mine mine;
