@@ -99,9 +99,8 @@ static fgsm_status shifted(struct objective *o, int i, int64_t at, double by, do
   return status;
 }
 
-/* Holds component `at` of the gradient of input i against differences from `mid`, the value where the data
- * lie; *checked is not raised where
- * the two sides disagree (a kink) or rise as a jump does. */
+/* Holds component `at` of the gradient of input i against differences from `mid`, the value where the data lie;
+ * *checked is not raised where the two sides disagree (a kink) or rise as a jump does. */
 static fgsm_status probe(struct objective *o, int i, int64_t at, double mid, double grad,
                          int *checked) {
   const double h = 1e-6;

@@ -113,7 +113,8 @@ FG_INLINE void losses_of(const struct found *of, float *loss) {
     wide here = 1 + r * factor, there = r + factor;
     wide sum = (wide)((largest & (wide_bits)here) | (~largest & (wide_bits)there));
     log_of(&sum);
-    ((half *)loss)[i] = __builtin_convertvector(sum + (top - own), half);
+    half losses = __builtin_convertvector(sum + (top - own), half);
+    memcpy(loss + i * LANES / 2, &losses, sizeof losses);
   }
 }
 
@@ -123,7 +124,8 @@ FG_INLINE void correct(const bits *aimless, const bits *broken, int64_t k, int64
   for (int s = 0; s < LANES && s < n; s++) {
     if (!(*aimless)[s] && !(*broken)[s])
       continue;
-    loss[s] = NAN;
+    if (loss)
+      loss[s] = NAN;
     for (int64_t j = 0; d && j < k; j++)
       d[j * tile + s] = (*aimless)[s] ? 0.0f : NAN;
   }
@@ -136,7 +138,6 @@ FG_INLINE void loss_lanes(const float *z, int64_t k, const int32_t *labels, int6
   struct found of;
   bits label = {0};
   const float sign = targeted ? -1 : 1;
-  float own[LANES] __attribute__((aligned(32)));
   memcpy(&label, labels, (size_t)(tile == 1 ? 1 : LANES) * sizeof *labels);
   find_largest(z, k, &label, tile, &of);
   bits aimless = (label < 0) | (label >= (int32_t)k),
@@ -145,15 +146,14 @@ FG_INLINE void loss_lanes(const float *z, int64_t k, const int32_t *labels, int6
   if (!d && !loss)
     return;
   sum_others(z, k, &label, tile, sign, d, &of);
-  losses_of(&of, own);
   if (loss)
-    memcpy(loss, own, sizeof own);
+    losses_of(&of, loss);
   for (int s = 0; d && s < LANES && s < n; s++)
     if (!aimless[s])
       d[labels[s] * tile + s] = -sign * (float)of.rest[s / 4][s % 4];
   wide_bits odd = (wide_bits)(aimless | of.broken);
   if (odd[0] | odd[1] | odd[2] | odd[3])
-    correct(&aimless, &of.broken, k, n, tile, d, loss ? loss : own);
+    correct(&aimless, &of.broken, k, n, tile, d, loss);
 }
 
 FG_INLINE void loss_rows(const float *z, int64_t k, const int32_t *labels, int64_t n,
@@ -171,10 +171,8 @@ FG_CLONES static void mlp_loss_rows(const float *z, int64_t k, const int32_t *la
                                     int32_t *prediction) {
   if (tile == 1)
     loss_rows(z, k, labels, n, 1, targeted, d, loss, prediction);
-  else if (tile == FG_MLP_SMALL_TILE)
-    loss_rows(z, k, labels, n, FG_MLP_SMALL_TILE, targeted, d, loss, prediction);
   else
-    loss_rows(z, k, labels, n, FG_MLP_TILE, targeted, d, loss, prediction);
+    loss_rows(z, k, labels, n, (int)tile, targeted, d, loss, prediction);
 }
 
 void fg_mlp_rows_loss(const float *z, int64_t k, const int32_t *labels, int64_t n, int64_t tile,
