@@ -53,27 +53,49 @@ bool fg_case_is_of_cpu(const struct fg_case *c) {
 
 /* ---- values */
 
+/* Words of one block after the other, as many as are asked for; a normal comes with a second one, the next. */
 struct draw {
   uint32_t key, tensor, next;
+  struct fg_philox block;
+  int left; /* words of it */
+  double second;
+  bool has_second;
 };
 
 static struct draw draw_for(const struct fg_case *c, int tensor) {
   uint32_t key = 2166136261u; /* FNV-1a */
   for (const char *p = c->name; *p; p++)
     key = (key ^ (unsigned char)*p) * 16777619u;
-  return (struct draw){key, (uint32_t)tensor, 0};
+  return (struct draw){.key = key, .tensor = (uint32_t)tensor};
 }
 
-static struct fg_philox words(struct draw *d) {
-  return fg_philox(d->next++, d->tensor, 0, 0, d->key, 0);
+static uint32_t word(struct draw *d) {
+  enum { WORDS = sizeof d->block.word / sizeof *d->block.word };
+  if (d->left == 0) {
+    d->block = fg_philox(d->next++, d->tensor, 0, 0, d->key, 0);
+    d->left = WORDS;
+  }
+  return d->block.word[WORDS - d->left--];
 }
 
 static double unit(struct draw *d) {
-  return fg_philox_unit(words(d).word[0]);
+  return fg_philox_unit(word(d));
+}
+
+static double normal(struct draw *d) {
+  if (d->has_second) {
+    d->has_second = false;
+    return d->second;
+  }
+  double first;
+  uint32_t a = word(d), b = word(d);
+  fg_philox_normal(a, b, &first, &d->second);
+  d->has_second = true;
+  return first;
 }
 
 static double real_value(const struct fg_gen *gen, struct draw *d, int64_t i) {
-  double a, b;
+  double a;
   switch (gen->kind) {
   case FG_GEN_AWAY:
     a = gen->a + unit(d) * (gen->b - gen->a);
@@ -84,11 +106,8 @@ static double real_value(const struct fg_gen *gen, struct draw *d, int64_t i) {
     return gen->a + floor(unit(d) * (gen->b - gen->a + 1));
   case FG_GEN_VALUES:
     return gen->values[i % gen->n];
-  default: {
-    struct fg_philox r = words(d);
-    fg_philox_normal(r.word[0], r.word[1], &a, &b);
-    return a;
-  }
+  default:
+    return normal(d);
   }
 }
 
@@ -143,8 +162,8 @@ static void draw(const struct fg_case *c, int i, struct drawn *to) {
       double v = real_value(&to->gen, &d, e);
       to->as.real[e] = to->rounds ? (double)(float)v : v;
     } else if (to->gen.kind == FG_GEN_NORMAL) { /* any bits */
-      struct fg_philox r = words(&d);
-      to->as.integer[e] = (int64_t)((uint64_t)r.word[0] << 32 | r.word[1]);
+      uint64_t high = word(&d);
+      to->as.integer[e] = (int64_t)(high << 32 | word(&d));
     } else {
       to->as.integer[e] = (int64_t)real_value(&to->gen, &d, e);
     }
@@ -335,7 +354,7 @@ static enum fg_run_result fail(struct fg_run *run, enum fg_run_result result, co
 
 /* What was drawn as a number of the half type, in whatever type it lies. */
 static void round_to(enum fg_type half, const struct fg_tensor *t) {
-  for (int64_t i = 0; i < fg_count(t); i++) {
+  for (int64_t i = 0, n = fg_count(t); i < n; i++) {
     uint16_t bits;
     fg_half_put(half, &bits, 0, (float)fg_tensor_real(t, 1, i));
     put_real(t, i, (double)fg_half_get(half, &bits, 0));
@@ -366,7 +385,7 @@ static bool draw_input(struct fg_run *run, const struct fg_case *c, int i,
   if (t->layout == FG_PLAIN)
     memcpy(image, drawn, bytes);
   else
-    for (int64_t e = 0; e < fg_count(t); e++)
+    for (int64_t e = 0, n = fg_count(t); e < n; e++)
       memcpy(image + place(t, run->device->channel_block, e) * (int64_t)size,
              drawn + e * (int64_t)size, size);
   memcpy(run->before[i], image, bytes);

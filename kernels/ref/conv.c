@@ -32,40 +32,44 @@ static fgsm_status measure(const struct fg_call *call, const struct fg_conv_attr
 enum role { FORWARD, INPUT, WEIGHT };
 
 /* Along one row: y += v x, x += v y, or the sum of x y. */
-static inline double along(enum role role, double *x, double *y, double v, int64_t n,
-                           int64_t stride) {
+static inline double along(enum role role, double *restrict x, double *restrict y, double v,
+                           int64_t n, int64_t stride) {
   double sum = 0;
-  for (int64_t i = 0; i < n; i++) {
-    if (role == FORWARD)
+  if (role == FORWARD)
+    for (int64_t i = 0; i < n; i++)
       y[i] += v * x[i * stride];
-    else if (role == INPUT)
+  else if (role == INPUT)
+    for (int64_t i = 0; i < n; i++)
       x[i * stride] += v * y[i];
-    else
+  else
+    for (int64_t i = 0; i < n; i++)
       sum += x[i * stride] * y[i];
-  }
   return sum;
 }
 
 /* One channel of x, one of y and the window between them. */
 static inline void correlate(enum role role, const struct fg_ref_window *w, double *x, double *y,
                              double *v) {
-  int64_t first[3], last[3], at[3], tap[3], place = 0;
-  for (tap[0] = 0; tap[0] < w->size[0]; tap[0]++)
-    for (tap[1] = 0; tap[1] < w->size[1]; tap[1]++)
-      for (tap[2] = 0; tap[2] < w->size[2]; tap[2]++, place++) {
-        for (int d = 0; d < 3; d++)
-          fg_ref_tap(w, d, tap[d], &first[d], &last[d], &at[d]);
+  int64_t first[3], last[3], at[3], tap[3];
+  for (tap[0] = 0; tap[0] < w->size[0]; tap[0]++) {
+    fg_ref_tap(w, 0, tap[0], &first[0], &last[0], &at[0]);
+    for (tap[1] = 0; tap[1] < w->size[1]; tap[1]++) {
+      fg_ref_tap(w, 1, tap[1], &first[1], &last[1], &at[1]);
+      for (tap[2] = 0; tap[2] < w->size[2]; tap[2]++, v++) {
+        fg_ref_tap(w, 2, tap[2], &first[2], &last[2], &at[2]);
         for (int64_t d = first[0]; d < last[0]; d++)
           for (int64_t h = first[1]; h < last[1]; h++) {
             int64_t xd = at[0] + (d - first[0]) * w->stride[0];
             int64_t xh = at[1] + (h - first[1]) * w->stride[1];
             double sum = along(role, x + (xd * w->x[1] + xh) * w->x[2] + at[2],
-                               y + (d * w->y[1] + h) * w->y[2] + first[2], v[place],
-                               last[2] - first[2], w->stride[2]);
+                               y + (d * w->y[1] + h) * w->y[2] + first[2], *v, last[2] - first[2],
+                               w->stride[2]);
             if (role == WEIGHT)
-              v[place] += sum;
+              *v += sum;
           }
       }
+    }
+  }
 }
 
 static void clear(double *to, int64_t n) {

@@ -161,7 +161,7 @@ static const struct fg_case cases[] = {
     {.name = "mlp 5-130-70-3, 3 steps",
      NET(3, D(5, 130, 70, 3), D(RELU, RELU, LAST), CE, 3, false),
      ON(22, 5, 10163, 3, NONE, NONE, SMALL_STEPS, 3)},
-    {.name = "mlp 3-64-129-9-2, least budget",
+    {.name = "mlp 3-64-129-9-2 of relu, least budget",
      NET(4, D(3, 64, 129, 9, 2), D(RELU, RELU, RELU, LAST), CE, 6, true),
      ON(18, 3, 9831, 2, NONE, NONE, FREE, 4)},
     {.name = "mlp 9-17-3-12-5 of relu and gelu",
@@ -285,7 +285,7 @@ static const struct fg_case cases[] = {
      HALVES(5, 40, 123, 3, NONE, NONE, FREE, 3)},
     /* Any numbers: a sum that rounds the other way is 2^-9 of a term, 1e-3 of a result. */
     {.name = "mlp bf16 relu", HALF_ACT(RELU), HALF_FEW},
-    {.name = "mlp bf16 sigmoid", HALF_ACT(SIGMOID), HALF_FEW},
+    {.name = "mlp bf16 of sigmoid", HALF_ACT(SIGMOID), HALF_FEW},
     {.name = "mlp bf16 tanh", HALF_ACT(TANH), HALF_FEW},
     {.name = "mlp bf16 gelu", HALF_ACT(GELU), HALF_FEW},
     {.name = "mlp bf16 gelu_tanh", HALF_ACT(GELU_TANH), HALF_FEW},
