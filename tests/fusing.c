@@ -183,6 +183,53 @@ static fgsm_status net_pooled_gelu(struct fg_graph *g, fg_id *x) {
   return net_pooled(g, x, FG_UNARY_gelu);
 }
 
+/* ---- parts of a layer, each with a layer of its own */
+
+struct cut {
+  int from, n, step;
+};
+
+/* x [N, 24] is cut along its last axis. */
+static fgsm_status net_of_parts(struct fg_graph *g, fg_id *x, int n, const struct cut *cuts) {
+  fg_id sum = FG_ABSENT;
+  FG_TRY(flatten(g, x));
+  FG_TRY(dense(g, x, 24, false, true, 1));
+  for (int i = 0; i < n; i++) {
+    union fg_attrs a = {.slice = {.start = {0, cuts[i].from},
+                                  .step = {1, cuts[i].step},
+                                  .dim = {fg_value(g, *x)->dim[0], cuts[i].n}}};
+    fg_id part[FG_MAX_OUT];
+    FG_TRY(fg_graph_add(g, FG_OP_slice, "part", &a, 1, x, part));
+    FG_TRY(dense(g, &part[0], 18, false, true, 10 * (uint64_t)i + 2));
+    FG_TRY(act(g, FG_UNARY_relu, 0, &part[0]));
+    if (sum == FG_ABSENT)
+      sum = part[0];
+    else
+      FG_TRY(fg_binary(g, FG_BINARY_add, sum, part[0], &sum));
+  }
+  *x = sum;
+  return dense(g, x, 5, false, true, 4);
+}
+
+static fgsm_status net_split(struct fg_graph *g, fg_id *x) {
+  return net_of_parts(g, x, 3, (struct cut[]){{16, 8, 1}, {0, 7, 1}, {7, 9, 1}});
+}
+static fgsm_status net_split_in_four(struct fg_graph *g, fg_id *x) {
+  return net_of_parts(g, x, 4, (struct cut[]){{0, 6, 1}, {6, 6, 1}, {18, 6, 1}, {12, 6, 1}});
+}
+static fgsm_status net_split_with_a_gap(struct fg_graph *g, fg_id *x) {
+  return net_of_parts(g, x, 3, (struct cut[]){{16, 8, 1}, {0, 7, 1}, {7, 8, 1}});
+}
+static fgsm_status net_split_without_the_end(struct fg_graph *g, fg_id *x) {
+  return net_of_parts(g, x, 2, (struct cut[]){{0, 7, 1}, {7, 16, 1}});
+}
+static fgsm_status net_split_twice_at_a_place(struct fg_graph *g, fg_id *x) {
+  return net_of_parts(g, x, 3, (struct cut[]){{16, 8, 1}, {0, 8, 1}, {7, 9, 1}});
+}
+static fgsm_status net_split_by_turns(struct fg_graph *g, fg_id *x) {
+  return net_of_parts(g, x, 2, (struct cut[]){{0, 12, 2}, {1, 12, 2}});
+}
+
 /* ---- the graphs */
 
 /* What is not quite the gradient of a dense network, or not to be had without what made it. */
@@ -200,6 +247,7 @@ static const struct graph {
   fgsm_status (*net)(struct fg_graph *g, fg_id *x);
   enum fg_op fused; /* what the attack's end becomes where the backend takes it ... */
   bool pooled;      /* ... with the pool's gradient in it                           */
+  int parts;        /* whose gradients are not put side by side: slice_grads that stay */
   bool momentum, look, logits, map;
   enum fg_norm norm;
   enum fg_loss_kind loss;
@@ -256,6 +304,24 @@ static const struct graph {
      .net = net_softplus,
      .fused = FG_OP_gemm_grad_input_step,
      .map = true},
+    {.name = "a split", .net = net_split, .fused = FG_OP_gemm_grad_input_step},
+    {.name = "a split in four", .net = net_split_in_four, .fused = FG_OP_gemm_grad_input_step},
+    {.name = "a split with a gap",
+     .net = net_split_with_a_gap,
+     .fused = FG_OP_gemm_grad_input_step,
+     .parts = 3},
+    {.name = "a split without the end",
+     .net = net_split_without_the_end,
+     .fused = FG_OP_gemm_grad_input_step,
+     .parts = 2},
+    {.name = "a split twice at a place",
+     .net = net_split_twice_at_a_place,
+     .fused = FG_OP_gemm_grad_input_step,
+     .parts = 3},
+    {.name = "a split by turns",
+     .net = net_split_by_turns,
+     .fused = FG_OP_gemm_grad_input_step,
+     .parts = 2},
     {.name = "a gradient with other weights",
      .net = net_relu,
      .fused = FG_OP_gemm_grad_input_step,
@@ -470,6 +536,13 @@ static bool has(const struct fg_graph *g, enum fg_op op, bool pooled) {
   return false;
 }
 
+static int count(const struct fg_graph *g, enum fg_op op) {
+  int n = 0;
+  for (int64_t i = 0; i < g->n_nodes; i++)
+    n += g->nodes[i].op == op;
+  return n;
+}
+
 static bool run_both(const struct graph *what, const struct fg_backend *backend, double *want,
                      double *got, int64_t *n, bool *fused, char *why, size_t size) {
   struct fg_graph *g;
@@ -494,6 +567,11 @@ static bool run_both(const struct graph *what, const struct fg_backend *backend,
   }
   if (!whole && has(g, FG_OP_mlp_fgsm, false)) {
     snprintf(why, size, "fused into mlp_fgsm, which it is not");
+    return false;
+  }
+  int parts = count(g, FG_OP_slice_grad);
+  if (parts != what->parts) {
+    snprintf(why, size, "%d slices' gradients are left, not %d", parts, what->parts);
     return false;
   }
   good = run(what, g, in, device, got, &m, why, size);

@@ -5,6 +5,7 @@
  *   matmul, then one common factor              -> alpha
  *   a + b, then an activation's gradient        -> unary_grad with two gradients
  *   conv_grad_input or matmul [+ value], activation's gradient -> that with act, v and what is added
+ *   gradients of all parts of a split, added up -> concat (fuse_concat.c)
  *   max_pool_grad, an activation's gradient     -> that, then max_pool_grad (fuse_pool.c)
  *   max_pool_grad, conv_grad_input, then step   -> conv_grad_input_step with index (fuse_step.c)
  *   conv_grad_input, then step                  -> conv_grad_input_step
@@ -168,6 +169,8 @@ static bool fuse_node(struct fg_rewrite *rw, int64_t at, struct fg_device *devic
     return fuse_residual(rw, at, device) || fuse_act(rw, at, device);
   case FG_OP_affine:
     return fuse_act(rw, at, device);
+  case FG_OP_binary:
+    return fg_fuse_concat(rw, at, device);
   case FG_OP_unary_grad:
     return fg_fuse_pooled_slope(rw, at, device) || fuse_two_gradients(rw, at, device);
   case FG_OP_conv_grad_input:

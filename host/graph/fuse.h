@@ -15,6 +15,9 @@ fgsm_status fg_keep_ties(struct fg_graph *g) FGSM_MUST_USE;
 /* fuse_pool.c: the gradient of an activation, whose dy is a max-pool's gradient. */
 bool fg_fuse_pooled_slope(struct fg_rewrite *rw, int64_t at, struct fg_device *device);
 
+/* fuse_concat.c: a sum of the gradients of slices that together are the whole. */
+bool fg_fuse_concat(struct fg_rewrite *rw, int64_t at, struct fg_device *device);
+
 /* fuse_step.c: a conv_grad_input, or a matmul, whose only user is a step. */
 bool fg_fuse_conv_step(struct fg_rewrite *rw, int64_t at, struct fg_device *device);
 bool fg_fuse_gemm_step(struct fg_rewrite *rw, int64_t at, struct fg_device *device);
