@@ -204,7 +204,7 @@ static void multiply(const struct fg_product *p, const struct fg_product_operand
   int64_t lanes = p->lanes, column = panel * columns_of_panel(p), width = width_of(p, panel);
   int64_t columns = p->shape.n - column < width ? p->shape.n - column : width;
   bool goes_on = c->k > 0, ends = c->k + c->deep == p->k_vecs, waits = goes_on || !ends;
-  bool first = panel == c->from;
+  bool first = panel == c->from, at_once = ends && way->ends && columns == width;
   const float *b = panel_at(p, panels, panel, c->k);
   struct after next = after(p, c, panels, panel);
   if (waits)
@@ -217,8 +217,9 @@ static void multiply(const struct fg_product *p, const struct fg_product_operand
       copy_group(p, o, c, row, rows, a);
     if (ends)
       fetch(&end, rows, columns_of_panel(p), lanes);
-    way->tile[rows - 1][width / lanes - 1](a, b, c->deep, &ahead, goes_on, sums);
-    if (ends)
+    way->tile[rows - 1][width / lanes - 1](a, b, c->deep, &ahead, goes_on, at_once ? &end : NULL,
+                                           sums);
+    if (ends && !at_once)
       way->end(&end, sums, rows, columns);
     if (waits)
       sums += rows * width;

@@ -67,11 +67,6 @@ struct fg_product_ahead {
   int lines;
 };
 
-/* Adds a tile's products to its sums, which `go_on` or begin: a as it was copied, b [k][vecs][lanes], sums
- * [rows][vecs][lanes]. Meanwhile what lies ahead is fetched into the second-level cache. */
-typedef void fg_product_tile(const float *a, const float *b, int64_t k_vecs,
-                             const struct fg_product_ahead *ahead, bool go_on, float *sums);
-
 /* What becomes of a tile's sums. */
 struct fg_product_end {
   float alpha;
@@ -81,8 +76,16 @@ struct fg_product_end {
   bool relu;
 };
 
+/* Adds a tile's products to its sums, which `go_on` or begin: a as it was copied, b [k][vecs][lanes], sums
+ * [rows][vecs][lanes], where they wait unless an end is given. Meanwhile what lies ahead is fetched into the
+ * second-level cache. */
+typedef void fg_product_tile(const float *a, const float *b, int64_t k_vecs,
+                             const struct fg_product_ahead *ahead, bool go_on,
+                             const struct fg_product_end *end, float *sums);
+
 struct fg_product_way {
-  int group, panel;                                 /* the most rows and vectors of a tile */
+  int group, panel; /* the most rows and vectors of a tile */
+  bool ends;        /* tiles, where all of their columns are there */
   fg_product_tile *const (*tile)[FG_PRODUCT_PANEL]; /* [rows - 1][vecs - 1] */
   /* `columns` of the tile's vectors are there. */
   void (*end)(const struct fg_product_end *end, const float *sums, int64_t rows, int64_t columns);

@@ -23,6 +23,7 @@
 #define WIDTHS(X, rows)                                                                            \
   X(rows, 1)                                                                                       \
   X(rows, 2)
+#define ENDS 0
 #define WAY fg_product_way_16
 #if defined(__x86_64__)
 #define TARGET __attribute__((target("arch=x86-64-v4")))

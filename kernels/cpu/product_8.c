@@ -14,6 +14,7 @@
   X(rows, 1)                                                                                       \
   X(rows, 2)                                                                                       \
   X(rows, 3)
+#define ENDS 1
 #define WAY fg_product_way_8
 #if defined(__x86_64__)
 #define TARGET __attribute__((target("arch=x86-64-v3")))

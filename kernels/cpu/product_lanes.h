@@ -1,6 +1,6 @@
 /* The tiles of product.h, for vectors of LANES numbers. Included by a file per width, which defines LANES,
  * GROUP and PANEL (the most rows and vectors of a tile), HEIGHTS and WIDTHS (every number up to them), TURNS,
- * UNROLL, UNROLL_TERMS, TARGET and WAY.
+ * UNROLL, UNROLL_TERMS, ENDS (whether whole tiles end in registers), TARGET and WAY.
  *
  * A group's rows of a lie in vectors of their terms, or, where it TURNS them, all rows of a term beside each
  * other: a tile then reads a cache line from end to end before the next. */
@@ -11,51 +11,6 @@
 typedef float vec __attribute__((vector_size(LANES * 4), may_alias));
 typedef float loose __attribute__((vector_size(LANES * 4), may_alias, aligned(4)));
 typedef int32_t bits __attribute__((vector_size(LANES * 4), may_alias));
-
-/* ---- sums */
-
-/* Where a term of a vector of terms lies in a group's rows. */
-FG_INLINE int place(int row, int term) {
-  return TURNS ? term * GROUP + row : row * LANES + term;
-}
-
-FG_INLINE void tile(const float *a, const float *b, int64_t k_vecs,
-                    const struct fg_product_ahead *ahead, bool go_on, float *sums, int rows,
-                    int vecs) {
-  const float *next = ahead->at;
-  int64_t apart = ahead->apart, step = ahead->step;
-  int lines = ahead->lines;
-  vec sum[GROUP * PANEL];
-  UNROLL for (int i = 0; i < rows * vecs; i++) sum[i] =
-      go_on ? *(const vec *)(sums + i * LANES) : (vec){0};
-  for (int64_t k = 0; k < k_vecs; k++, a += GROUP * LANES, next += step) {
-    for (int i = 0; i < lines; i++)
-      __builtin_prefetch(next + i * apart, 0, 2);
-    UNROLL_TERMS for (int l = 0; l < LANES; l++, b += vecs * LANES) {
-      vec w[PANEL];
-      UNROLL for (int v = 0; v < vecs; v++) w[v] = *(const vec *)(b + v * LANES);
-      if (!TURNS)
-        __builtin_prefetch(a + (GROUP + l) * LANES);
-      UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < vecs; v++)
-          sum[r * vecs + v] += w[v] * a[place(r, l)];
-    }
-  }
-  UNROLL for (int i = 0; i < rows * vecs; i++) * (vec *)(sums + i * LANES) = sum[i];
-}
-
-#define TILE(rows, vecs)                                                                           \
-  TARGET static void tile_##rows##x##vecs(const float *a, const float *b, int64_t k_vecs,          \
-                                          const struct fg_product_ahead *ahead, bool go_on,        \
-                                          float *sums) {                                           \
-    tile(a, b, k_vecs, ahead, go_on, sums, rows, vecs);                                            \
-  }
-#define TILES(rows) WIDTHS(TILE, rows)
-HEIGHTS(TILES)
-
-static fg_product_tile *const tiles[][FG_PRODUCT_PANEL] = {
-#define WIDTH(rows, vecs) tile_##rows##x##vecs,
-#define HEIGHT(rows) {WIDTHS(WIDTH, rows)},
-    HEIGHTS(HEIGHT)};
 
 /* ---- what becomes of them */
 
@@ -92,6 +47,64 @@ FG_INLINE void finish(const struct fg_product_end *e, const vec *sum, int64_t co
     y = (vec)(~(y <= 0) & (bits)y);
   put(&y, e->to + at, lanes);
 }
+
+/* ---- sums */
+
+/* Where a term of a vector of terms lies in a group's rows. */
+FG_INLINE int place(int row, int term) {
+  return TURNS ? term * GROUP + row : row * LANES + term;
+}
+
+/* What becomes of sums that are in registers yet. */
+FG_INLINE void finish_tile(const struct fg_product_end *given, const vec *sum, int rows, int vecs) {
+  const struct fg_product_end e = *given;
+  UNROLL for (int v = 0; v < vecs; v++) UNROLL for (int r = 0; r < rows; r++)
+      finish(&e, &sum[r * vecs + v], v * LANES, r * e.row + v * LANES, LANES);
+}
+
+FG_INLINE void tile(const float *a, const float *b, int64_t k_vecs,
+                    const struct fg_product_ahead *ahead, bool go_on,
+                    const struct fg_product_end *end, float *sums, int rows, int vecs) {
+  const float *next = ahead->at;
+  int64_t apart = ahead->apart, step = ahead->step;
+  int lines = ahead->lines;
+  vec sum[GROUP * PANEL];
+  UNROLL for (int i = 0; i < rows * vecs; i++) sum[i] =
+      go_on ? *(const vec *)(sums + i * LANES) : (vec){0};
+  for (int64_t k = 0; k < k_vecs; k++, a += GROUP * LANES, next += step) {
+    for (int i = 0; i < lines; i++)
+      __builtin_prefetch(next + i * apart, 0, 2);
+    UNROLL_TERMS for (int l = 0; l < LANES; l++, b += vecs * LANES) {
+      vec w[PANEL];
+      UNROLL for (int v = 0; v < vecs; v++) w[v] = *(const vec *)(b + v * LANES);
+      if (!TURNS)
+        __builtin_prefetch(a + (GROUP + l) * LANES);
+      UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < vecs; v++)
+          sum[r * vecs + v] += w[v] * a[place(r, l)];
+    }
+  }
+  if (ENDS && end) {
+    finish_tile(end, sum, rows, vecs);
+    return;
+  }
+  UNROLL for (int i = 0; i < rows * vecs; i++) * (vec *)(sums + i * LANES) = sum[i];
+}
+
+#define TILE(rows, vecs)                                                                           \
+  TARGET static void tile_##rows##x##vecs(const float *a, const float *b, int64_t k_vecs,          \
+                                          const struct fg_product_ahead *ahead, bool go_on,        \
+                                          const struct fg_product_end *end, float *sums) {         \
+    tile(a, b, k_vecs, ahead, go_on, end, sums, rows, vecs);                                       \
+  }
+#define TILES(rows) WIDTHS(TILE, rows)
+HEIGHTS(TILES)
+
+static fg_product_tile *const tiles[][FG_PRODUCT_PANEL] = {
+#define WIDTH(rows, vecs) tile_##rows##x##vecs,
+#define HEIGHT(rows) {WIDTHS(WIDTH, rows)},
+    HEIGHTS(HEIGHT)};
+
+/* ---- the end of sums that lay in memory */
 
 /* The end is copied first, because stores of vectors may alias it. */
 TARGET static void end_of(const struct fg_product_end *given, const float *sums, int64_t rows,
@@ -154,4 +167,4 @@ static void copy_rows(const float *from, int64_t rows, int64_t apart, int64_t te
 
 #endif
 
-const struct fg_product_way WAY = {GROUP, PANEL, tiles, end_of, copy_rows};
+const struct fg_product_way WAY = {GROUP, PANEL, ENDS, tiles, end_of, copy_rows};
