@@ -168,15 +168,18 @@ static bool takes_blocked(struct fg_device *device, const struct fg_call *call) 
 
 /* Fused, attention's forward pass takes about as long as its parts, and its gradient longer, because
  * it computes the scores again (bench-ops times both). What it saves is memory: a gradient keeps the
- * scores of every layer. So it is fused where those are large. */
-#define ATTENTION_BYTES (16.0 * (1 << 20))
+ * scores of every layer. So it is fused where those are large; under AVX2, which computes them again in less time than
+ * such a machine's caches take to hand them back, where they are larger than a second-level cache. */
+static double attention_bytes(void) {
+  return fg_cpu_block() == 8 ? 1 << 20 : 16 << 20;
+}
 
 static bool prefers(const struct fg_device *device, const struct fg_call *call) {
   (void)device;
   if (call->op != FG_OP_attention)
     return true;
   const struct fg_tensor *q = &call->in[0], *k = &call->in[1];
-  return (double)fg_cpu_span(q, 0, 3) * (double)k->dim[2] * sizeof(float) >= ATTENTION_BYTES;
+  return (double)fg_cpu_span(q, 0, 3) * (double)k->dim[2] * sizeof(float) >= attention_bytes();
 }
 
 const struct fg_backend fg_cpu = {.name = "cpu",
