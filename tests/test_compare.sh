@@ -57,6 +57,32 @@ CXX=/nonexistent TORCHINDUCTOR_CACHE_DIR=$work/none "$python" variants.py "$benc
 made 2
 [ "$(grep -c '^    .*compiled (default): .*compiler' stdout)" = 2 ] || fail "it says $(cat stdout)"
 
+# A trained controller's weights, where there is one, are what the net has then.
+controller=$(find "${FGSM_TEST_DATA:-$2/../shared/data}" -name 'ACASXU_*_1_1.onnx' 2>/dev/null | head -n 1)
+cat >controller.py <<'PYTHON'
+import sys
+
+sys.path.insert(0, sys.argv[1])
+import onnx.reference
+import torch
+import torch_nets
+
+net, shape = torch_nets.make("acasxu")
+torch_nets.load_dense(net, sys.argv[2])
+model = onnx.load(sys.argv[2])
+constants = {i.name for i in model.graph.initializer}
+(takes,) = [i for i in model.graph.input if i.name not in constants]
+x = torch.rand(1, *shape)
+feed = x.reshape([d.dim_value or 1 for d in takes.type.tensor_type.shape.dim]).numpy()
+(want,) = onnx.reference.ReferenceEvaluator(model).run(None, {takes.name: feed})
+torch.testing.assert_close(net(x), torch.tensor(want).reshape(1, -1))
+PYTHON
+if [ -n "$controller" ]; then
+  "$python" controller.py "$bench" "$controller" >stdout 2>stderr || fail "a controller: $(cat stderr)"
+else
+  echo 'no ACAS Xu controller: its weights are not tested'
+fi
+
 # How many choices lie in the cache when a process of fgsm begins, and when it ends.
 cat >noting <<SH
 #!/bin/sh
