@@ -1,4 +1,4 @@
-/* Products of a few rows with weights that were put in order once: y = alpha a b, then bias, what is added,
+/* Products with weights that were put in order once: y = alpha a b, then bias, what is added,
  * and the activation, while the result is still in cache.
  *
  * b lies in panels of a few vectors of columns, [panel][k][columns], the last one as narrow as will do; k is

@@ -12,7 +12,7 @@ typedef float vec __attribute__((vector_size(LANES * 4), may_alias));
 typedef float loose __attribute__((vector_size(LANES * 4), may_alias, aligned(4)));
 typedef int32_t bits __attribute__((vector_size(LANES * 4), may_alias));
 
-/* ---- what becomes of them */
+/* ---- what becomes of a sum */
 
 /* A vector of which `lanes` are there. */
 FG_INLINE void get(const float *from, int64_t lanes, vec *to) {
