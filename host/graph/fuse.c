@@ -50,6 +50,11 @@ static bool same_shape(const struct fg_graph *g, fg_id a, fg_id b) {
   return fg_same_shape(&x, &y) && x.type == y.type;
 }
 
+bool fg_fuse_is_sum(const struct fg_graph *g, const struct fg_node *node) {
+  return node->attrs.binary.kind == FG_BINARY_add && same_shape(g, node->in[0], node->out[0]) &&
+         same_shape(g, node->in[1], node->out[0]);
+}
+
 /* conv or matmul whose only user adds something of the same shape. */
 static bool fuse_residual(struct fg_rewrite *rw, int64_t at, struct fg_device *device) {
   struct fg_graph *g = rw->g;
@@ -116,10 +121,8 @@ static bool fuse_two_gradients(struct fg_rewrite *rw, int64_t at, struct fg_devi
   struct fg_node fused = g->nodes[at];
   if (fused.n_in > 3 && fused.in[3] != FG_ABSENT)
     return false;
-  fg_id sum = fused.in[2];
-  struct fg_node *add = fg_rewrite_only_feeds(rw, sum, FG_OP_binary);
-  if (!add || add->attrs.binary.kind != FG_BINARY_add || !same_shape(g, add->in[0], sum) ||
-      !same_shape(g, add->in[1], sum))
+  struct fg_node *add = fg_rewrite_only_feeds(rw, fused.in[2], FG_OP_binary);
+  if (!add || !fg_fuse_is_sum(g, add))
     return false;
   fused.in[2] = add->in[0];
   fused.in[3] = add->in[1];

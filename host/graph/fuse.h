@@ -9,6 +9,9 @@
 bool fg_fuse_accepts(const struct fg_graph *g, const struct fg_node *node,
                      struct fg_device *device);
 
+/* Whether a binary node adds two values of its result's shape. */
+bool fg_fuse_is_sum(const struct fg_graph *g, const struct fg_node *node);
+
 /* ties.c: marks the convolutions that must be computed by plain sums. */
 fgsm_status fg_keep_ties(struct fg_graph *g) FGSM_MUST_USE;
 

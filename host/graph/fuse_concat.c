@@ -8,19 +8,12 @@ struct split {
   int sums, parts;
 };
 
-static bool is_sum(const struct fg_graph *g, const struct fg_node *node) {
-  struct fg_tensor y = fg_value_tensor(g, node->out[0]), a = fg_value_tensor(g, node->in[0]),
-                   b = fg_value_tensor(g, node->in[1]);
-  return node->op == FG_OP_binary && node->attrs.binary.kind == FG_BINARY_add &&
-         fg_same_shape(&a, &y) && fg_same_shape(&b, &y);
-}
-
 /* Whether the sum is of gradients of slices alone, which nothing else reads. */
 static bool find(const struct fg_rewrite *rw, int64_t at, struct split *s) {
   s->sum[0] = &rw->g->nodes[at];
   s->sums = 1;
   s->parts = 0;
-  if (!is_sum(rw->g, s->sum[0]))
+  if (!fg_fuse_is_sum(rw->g, s->sum[0]))
     return false;
   for (int i = 0; i < s->sums; i++)
     for (int k = 0; k < 2; k++) {
@@ -31,7 +24,7 @@ static bool find(const struct fg_rewrite *rw, int64_t at, struct split *s) {
         return false;
       if (part)
         s->part[s->parts++] = part;
-      else if (sum && is_sum(rw->g, sum))
+      else if (sum && fg_fuse_is_sum(rw->g, sum))
         s->sum[s->sums++] = sum;
       else
         return false;

@@ -169,7 +169,7 @@ static bool takes_blocked(struct fg_device *device, const struct fg_call *call) 
 /* Fused, attention's forward pass takes about as long as its parts, and its gradient longer, because
  * it computes the scores again (bench-ops times both). What it saves is memory: a gradient keeps the
  * scores of every layer. So it is fused where those are large; under AVX2, which computes them again in less time than
- * such a machine's caches take to hand them back, where they are larger than a second-level cache. */
+ * such a machine's caches take to hand them back, from a mebibyte on. */
 static double attention_bytes(void) {
   return fg_cpu_block() == 8 ? 1 << 20 : 16 << 20;
 }

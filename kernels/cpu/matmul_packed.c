@@ -21,7 +21,7 @@ enum {
   ROWS_OF_TILES = 32,
   FEW_COLUMNS = 32,
   FEW_TERMS = 32,
-  LARGE = 1 << 13, /* numbers of b */
+  FEW_NUMBERS = 1 << 13, /* of b */
 };
 
 struct fg_matmul_packed {
@@ -45,7 +45,7 @@ static bool splits(const struct fg_cpu_device *device, const struct fg_product_s
 
 /* Of vectors of 8, all but small b go by product.h whatever the rows. */
 static bool few_enough(const struct fg_product_shape *s) {
-  return s->rows <= MANY_ROWS || (fg_cpu_block() == 8 && s->k * s->n >= LARGE);
+  return s->rows <= MANY_ROWS || (fg_cpu_block() == 8 && s->k * s->n >= FEW_NUMBERS);
 }
 
 bool fg_matmul_packed_fits(const struct fg_cpu_device *device, const struct fg_call *call) {
