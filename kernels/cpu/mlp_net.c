@@ -12,9 +12,9 @@ typedef int32_t bits __attribute__((vector_size(32), may_alias));
 typedef uint64_t pairs __attribute__((vector_size(32), may_alias));
 enum { LANES = 8, WORD = 64 };
 
-/* Whether a product takes the layer's activation, or its slope, with it. */
+/* Whether a product takes the layer's activation, or its slope, with it: that of a hidden layer. */
 static bool ends_product(const struct fg_mlp_attrs *a, int layer) {
-  return layer >= 0 && a->act[layer].kind == FG_UNARY_relu;
+  return layer >= 0 && layer < a->layers - 1 && a->act[layer].kind == FG_UNARY_relu;
 }
 
 void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
@@ -30,11 +30,14 @@ void fg_mlp_net_shape(const struct fg_mlp_attrs *a, struct fg_mlp_net *net) {
     at += wide;
     net->by_out[l] = at;
     at += m * fg_mlp_padded(n);
+    net->every[l] = at;
+    at += fg_mlp_padded(2 * n);
     net->widest = wide > net->widest ? wide : net->widest;
-    net->skips |= l < a->layers - 1 && ends_product(a, l);
+    net->skips |= ends_product(a, l);
   }
   net->reach = at;
-  net->packed_floats = at + fg_mlp_padded(a->width[0]) + net->widest;
+  net->every[a->layers] = at + fg_mlp_padded(a->width[0]);
+  net->packed_floats = net->every[a->layers] + fg_mlp_padded(2 * (int64_t)a->width[a->layers]);
 }
 
 static float norm(const float *x, int64_t n) {
@@ -42,6 +45,13 @@ static float norm(const float *x, int64_t n) {
   for (int64_t i = 0; i < n; i++)
     sum += x[i] * x[i];
   return sqrtf(sum);
+}
+
+/* All n rows of a layer whose weights for the next lie `pitch` apart. */
+static void list_all(float *memory, int64_t n, int64_t pitch) {
+  struct fg_mlp_row *row = (struct fg_mlp_row *)memory;
+  for (int64_t i = 0; i < n; i++)
+    row[i] = (struct fg_mlp_row){(int32_t)i, (int32_t)(i * pitch)};
 }
 
 void fg_mlp_net_pack(struct fg_mlp_net *net, const float *weights, float *to) {
@@ -57,15 +67,14 @@ void fg_mlp_net_pack(struct fg_mlp_net *net, const float *weights, float *to) {
         to[net->by_out[l] + o * wide_n + i] = weights[o * n + i];
         net->all_finite &= isfinite(weights[o * n + i]) != 0;
       }
+    list_all(to + net->every[l], n, wide_m);
     for (int64_t o = 0; o < m; o++) /* a zero's sign would tell whether zeros were added */
       to[net->bias[l] + o] = weights[n * m + o] + 0.0f;
     weights += (n + 1) * m;
   }
   for (int64_t i = 0, wide = fg_mlp_padded(net->a->width[1]); i < net->a->width[0]; i++)
     to[net->reach + i] = norm(to + net->by_in[0] + i * wide, wide);
-  net->every = (int32_t *)(to + net->packed_floats - net->widest);
-  for (int32_t i = 0; i < net->widest; i++)
-    net->every[i] = i;
+  list_all(to + net->every[net->a->layers], net->a->width[net->a->layers], 0);
 }
 
 int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_room *room) {
@@ -85,7 +94,7 @@ int64_t fg_mlp_room(const struct fg_mlp_net *net, float *memory, struct fg_mlp_r
   TAKE(room->d, net->widest * net->tile);
   TAKE(room->other, net->widest * net->tile);
   for (int l = 1; l < a->layers; l++) {
-    TAKE(room->live[l].at, fg_mlp_padded(a->width[l]));
+    TAKE(room->live[l].at, fg_mlp_padded(2 * (int64_t)a->width[l]));
     TAKE(room->set[l], fg_mlp_padded(2 * fg_up(a->width[l], WORD)));
   }
 #undef TAKE
@@ -224,32 +233,33 @@ FG_CLONES static void mlp_product_alone(enum ending ending, const struct product
 
 /* ---- the network */
 
-/* Rows of layer l's values: those that are live where `some`, or all. */
-static struct fg_mlp_list rows_of(const struct fg_mlp_net *net, const struct fg_mlp_room *room,
-                                  int l, bool some) {
-  return some ? room->live[l] : (struct fg_mlp_list){net->every, net->a->width[l]};
+static struct fg_mlp_list all_of(const struct fg_mlp_net *net, int l) {
+  return (struct fg_mlp_list){(struct fg_mlp_row *)(net->packed + net->every[l]), net->a->width[l]};
 }
 
-static void multiply_tile(const struct fg_mlp_product *p, int64_t tile) {
-  if (tile == FG_MLP_TILE)
-    fg_mlp_product_16(p);
-  else
-    fg_mlp_product_8(p);
+/* Rows that layer l's values have: those that ReLU left, or all. */
+static struct fg_mlp_list rows_of(const struct fg_mlp_net *net, const struct fg_mlp_room *room,
+                                  int l) {
+  return ends_product(net->a, l - 1) ? room->live[l] : all_of(net, l);
+}
+
+static int64_t multiply_tile(const struct fg_mlp_product *p, int64_t tile) {
+  return tile == FG_MLP_TILE ? fg_mlp_product_16(p) : fg_mlp_product_8(p);
 }
 
 static void forward_tile(const struct fg_mlp_net *net, struct fg_mlp_room *room, int l) {
-  const struct fg_mlp_attrs *a = net->a;
-  bool ends = ends_product(a, l);
-  multiply_tile(&(struct fg_mlp_product){.w = net->packed + net->by_out[l],
-                                         .pitch = fg_mlp_padded(a->width[l]),
-                                         .in = room->h[l],
-                                         .from = net->packed + net->bias[l],
-                                         .args = rows_of(net, room, l,
-                                                         ends_product(a, l - 1) && net->all_finite),
-                                         .rows = rows_of(net, room, l + 1, false),
-                                         .live = ends ? &room->live[l + 1] : NULL,
-                                         .out = room->h[l + 1]},
-                net->tile);
+  bool ends = ends_product(net->a, l);
+  room->live[l + 1].n =
+      multiply_tile(&(struct fg_mlp_product){.way = ends ? FG_MLP_FORWARD_RELU : FG_MLP_FORWARD,
+                                             .keeps = !net->all_finite,
+                                             .w = net->packed + net->by_in[l],
+                                             .in = room->h[l],
+                                             .from = net->packed + net->bias[l],
+                                             .args = rows_of(net, room, l),
+                                             .rows = all_of(net, l + 1),
+                                             .live = room->live[l + 1].at,
+                                             .out = room->h[l + 1]},
+                    net->tile);
 }
 
 static void forward_alone(const struct fg_mlp_net *net, struct fg_mlp_room *room, int l) {
@@ -281,14 +291,12 @@ void fg_mlp_forward(const struct fg_mlp_net *net, struct fg_mlp_room *room, int6
 }
 
 static void backward_tile(const struct fg_mlp_net *net, struct fg_mlp_room *room, int l) {
-  const struct fg_mlp_attrs *a = net->a;
-  bool ends = ends_product(a, l - 1);
-  multiply_tile(&(struct fg_mlp_product){.w = net->packed + net->by_in[l],
-                                         .pitch = fg_mlp_padded(a->width[l + 1]),
+  bool ends = ends_product(net->a, l - 1);
+  multiply_tile(&(struct fg_mlp_product){.way = ends ? FG_MLP_BACKWARD_SLOPE : FG_MLP_BACKWARD,
+                                         .w = net->packed + net->by_in[l],
                                          .in = room->d,
-                                         .args = rows_of(net, room, l + 1,
-                                                         ends_product(a, l) && net->all_finite),
-                                         .rows = rows_of(net, room, l, ends && net->all_finite),
+                                         .args = rows_of(net, room, l + 1),
+                                         .rows = rows_of(net, room, l),
                                          .relu_of = ends ? room->h[l] : NULL,
                                          .out = room->other},
                 net->tile);
