@@ -201,6 +201,7 @@ FG_INLINE void product(const float *v, const float *u, int64_t c_vecs, int64_t g
       if (g == 0)
         for (int i = 0; i < LANES * vecs * LANES; i += LINE)
           __builtin_prefetch(w + ahead + i, 0, 2);
+#pragma GCC unroll 8
       for (int l = 0; l < LANES; l++, w += vecs * LANES) {
         vec a = *(const vec *)w, b = vecs == 1 ? a : *(const vec *)(w + LANES);
 #pragma GCC unroll 6
