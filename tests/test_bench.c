@@ -110,6 +110,7 @@ static void check_row(const json_t *row, int batch) {
   static const char *const spreads[] = {"attack.seconds_per_batch",
                                         "device_only.seconds_per_batch",
                                         "plan.seconds",
+                                        "plan.multiply_add_share",
                                         "stages.dequantize",
                                         "stages.gradient",
                                         "stages.quantize",
@@ -242,6 +243,7 @@ Test(bench, what_is_unknown_is_null) {
   const json_t *row = json_array_get(member(json, "batches"), 0);
   cr_expect(json_is_null(member(json, "ceilings")));
   cr_expect(json_is_null(member(row, "plan.roofline_share")));
+  cr_expect(json_is_null(member(row, "plan.multiply_add_share")));
   cr_expect(number(row, "device_batch") == 3);
   if (json_is_false(member(json, "energy.available")))
     cr_expect(strncmp(json_string_value(member(json, "energy.source")), "unavailable", 11) == 0 &&
@@ -275,7 +277,7 @@ static int split(char *line, char **fields, int most) {
 }
 
 Test(bench, table_is_read_back) {
-  enum { COLUMNS = 13 };
+  enum { COLUMNS = 14 };
   struct onnx_bytes g = {0};
   char *text = NULL, *fields[COLUMNS + 1];
   int lines = 0, nodes = 0;

@@ -3,6 +3,7 @@
  * are looked for before and after. */
 #include "bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +18,12 @@ static const int64_t MOST_DATA_BYTES = 64 << 20;
 /* By then what a pipe begins with (memory touched for the first time, a first batch that is read while
  * nothing is computed) is a small part. */
 static const double PIPED_SECONDS = 1;
+static const double LEAST_BURST_SECONDS = 5e-4, MOST_BURST_SECONDS = 0.02;
 
 /* The timings of one row, while they are gathered. */
 struct samples {
   double attack[MOST_ROUNDS], climb[MOST_ROUNDS], whole[MOST_ROUNDS], piped[PIPED_ROUNDS];
+  double multiply_adds[MOST_ROUNDS];
   double stage[FG_STAGES][MOST_ROUNDS];
   double *calls; /* n_calls times MOST_ROUNDS */
   int n_piped;
@@ -142,6 +145,22 @@ static fgsm_status spend(struct fg_bench *b, struct fg_bench_row *row, struct sa
   return FGSM_OK;
 }
 
+/* A run of the plan between two bursts of multiply-adds about as long, so that what the machine allows at
+ * that moment is what it is held against. */
+static fgsm_status run_whole(struct fg_bench *b, struct fg_bench_row *row, struct samples *s,
+                             int round) {
+  struct fg_device *device = fg_measure_device(row->m);
+  double before, after, *whole = &s->whole[round];
+  double seconds = fmin(fmax(s->climb[round], LEAST_BURST_SECONDS), MOST_BURST_SECONDS);
+  if (!b->ceilings.known)
+    return fg_measure_whole(row->m, whole);
+  FG_TRY(fg_ceilings_multiply_adds(device, seconds, &before));
+  FG_TRY(fg_measure_whole(row->m, whole));
+  FG_TRY(fg_ceilings_multiply_adds(device, seconds, &after));
+  s->multiply_adds[round] = row->plan.flops / *whole * (1 / before + 1 / after) / 2;
+  return FGSM_OK;
+}
+
 static fgsm_status measure_round(struct fg_bench *b, struct fg_bench_row *row,
                                  const struct fg_sample_shape *shape, struct samples *s,
                                  int round) {
@@ -149,7 +168,7 @@ static fgsm_status measure_round(struct fg_bench *b, struct fg_bench_row *row,
   FG_TRY(fg_measure_climb(row->m, &s->climb[round]));
   if (b->energy.available)
     FG_TRY(spend(b, row, s));
-  FG_TRY(fg_measure_whole(row->m, &s->whole[round]));
+  FG_TRY(run_whole(b, row, s, round));
   double *calls = s->calls + (size_t)round * (size_t)row->plan.n_calls;
   FG_TRY(fg_measure_calls(row->m, calls));
   FG_TRY(fg_measure_attack(row->m, &s->attack[round], stage));
@@ -181,6 +200,8 @@ static void sum_up(const struct fg_bench *b, struct fg_bench_row *row, struct sa
   row->climb = fg_spread_of(s->climb, n);
   row->whole = fg_spread_of(s->whole, n);
   row->piped = fg_spread_of(s->piped, s->n_piped);
+  if (b->ceilings.known)
+    row->multiply_adds = fg_spread_of(s->multiply_adds, n);
   for (int i = 0; i < FG_STAGES; i++)
     if (s->stage[i][0] >= 0)
       row->stage[i] = fg_spread_of(s->stage[i], n);

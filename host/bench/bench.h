@@ -29,6 +29,10 @@ struct fg_ceilings {
 /* Takes the best of what was found so far and of another look, over sizes up to `most` bytes. */
 fgsm_status fg_ceilings_measure(struct fg_device *device, double most,
                                 struct fg_ceilings *c) FGSM_MUST_USE;
+/* FLOP/s of multiply-adds in registers now, by a burst of at least so many seconds, which whatever slows down other work
+ * slows down too; 0 where the backend has no bursts. */
+fgsm_status fg_ceilings_multiply_adds(struct fg_device *device, double seconds,
+                                      double *rate) FGSM_MUST_USE;
 /* The least seconds in which so much can be done: bytes move as fast as a copy of as many does, which
  * for few of them is the speed of a cache. 0 where the ceilings are not known. */
 double fg_ceilings_floor(const struct fg_ceilings *c, double flops, double bytes);
@@ -84,10 +88,11 @@ struct fg_bench_row {
   struct fg_end_to_end end_to_end;                         /* the last of several */
   struct fg_spread piped;                                  /* end to end: seconds for a batch */
   struct fg_spread attack, climb, whole, stage[FG_STAGES]; /* n 0: no such stage */
-  double calls_seconds;                                    /* sum of the calls' medians */
-  double joules_per_image;                                 /* negative: unknown */
-  bool approximates;             /* by less than float32's digits, or a way that rounds more: */
-  struct fg_agreement agreement; /* with the exact gradients, on the generated batch */
+  struct fg_spread multiply_adds; /* the plan's FLOP/s in theirs before and after; n 0: unknown */
+  double calls_seconds;           /* sum of the calls' medians */
+  double joules_per_image;        /* negative: unknown */
+  bool approximates;              /* by less than float32's digits, or a way that rounds more: */
+  struct fg_agreement agreement;  /* with the exact gradients, on the generated batch */
 };
 
 struct fg_bench {

@@ -1,4 +1,4 @@
-/* What the machine can do at most: bursts of the backend's, the best of several. */
+/* What the machine can do: bursts of the backend's, at most by the best of several, and now by one. */
 #include "bench.h"
 
 static double larger(double a, double b) {
@@ -69,6 +69,27 @@ static fgsm_status measure_threads(struct fg_device *device, void *memory, size_
   c->threads[n++] = (struct fg_thread_ceiling){own, c->flops_per_second, *copy};
   c->n_threads = n;
   return device->backend->enter(device);
+}
+
+fgsm_status fg_ceilings_multiply_adds(struct fg_device *device, double seconds, double *rate) {
+  void *memory;
+  double took = 0, amount = 0;
+  *rate = 0;
+  if (!device->backend->burst)
+    return FGSM_OK;
+  FG_TRY(device->backend->alloc(device, SMALLEST, &memory));
+  fgsm_status status = device->backend->enter(device);
+  for (int64_t rounds = 1; status == FGSM_OK && took < seconds; rounds *= 2) {
+    double began = fg_now();
+    status = device->backend->burst(device, FG_BURST_fma, memory, SMALLEST, rounds, NULL, &amount);
+    if (status == FGSM_OK)
+      status = device->backend->sync(device, NULL);
+    took = fg_now() - began;
+    if (took > 0)
+      *rate = amount / took;
+  }
+  device->backend->free(device, memory);
+  return status;
 }
 
 fgsm_status fg_ceilings_measure(struct fg_device *device, double most, struct fg_ceilings *c) {

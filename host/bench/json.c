@@ -55,10 +55,11 @@ static json_t *json_plan(const struct fg_bench *b, const struct fg_bench_row *ro
   double bytes = 0;
   for (int i = 0; i < row->plan.n_calls; i++)
     bytes += row->calls[i].cost.read_bytes + row->calls[i].cost.written_bytes;
-  return json_pack("{s:i, s:f, s:f, s:o, s:f, s:o, s:o}", "calls", row->plan.n_calls, "flops",
+  return json_pack("{s:i, s:f, s:f, s:o, s:f, s:o, s:o, s:o}", "calls", row->plan.n_calls, "flops",
                    row->plan.flops, "bytes", bytes, "seconds", json_spread(&row->whole),
                    "sum_of_calls_seconds", row->calls_seconds, "roofline_share",
-                   json_share(b, row->floor, row->whole.median), "nodes", json_calls(b, row));
+                   json_share(b, row->floor, row->whole.median), "multiply_add_share",
+                   json_spread(&row->multiply_adds), "nodes", json_calls(b, row));
 }
 
 static json_t *json_row(const struct fg_bench *b, const struct fg_bench_row *row) {

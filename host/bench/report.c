@@ -51,18 +51,21 @@ static void add_head(struct fg_text *t, const struct fg_bench *b) {
 
 static void add_rates(struct fg_text *t, const struct fg_bench *b) {
   char of[32], memory[32], seconds[32];
-  fg_text_add(t, "%6s %6s %16s %16s %16s %12s %12s %12s %12s\n", "batch", "strip", "end to end",
-              "attack", "device only", "a plan's run", "of roofline", "memory", "energy");
+  fg_text_add(t, "%6s %6s %16s %16s %16s %12s %12s %12s %12s %12s\n", "batch", "strip",
+              "end to end", "attack", "device only", "a plan's run", "of roofline", "of FMAs",
+              "memory", "energy");
   for (int i = 0; i < b->n_rows; i++) {
     const struct fg_bench_row *r = &b->rows[i];
-    char joules[32] = "-";
+    char joules[32] = "-", fmas[32] = "-";
+    if (r->multiply_adds.n)
+      snprintf(fmas, sizeof fmas, "%.1f %%", 100 * r->multiply_adds.median);
     if (r->joules_per_image >= 0)
       snprintf(joules, sizeof joules, "%.3g J/image", r->joules_per_image);
-    fg_text_add(t, "%6lld %6lld %10.1f img/s %10.1f img/s %10.1f img/s %12s %12s %12s %12s\n",
+    fg_text_add(t, "%6lld %6lld %10.1f img/s %10.1f img/s %10.1f img/s %12s %12s %12s %12s %12s\n",
                 (long long)r->asked, (long long)fg_measure_info(r->m)->strip,
                 fg_bench_rate(r, r->piped.median), fg_bench_rate(r, r->attack.median),
                 fg_bench_rate(r, r->climb.median), duration(r->whole.median, seconds),
-                share(b, r->floor, r->whole.median, of),
+                share(b, r->floor, r->whole.median, of), fmas,
                 fg_scaled((double)(r->plan.arena_bytes + r->plan.constant_bytes + r->buffer_bytes),
                           1024, "B", memory),
                 joules);
@@ -176,16 +179,19 @@ static void add_rate(struct fg_text *t, const struct fg_bench_row *r, const char
                      const struct fg_spread *s) {
   add_line(t, r, "rate", name, "", s, true);
   if (r->approximates && r->agreement.samples)
-    fg_text_add(t, ",,,,%.9g,%.9g\n", r->agreement.signs, r->agreement.weighted);
+    fg_text_add(t, ",,,,,%.9g,%.9g\n", r->agreement.signs, r->agreement.weighted);
   else
-    fg_text_add(t, ",,,,,\n");
+    fg_text_add(t, ",,,,,,\n");
 }
 
 static void add_work(struct fg_text *t, const struct fg_bench *b, double flops, double bytes,
-                     double floor, double seconds) {
+                     double floor, double seconds, const struct fg_spread *multiply_adds) {
   fg_text_add(t, ",%.9g,%.9g,", flops, bytes);
   if (b->ceilings.known)
     fg_text_add(t, "%.9g", fg_bench_share(floor, seconds));
+  fg_text_add(t, ",");
+  if (multiply_adds && multiply_adds->n)
+    fg_text_add(t, "%.9g", multiply_adds->median);
   fg_text_add(t, ",,\n");
 }
 
@@ -197,7 +203,7 @@ static void add_row(struct fg_text *t, const struct fg_bench *b, const struct fg
   for (int i = 0; i < FG_STAGES; i++)
     if (r->stage[i].n) {
       add_line(t, r, "stage", fg_stage_name(i), "", &r->stage[i], false);
-      fg_text_add(t, ",,,,,\n");
+      fg_text_add(t, ",,,,,,\n");
     }
   for (int i = 0; i < r->plan.n_calls; i++) {
     const struct fg_bench_call *c = &r->calls[i];
@@ -205,10 +211,10 @@ static void add_row(struct fg_text *t, const struct fg_bench *b, const struct fg
     bytes += moved;
     add_line(t, r, c->node->from.gradient ? "gradient_node" : "node", c->name, c->what, &c->seconds,
              false);
-    add_work(t, b, c->cost.flops, moved, c->floor, c->seconds.median);
+    add_work(t, b, c->cost.flops, moved, c->floor, c->seconds.median, NULL);
   }
   add_line(t, r, "plan", "whole", "", &r->whole, false);
-  add_work(t, b, r->plan.flops, bytes, r->floor, r->whole.median);
+  add_work(t, b, r->plan.flops, bytes, r->floor, r->whole.median, &r->multiply_adds);
 }
 
 fgsm_status fg_bench_csv(const struct fg_bench *b, char **text) {
@@ -217,9 +223,9 @@ fgsm_status fg_bench_csv(const struct fg_bench *b, char **text) {
   if (!c_locale)
     return FG_FAIL(MEMORY, "no memory for the result");
   locale_t before = uselocale(c_locale); /* decimal points whatever the process's locale */
-  fg_text_add(&t,
-              "batch,kind,name,operator,seconds_median,seconds_q1,seconds_q3,"
-              "images_per_second,flops,bytes,roofline_share,agreement_signs,agreement_weighted\n");
+  fg_text_add(&t, "batch,kind,name,operator,seconds_median,seconds_q1,seconds_q3,"
+                  "images_per_second,flops,bytes,roofline_share,multiply_add_share,agreement_signs,"
+                  "agreement_weighted\n");
   for (int i = 0; i < b->n_rows; i++)
     add_row(&t, b, &b->rows[i]);
   uselocale(before);
