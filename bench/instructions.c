@@ -71,10 +71,10 @@ static fgsm_status attack(struct bench *b) {
 }
 
 static fgsm_status count_case(struct bench *b, const struct fg_case *c,
-                              const struct fg_run_options *options) {
+                              const struct fg_run_options *options, const char *how) {
   fgsm_status status = FGSM_INTERNAL;
   if (fg_run_begin(&b->run, c, &b->target, options) == FG_RUN_OK) {
-    printf("%s%s\n", c->name, options->lying_in ? ", in channel blocks" : "");
+    printf("%s%s\n", c->name, how);
     status = counted(run_case, b);
   } else {
     fprintf(stderr, "%s: %s\n", c->name, *b->run.why ? b->run.why : fgsm_last_error());
@@ -83,7 +83,8 @@ static fgsm_status count_case(struct bench *b, const struct fg_case *c,
   return status;
 }
 
-/* Convolutions and pools with their images in channel blocks too, as nets of them mostly have those. */
+/* Convolutions and pools with their images in channel blocks too, as nets of them mostly have those, and then
+ * those of all channels by Winograd's filtering. */
 static fgsm_status count_cases(struct bench *b) {
   const struct fg_run_options plain = {0};
   for (int i = 0; i < bench_cases_small.n; i++) {
@@ -91,9 +92,14 @@ static fgsm_status count_cases(struct bench *b) {
     bool conv = c->op == FG_OP_conv || c->op == FG_OP_conv_grad_input;
     bool pool = c->op == FG_OP_max_pool || c->op == FG_OP_max_pool_grad;
     const struct fg_run_options blocked = {.lying_in = conv ? 1 : 3, .lying_out = conv ? 1 : 3};
-    FG_TRY(count_case(b, c, &plain));
+    FG_TRY(count_case(b, c, &plain, ""));
     if (conv || pool)
-      FG_TRY(count_case(b, c, &blocked));
+      FG_TRY(count_case(b, c, &blocked, ", in channel blocks"));
+    if (conv && c->attrs.conv.group == 1) {
+      b->target.device->convolutions = FG_CONV_WINOGRAD_4;
+      FG_TRY(count_case(b, c, &blocked, ", by Winograd's filtering"));
+      b->target.device->convolutions = FG_CONV_DIRECT;
+    }
   }
   return FGSM_OK;
 }
