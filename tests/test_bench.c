@@ -80,7 +80,7 @@ static void check_spread(const json_t *json, const char *path, int runs) {
 
 /* What a row's times must obey on a machine that runs nothing else; elsewhere one of several tries has
  * to. Says what did not hold, or nothing. */
-static void check_times(const json_t *row, char *wrong, size_t size) {
+static void check_times(const json_t *row, double ceiling, char *wrong, size_t size) {
   static const char *const stages[] = {"stages.dequantize", "stages.gradient", "stages.quantize",
                                        "stages.evaluate"};
   double parts = 0, calls = 0;
@@ -93,10 +93,14 @@ static void check_times(const json_t *row, char *wrong, size_t size) {
   double whole = number(row, "plan.seconds.median"), share = number(row, "plan.roofline_share");
   double device = number(row, "device_only.images_per_second");
   double with_host = number(row, "attack.images_per_second");
+  double best = number(row, "plan.flops") / whole / ceiling;
+  double now = number(row, "plan.multiply_add_share.median");
   if (parts >= 1.2 * attack)
     snprintf(wrong, size, "stages take %g s, the attack %g s", parts, attack);
   else if (share <= 0 || share > 1.5)
     snprintf(wrong, size, "%g of the roofline", share);
+  else if (now < best / 2 || now > 4 * best)
+    snprintf(wrong, size, "%g of multiply-adds in turns, %g of the best", now, best);
   else if (calls <= whole / 2 || calls >= 2 * whole)
     snprintf(wrong, size, "calls take %g s, the whole %g s", calls, whole);
   else if (device <= 0.5 * with_host)
@@ -159,7 +163,7 @@ Test(bench, numbers_hang_together) {
     const json_t *row;
     json_array_foreach(member(json, "batches"), i, row) {
       check_row(row, i ? 256 : 64);
-      check_times(row, wrong, sizeof wrong);
+      check_times(row, number(json, "ceilings.flops_per_second"), wrong, sizeof wrong);
     }
     json_decref(json);
   }

@@ -29,8 +29,8 @@ struct fg_ceilings {
 /* Takes the best of what was found so far and of another look, over sizes up to `most` bytes. */
 fgsm_status fg_ceilings_measure(struct fg_device *device, double most,
                                 struct fg_ceilings *c) FGSM_MUST_USE;
-/* FLOP/s of multiply-adds in registers now, by a burst of at least so many seconds, which whatever slows down other work
- * slows down too; 0 where the backend has no bursts. */
+/* FLOP/s of multiply-adds in registers now, where ceilings are known: by a burst of at least so many seconds (above 0),
+ * which whatever slows down other work slows down too. */
 fgsm_status fg_ceilings_multiply_adds(struct fg_device *device, double seconds,
                                       double *rate) FGSM_MUST_USE;
 /* The least seconds in which so much can be done: bytes move as fast as a copy of as many does, which

@@ -74,9 +74,6 @@ static fgsm_status measure_threads(struct fg_device *device, void *memory, size_
 fgsm_status fg_ceilings_multiply_adds(struct fg_device *device, double seconds, double *rate) {
   void *memory;
   double took = 0, amount = 0;
-  *rate = 0;
-  if (!device->backend->burst)
-    return FGSM_OK;
   FG_TRY(device->backend->alloc(device, SMALLEST, &memory));
   fgsm_status status = device->backend->enter(device);
   for (int64_t rounds = 1; status == FGSM_OK && took < seconds; rounds *= 2) {
@@ -85,9 +82,9 @@ fgsm_status fg_ceilings_multiply_adds(struct fg_device *device, double seconds, 
     if (status == FGSM_OK)
       status = device->backend->sync(device, NULL);
     took = fg_now() - began;
-    if (took > 0)
-      *rate = amount / took;
   }
+  if (status == FGSM_OK)
+    *rate = amount / took;
   device->backend->free(device, memory);
   return status;
 }

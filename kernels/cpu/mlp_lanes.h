@@ -60,7 +60,7 @@ FG_INLINE void add_args(const int rows, const bool back, const float *const *w,
     const struct fg_mlp_row *arg = (const struct fg_mlp_row *)(args + i);
     const vec *x = (const vec *)(values + i * VALUES);
     uint64_t at = (uint32_t)(back ? arg->number : arg->weights);
-    __asm__("" : "+r"(at));
+    __asm__("" : "+r"(at)); /* an index as it is, and not a product for each row's address */
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
       for (int v = 0; v < VECS; v++)
@@ -82,7 +82,7 @@ TARGET FG_INLINE int64_t tile_rows(const int rows, const enum fg_mlp_way way,
     if (back)
       w[r] = p.w + row[r].weights;
     if (back || r == 0)
-      __asm__("" : "+r"(w[r]));
+      __asm__("" : "+r"(w[r])); /* whole too */
     for (int v = 0; v < VECS; v++)
       sum[r][v] = (back ? 0.0f : p.from[k + r]) - (vec){0};
   }

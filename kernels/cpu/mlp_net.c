@@ -1,5 +1,5 @@
-/* See mlp_net.h. The two products of a layer are of one shape, out[o] = sum over i of w[i][o] in[i]:
- * forward with the bias to begin with, backward with zeros and the weights turned. */
+/* See mlp_net.h. A sample's two products of a layer are of one shape, out[o] = sum over i of w[i][o] in[i]:
+ * forward with the bias to begin with, backward with zeros and the weights turned. A tile's are mlp_lanes.h's. */
 #include "mlp_net.h"
 
 #include <math.h>
