@@ -158,6 +158,7 @@ static void lose(struct device *d, fgsm_status status, const char *words) {
     return;
   d->failed = status;
   snprintf(d->words, sizeof d->words, "%s", words);
+  pthread_cond_broadcast(&changed); /* nobody waits for what does not come any more */
 }
 
 static fgsm_status lost(const struct device *d) {
@@ -415,9 +416,11 @@ static fgsm_status event_wait(struct fg_device *base, void *event, void *stream)
 static fgsm_status event_sync(struct fg_device *base, void *event) {
   struct device *d = (struct device *)base;
   struct event *e = event;
-  FG_TRY(begin(d, SYNC));
+  pthread_mutex_lock(&lock);
+  if (fails(SYNC))
+    lose(d, FGSM_DEVICE, point_names[SYNC]);
   uint64_t ticket = e->recorded;
-  while (e->done < ticket)
+  while (e->done < ticket) /* a lost card's events come too: what is left of it is passed over */
     pthread_cond_wait(&changed, &lock);
   fgsm_status status = lost(d);
   pthread_mutex_unlock(&lock);
