@@ -71,7 +71,7 @@ static struct {
   const struct fg_backend *inner;
   int devices, lanes, delay, fail_point;
   size_t memory, used; /* bytes of each card; of all of them */
-  long fail_at, calls[N_POINTS], overlaps, replays, uploaded;
+  long fail_at, calls[N_POINTS], overlaps, replays, uploaded, pending;
   bool records, read;
   unsigned seed;
   int working; /* streams at work now */
@@ -145,6 +145,10 @@ long fake_replays(void) {
 
 long fake_uploaded(void) {
   return count_of(&fake.uploaded);
+}
+
+long fake_pending(void) {
+  return count_of(&fake.pending);
 }
 
 /* Under the lock: counts the call, and says whether it is the one that fails. */
@@ -283,6 +287,7 @@ static void *stream_main(void *argument) {
     work_off(s, &item, &seed);
     settle(&item);
     s->device->pending--;
+    fake.pending--;
     s->busy = false;
     pthread_cond_broadcast(&changed);
   }
@@ -313,6 +318,7 @@ static void enqueue(struct stream *s, const struct item *item) {
   }
   s->items[s->tail++ % s->capacity] = *item;
   s->device->pending++;
+  fake.pending++;
   pthread_cond_broadcast(&changed);
 }
 

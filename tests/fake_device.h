@@ -34,5 +34,7 @@ FGSM_API long fake_overlaps(void);
 FGSM_API long fake_replays(void);
 /* Bytes that went up from pinned memory, which in an attack are samples. */
 FGSM_API long fake_uploaded(void);
+/* Pieces of work that are on streams and not done. */
+FGSM_API long fake_pending(void);
 
 #endif

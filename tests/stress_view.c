@@ -1,7 +1,7 @@
 /* Views on a fake card (fake_device.h), whose memory is the host's and whose work is done when its turn
  * comes: batch after batch is put on the card's own stream, each where the last one's labels and images
  * still are, and when the attack is gone they must hold, bit for bit, what arrays give on the cpu.
- * Failures on purpose must end in their status, and nothing may leak.
+ * Failures on purpose must end in their status, leave nothing at work, and nothing may leak.
  *
  *   stress-view MODEL PLUGIN-FOLDER [RUNS [SEED]]
  *
@@ -27,6 +27,7 @@ static float *x, *x_adv, *want; /* BATCHES batches */
 static int64_t *labels;
 static void (*reset)(void);
 static const char *(*leaks)(void);
+static long (*pending)(void);
 
 static fgsm_attack *create(const fgsm_model *model, const char *device, int attack) {
   fgsm_options *o = NULL;
@@ -99,7 +100,12 @@ static bool try(const fgsm_model *model, uint32_t seed, int *failed) {
   fgsm_status status = a ? FGSM_OK : FGSM_DEVICE;
   for (int b = 0; b < BATCHES && status == FGSM_OK; b++)
     status = put(a, b, in_place);
+  long left = status == FGSM_OK ? 0 : pending();
   fgsm_attack_destroy(a);
+  if (left) {
+    fprintf(stderr, "seed %u: a view that failed left %ld pieces of work\n", seed, left);
+    return false;
+  }
   if (*leaks()) {
     fprintf(stderr, "seed %u: %s\n", seed, leaks());
     return false;
@@ -135,6 +141,7 @@ int main(int argc, char **argv) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   bool good = x && x_adv && want && labels && stress_find(library, "fake_reset", &reset) &&
               stress_find(library, "fake_leaks", &leaks) &&
+              stress_find(library, "fake_pending", &pending) &&
               fgsm_model_load(argv[1], &model) == FGSM_OK;
   if (!good)
     fprintf(stderr, "cannot begin: %s\n", library ? fgsm_last_error() : dlerror());

@@ -189,17 +189,7 @@ static fgsm_status run_strips(struct fg_attacker *a, const struct fg_view *view)
   return status;
 }
 
-/* A view that fails half-way leaves passes on the stream that no event follows: they are waited for, or they
- * could outlive the attack's memory and plans. The failure stays the view's. */
-static fgsm_status give_up(struct fg_attacker *a, void *stream, fgsm_status failure) {
-  char why[1024];
-  fg_error_copy(why, sizeof why);
-  (void)!a->device->backend->sync(a->device, stream);
-  return fg_error_restore(failure, why);
-}
-
-fgsm_status fg_attacker_run_view(struct fg_attacker *a, const struct fg_view *view) {
-  FG_TRY(check(a, view));
+static fgsm_status put(struct fg_attacker *a, const struct fg_view *view) {
   FG_TRY(a->device->backend->enter(a->device));
   FG_TRY(make_parts(a));
   FG_TRY(fg_view_wait(a, view->stream));
@@ -209,5 +199,19 @@ fgsm_status fg_attacker_run_view(struct fg_attacker *a, const struct fg_view *vi
   if (status == FGSM_OK)
     status = a->device->backend->event_record(a->device, a->view->done, view->stream);
   a->stream[FG_TRAFFIC_compute] = stream;
-  return status == FGSM_OK ? FGSM_OK : give_up(a, view->stream, status);
+  return status;
+}
+
+/* A view that fails half-way leaves work on streams that no event follows: it is waited for, or it could outlive the
+ * attack's memory and plans. The failure stays the view's. */
+fgsm_status fg_attacker_run_view(struct fg_attacker *a, const struct fg_view *view) {
+  FG_TRY(check(a, view));
+  fgsm_status status = put(a, view);
+  if (status == FGSM_OK)
+    return FGSM_OK;
+  char why[1024];
+  fg_error_copy(why, sizeof why);
+  fg_traffic_end(a);
+  (void)!a->device->backend->sync(a->device, view->stream);
+  return fg_error_restore(status, why);
 }
