@@ -2,14 +2,19 @@
 foolbox's FGSM as they come among PyTorch's variants where they are installed.
 
     python compare_torch.py [--steady PATH] [--nets NAME,...] [--batches N,...] [--threads N]
-                            [--compile MODE,...] [--screen N] [--rounds N] [--json FILE] [--acasxu FILE]
+                            [--compile MODE,...] [--screen N] [--stay N] [--rounds N] [--most N]
+                            [--json FILE] [--acasxu FILE]
 
 PATH is the program bench-steady of the build folder. All of PyTorch's variants are timed in --screen
-rounds; the fastest, and the next where it is within a tenth, go on beside fgsm for --rounds, A B A B.
+rounds; the fastest, and the next where it is within a tenth (--stay 2), go on beside fgsm for --rounds, A B A B.
 What is told are medians and quartiles of the pairwise ratio, and which variants were left behind. Nets
 have random weights. How long an attack takes does not depend on them, but for dense nets with ReLU, of which
 fgsm leaves out what is zero, in large ones where it has AVX2 alone: with random weights about half, in trained nets
 more. FILE is an ACAS Xu controller (ACASXU_*.onnx), whose weights that net has then.
+
+PyTorch keeps what every layer gives, ResNet-50 some 50 GB of it at 512. A batch of which that is more than half of the
+machine's memory, or of more than --most samples, it attacks in pieces of half as many, or a quarter, and so on; fgsm is
+given the whole.
 
 MODE is torch.compile's and what inductor switches on besides, such as default+freezing+cpp-wrapper
 (torch_fgsm.py's whole_step); it needs a C++ compiler and Python's headers, and minutes for a deep net. A mode
@@ -42,7 +47,9 @@ def options():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--compile", default="", help="such as default,max-autotune+freezing")
     parser.add_argument("--screen", type=int, default=3)
+    parser.add_argument("--stay", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--most", type=int, help="samples that PyTorch is given at once")
     parser.add_argument("--json")
     parser.add_argument("--acasxu", help="a trained controller's ONNX file")
     return parser.parse_args()
@@ -76,13 +83,38 @@ def libraries(net, shape, batch):
         print("    foolbox is not installed")
 
 
+def kept(net, shape):
+    """Bytes that a sample leaves for the way back, each counted once."""
+    known, total = {one.data_ptr() for one in net.parameters()}, 0
+
+    def count(one):
+        nonlocal total
+        if one.data_ptr() not in known:
+            known.add(one.data_ptr())
+            total += one.numel() * one.element_size()
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda one: one):
+        net(torch.rand(1, *shape, requires_grad=True)).sum()
+    return total
+
+
+def at_once(net, shape, batch, most):
+    """Of a batch, the samples that PyTorch is given at once."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    most = min(most or batch, memory // 2 // max(1, kept(net, shape)))
+    while batch > most and batch % 2 == 0:
+        batch //= 2
+    return batch
+
+
 def main():
     o = options()
     torch.set_num_threads(o.threads)
     modes = [mode for mode in o.compile.split(",") if mode]
     if modes and os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
         print("    OMP_WAIT_POLICY=passive: what is compiled is far slower than without")
-    rows, device = [], ""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in o.nets.split(","):
             net, shape = torch_nets.make(name)
@@ -91,23 +123,24 @@ def main():
                 print(f"    acasxu has the weights of {pathlib.Path(o.acasxu).name}")
             path = torch_nets.export(net, shape, f"{folder}/{name}.onnx")
             for batch in map(int, o.batches.split(",")):
-                theirs = list(torch_fgsm.variants(net, shape, batch, "cpu", torch.float32, modes))
-                others = list(libraries(net, shape, batch))
+                piece = at_once(net, shape, batch, o.most)
+                theirs = list(torch_fgsm.variants(net, shape, piece, "cpu", torch.float32, modes))
+                others = list(libraries(net, shape, piece))
                 with torch_fgsm.Steady(o.steady, path, batch, o.threads) as fgsm:
-                    device = fgsm.device
                     row = {"net": name, "batch": batch} | torch_fgsm.compare(
-                        theirs + others, fgsm, "cpu", o.rounds, o.screen)
+                        theirs + others, fgsm, "cpu", o.rounds, o.screen, pieces=batch // piece,
+                        most_stay=o.stay)
                 rows.append(row)
                 print(f"{name:14} {batch:4}: fgsm {batch / row['fgsm_seconds']:10.1f}/s, PyTorch "
                       f"{batch / row['torch_seconds']:10.1f}/s ({row['variant']}), {row['ratio']:.2f}x "
                       f"({row['ratio_q1']:.2f} to {row['ratio_q3']:.2f})", flush=True)
                 for one in row["screening"]:
-                    print(f"    screened at {batch / one['seconds']:10.1f}/s: {one['variant']}"
+                    print(f"    screened at {piece / one['seconds']:10.1f}/s: {one['variant']}"
                           f"{'' if one['stays'] else ', left behind'}", flush=True)
-    if o.json:
-        answer = {"date": datetime.date.today().isoformat(), "torch": torch.__version__,
-                  "device": device, "threads": o.threads, "rows": rows}
-        pathlib.Path(o.json).write_text(json.dumps(answer, indent=2) + "\n")
+                if o.json:  # what is there already is not lost when a later net fails
+                    answer = {"date": datetime.date.today().isoformat(), "torch": torch.__version__,
+                              "device": fgsm.device, "threads": o.threads, "rows": rows}
+                    pathlib.Path(o.json).write_text(json.dumps(answer, indent=2) + "\n")
 
 
 if __name__ == "__main__":

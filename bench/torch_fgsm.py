@@ -118,13 +118,15 @@ def settle(device):
         torch.cuda.synchronize()
 
 
-def seconds(run, device, least=0.05):
-    """Of one call, over as many as take `least` seconds."""
-    run()
-    settle(device)
+def seconds(run, device, least=0.05, calls=1, warm_up=True):
+    """Of so many calls, over as many times as many as take `least` seconds, after one that does not count."""
+    if warm_up:
+        run()
+        settle(device)
     n, began = 0, time.perf_counter()
     while True:
-        run()
+        for _ in range(calls):
+            run()
         n += 1
         if device == "cpu" or n % 8 == 0:
             settle(device)
@@ -180,7 +182,9 @@ def quartiles(values):
     return first, third
 
 
-MOST_STAY, NEAR = 2, 1.1
+NEAR = 1.1
+# A call of so many seconds goes without another that awakens threads and fills caches.
+LONG = 0.5
 # OpenMP's idle threads look out for work before they sleep, for milliseconds, on cores that others want.
 REST = 0.05
 
@@ -192,27 +196,30 @@ def screened(variants, device, rounds, least):
     return sorted(zip(medians, variants), key=lambda pair: pair[0])
 
 
-def compare(theirs, our_seconds, device, rounds, screen=1, least=0.05):
-    """theirs: variants; our_seconds(): ours. After `screen` rounds among themselves those within a tenth
-    of the fastest stay, two at most, and go on in turns with ours, A B C A B C, in windows of at
-    least so many seconds, and rest before each, until the threads of whoever was before sleep; the faster of
-    them by its median is compared with. As a dictionary, in which those that stayed are told apart."""
+def compare(theirs, our_seconds, device, rounds, screen=1, least=0.05, pieces=1, most_stay=2):
+    """theirs: variants; our_seconds(): ours, of a batch that takes theirs so many calls. After `screen` rounds of
+    one call among themselves those within a tenth of the fastest stay, `most_stay` at most, and go on in turns with
+    ours, A B C A B C, in windows of at least so many seconds, and rest before each, until the threads of whoever was
+    before sleep; the faster of them by its median is compared with. As a dictionary, in which those that stayed
+    are told apart."""
     ranked = screened(list(theirs), device, screen, least)
     if not ranked:
         raise RuntimeError("PyTorch runs none of its variants")
-    stay = [one for took, one in ranked if took <= NEAR * ranked[0][0]][:MOST_STAY]
+    stay = [one for took, one in ranked if took <= NEAR * ranked[0][0]][:most_stay]
+    warm_up = ranked[0][0] < LONG
     a, b = [], {one: [] for one in stay}
     for _ in range(rounds):
         time.sleep(REST)
         a.append(our_seconds())
         for one in stay:
             time.sleep(REST)
-            b[one].append(seconds(one, device, least))
+            b[one].append(seconds(one, device, least, pieces, warm_up))
     best = min(stay, key=lambda one: statistics.median(b[one]))
     ratios = [theirs / mine for mine, theirs in zip(a, b[best])]
     low, high = quartiles(ratios)
     return {"variant": best.name, "fgsm_seconds": statistics.median(a),
             "torch_seconds": statistics.median(b[best]), "ratio": statistics.median(ratios),
-            "ratio_q1": low, "ratio_q3": high, "rounds": rounds, "screening_rounds": screen,
+            "ratio_q1": low, "ratio_q3": high, "rounds": rounds, "pieces": pieces,
+            "screening_rounds": screen,
             "screening": [{"variant": one.name, "seconds": took, "stays": one in stay}
                           for took, one in ranked]}

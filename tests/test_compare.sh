@@ -57,6 +57,40 @@ CXX=/nonexistent TORCHINDUCTOR_CACHE_DIR=$work/none "$python" variants.py "$benc
 made 2
 [ "$(grep -c '^    .*compiled (default): .*compiler' stdout)" = 2 ] || fail "it says $(cat stdout)"
 
+# What PyTorch is given at once follows from what it keeps, and a batch in pieces costs what they do.
+cat >pieces.py <<'PYTHON'
+import sys
+import time
+
+sys.path.insert(0, sys.argv[1])
+import compare_torch
+import torch
+import torch_fgsm
+
+net = torch.nn.Sequential(torch.nn.Linear(3, 256), torch.nn.ReLU(), torch.nn.Linear(256, 4))
+assert compare_torch.kept(net.requires_grad_(False), (3,)) == 256 * 4  # what ReLU gave
+for batch, most, piece in (64, None, 64), (64, 32, 32), (64, 20, 16), (96, 40, 24), (7, 3, 7):
+    assert compare_torch.at_once(net, (3,), batch, most) == piece, (batch, most)
+compare_torch.os.sysconf = lambda name: {"SC_PAGE_SIZE": 1024, "SC_PHYS_PAGES": 40}[name]
+assert compare_torch.at_once(net, (3,), 64, None) == 16  # of 20 that half of the memory holds
+
+
+class Slow:
+    name, calls = "slow", 0
+
+    def __call__(self):
+        self.calls += 1
+        time.sleep(0.01)
+
+
+slow = Slow()
+row = torch_fgsm.compare([slow], lambda: 0.01, "cpu", rounds=2, least=0, pieces=3)
+assert slow.calls == (1 + 1) + 2 * (1 + 3), slow.calls
+assert row["pieces"] == 3 and row["torch_seconds"] >= 0.03 and row["ratio"] >= 3, row
+assert row["screening"][0]["seconds"] < row["torch_seconds"], row
+PYTHON
+"$python" pieces.py "$bench" >stdout 2>stderr || fail "in pieces: $(cat stderr)"
+
 # A trained controller's weights, where there is one, are what the net has then.
 controller=$(find "${FGSM_TEST_DATA:-$2/../shared/data}" -name 'ACASXU_*_1_1.onnx' 2>/dev/null | head -n 1)
 cat >controller.py <<'PYTHON'
