@@ -264,7 +264,8 @@ typedef struct fgsm_view {
  * back: values outside the clip range, labels out of range and gradients that are not finite are not
  * reported; a step with such a gradient sets its sample back to what it was. What needs results to go
  * on (minimal-eps, restarts, predicted labels, least-likely) is FGSM_USAGE. The first call takes memory
- * and prepares. Calls on one attack, on whatever streams, follow one after the other. */
+ * and prepares. Calls on one attack, on whatever streams, follow one after the other. One that fails
+ * returns when what it had put on the stream is done; x_adv is undefined then. */
 FGSM_API fgsm_status fgsm_attack_run_view(fgsm_attack *attack, const fgsm_view *x,
                                           const fgsm_view *labels, int64_t first_index,
                                           const fgsm_view *x_adv, void *stream) FGSM_MUST_USE;

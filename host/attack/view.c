@@ -1,6 +1,6 @@
 /* Samples that lie on the device already, attacked where they lie: wires are bound to the caller's memory,
- * and every pass is put on the caller's stream. Nothing is read back and nothing is waited for, so
- * nothing is known here of what came of it. */
+ * and every pass is put on the caller's stream. Nothing is read back and, unless something fails, nothing
+ * is waited for, so nothing is known here of what came of it. */
 #include "view.h"
 
 #include <stdlib.h>
