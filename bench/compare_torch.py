@@ -12,9 +12,8 @@ have random weights. How long an attack takes does not depend on them, but for d
 fgsm leaves out what is zero, in large ones where it has AVX2 alone: with random weights about half, in trained nets
 more. FILE is an ACAS Xu controller (ACASXU_*.onnx), whose weights that net has then.
 
-PyTorch keeps what every layer gives, ResNet-50 some 50 GB of it at 512. A batch of which that is more than half of the
-machine's memory, or of more than --most samples, it attacks in pieces of half as many, or a quarter, and so on; fgsm is
-given the whole.
+PyTorch keeps what every layer gives. A batch of which that is more than half of the machine's memory, or of more than
+--most samples, it attacks in like pieces, which is said; fgsm is given the whole.
 
 MODE is torch.compile's and what inductor switches on besides, such as default+freezing+cpp-wrapper
 (torch_fgsm.py's whole_step); it needs a C++ compiler and Python's headers, and minutes for a deep net. A mode
@@ -85,7 +84,7 @@ def libraries(net, shape, batch):
 
 def kept(net, shape):
     """Bytes that a sample leaves for the way back, each counted once."""
-    known, total = {one.data_ptr() for one in net.parameters()}, 0
+    known, total = {one.data_ptr() for one in (*net.parameters(), *net.buffers())}, 0
 
     def count(one):
         nonlocal total
@@ -100,12 +99,13 @@ def kept(net, shape):
 
 
 def at_once(net, shape, batch, most):
-    """Of a batch, the samples that PyTorch is given at once."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    most = min(most or batch, memory // 2 // max(1, kept(net, shape)))
-    while batch > most and batch % 2 == 0:
-        batch //= 2
-    return batch
+    """Of a batch, the samples that PyTorch is given at once: the largest of its parts that fits."""
+    memory, each = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), kept(net, shape)
+    most = min(batch, most or batch, max(1, memory // 2 // max(1, each)))
+    piece = next(n for n in range(most, 0, -1) if batch % n == 0)
+    if piece < batch:
+        print(f"    of {batch} PyTorch would keep {batch * each / 1e9:.1f} GB: it is given {piece} at once")
+    return piece
 
 
 def main():

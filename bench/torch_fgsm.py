@@ -119,7 +119,8 @@ def settle(device):
 
 
 def seconds(run, device, least=0.05, calls=1, warm_up=True):
-    """Of so many calls, over as many times as many as take `least` seconds, after one that does not count."""
+    """Of so many calls, over as many times as many as take `least` seconds; to warm up, after one that does not
+    count."""
     if warm_up:
         run()
         settle(device)

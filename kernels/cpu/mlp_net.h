@@ -52,8 +52,8 @@ struct fg_mlp_room {
   float *h[FG_MLP_LAYERS + 1]; /* values: h[0] is x, h[layers] the logits             */
   float *z[FG_MLP_LAYERS];     /* before the activation, where its slope needs that   */
   float *d, *other;            /* gradients; fg_mlp_backward's answer is in `d`       */
-  /* Of a tile, the rows of h that are not all zero, which are all that lies there; of a sample alone, bits of what is not zero, of h and on the way
-   * back of its gradient. */
+  /* Of a tile, the rows of h that are not all zero, which are all that lies there; of a sample alone, bits of what is
+   * not zero, of h and on the way back of its gradient. */
   struct fg_mlp_list live[FG_MLP_LAYERS + 1];
   uint64_t *set[FG_MLP_LAYERS + 1];
 };
